@@ -1,0 +1,54 @@
+"""A picture of an architecture in plain text: one line a stage, indented by its depth in the UNet."""
+
+from search_space.architecture import Architecture, Stage
+from search_space.plan import LayerPlan, layer_plan
+from search_space.scale import Scale
+
+
+def picture(architecture: Architecture, scale: Scale | None = None) -> str:
+    """Draws the UNet; with a scale, channels, resolutions, parameters and MACs stand beside each stage.
+
+    >>> from search_space.architecture import Level
+    >>> print(picture(Architecture((Level(2, Stage(1), Stage(2, transformer_depth=1)),), Stage(1))))
+    down0  w2  full x1
+      mid  full x1
+    up0    w2  (full + [self cross ff4 softmax] x1) x2
+    """
+    plan = layer_plan(architecture, scale) if scale else None
+    levels = list(enumerate(architecture.levels))
+    rows = [_row(f"down{i}", i, f"w{level.width}", level.down) for i, level in levels]
+    if architecture.mid:
+        rows.append(_row("mid", len(levels), "", architecture.mid))
+    rows += [_row(f"up{i}", i, f"w{level.width}", level.up) for i, level in reversed(levels)]
+    name_width = max(len(indented) for _, indented, _ in rows)
+    text_width = max(len(text) for *_, text in rows)
+    lines = []
+    for name, indented, text in rows:
+        line = f"{indented.ljust(name_width)}  {text}"
+        if plan:
+            line = f"{indented.ljust(name_width)}  {text.ljust(text_width)}  {_counts(plan, name)}"
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _row(name: str, depth: int, width: str, stage: Stage) -> tuple[str, str, str]:
+    return name, f"{'  ' * depth}{name}", f"{width}  {_describe(stage, is_mid=name == 'mid')}".strip()
+
+
+def _describe(stage: Stage, *, is_mid: bool) -> str:
+    if not stage.transformer_depth:
+        return f"{stage.convolution} x{stage.num_blocks}"
+    attention = stage.attention.replace("_", " ")
+    shared = " K=V" if stage.shared_kv else ""
+    layer = f"[{attention} ff{stage.expansion} {stage.attention_function}{shared}] x{stage.transformer_depth}"
+    if is_mid:
+        return f"{stage.convolution} x{stage.num_blocks} with {layer} between"
+    return f"({stage.convolution} + {layer}) x{stage.num_blocks}"
+
+
+def _counts(plan: LayerPlan, stage: str) -> str:
+    blocks = plan.stages[stage]
+    resolution = blocks[0].resolution
+    parameters = sum(block.parameters for block in blocks)
+    macs = sum(block.macs for block in blocks)
+    return f"{resolution}x{resolution}  {parameters / 1e3:,.1f} k parameters  {macs / 1e6:,.1f} M MACs"

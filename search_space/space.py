@@ -1,0 +1,287 @@
+"""A search space: genes with their choices, and how to sample, encode, vary and count architectures.
+
+An architecture is encoded as one choice index per gene. Several encodings may decode to one architecture (genes that have
+no effect); `encode` returns the canonical one, and `size` counts architectures, not encodings.
+"""
+
+import dataclasses
+import difflib
+import itertools
+from collections import Counter
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from search_space.architecture import Architecture, Level, Stage
+
+Genotype = Int[np.ndarray, " genes"]
+_STAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gene:
+    """One choice: a name such as `down0.convolution`, and the values it may take, at least one, all different."""
+
+    name: str
+    choices: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        """Checks the choices."""
+        if not self.choices or len(set(self.choices)) != len(self.choices):
+            raise ValueError(f"gene {self.name!r} needs at least one choice and no choice twice, got {self.choices!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StageChoices:
+    """What each field of a stage may be, smallest first; a field with one choice is fixed."""
+
+    num_blocks: tuple[int, ...]
+    convolution: tuple[str, ...] = ("full",)
+    transformer_depth: tuple[int, ...] = (0,)
+    attention: tuple[str, ...] = ("self_cross",)
+    attention_function: tuple[str, ...] = ("softmax",)
+    expansion: tuple[int, ...] = (4,)
+    shared_kv: tuple[bool, ...] = (False,)
+    gating: tuple[str, ...] = ("gelu",)
+
+    def stages(self) -> dict[int, set[Stage]]:
+        """Every distinct canonical stage, by its number of blocks."""
+        stages = (_stage(values) for values in itertools.product(*(getattr(self, name) for name in _STAGE_FIELDS)))
+        distinct = {_canonical_side(stage) for stage in stages}
+        return {n: {stage for stage in distinct if stage.num_blocks == n} for n in self.num_blocks}
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelChoices:
+    """What a level's width may be, in units of the base width, and its two stages."""
+
+    width: tuple[int, ...]
+    down: StageChoices
+    up: StageChoices
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """All architectures that take their values from the given choices and obey the skip rule.
+
+    Attributes:
+        name: how configurations refer to it.
+        levels: choices per level, finest first.
+        mid: choices of the mid stage; 0 among its `num_blocks` allows to leave it out.
+    """
+
+    name: str
+    levels: tuple[LevelChoices, ...]
+    mid: StageChoices
+
+    @cached_property
+    def genes(self) -> tuple[Gene, ...]:
+        """Every gene in the order of the encoding."""
+        genes = []
+        for i, level in enumerate(self.levels):
+            genes.append(Gene(f"level{i}.width", level.width))
+            genes += _stage_genes(f"down{i}", level.down) + _stage_genes(f"up{i}", level.up)
+        return (*genes, *_stage_genes("mid", self.mid))
+
+    @cached_property
+    def size(self) -> int:
+        """Number of distinct architectures."""
+        size = 1
+        for level in self.levels:
+            down, up = ({n: len(stages) for n, stages in side.stages().items()} for side in (level.down, level.up))
+            pairs = sum(down[d] * up[u] for d in down for u in up if u <= d + 1)
+            size *= len(level.width) * pairs
+        mids = {Architecture(_ANY_LEVEL, stage).canonical().mid for stages in self.mid.stages().values() for stage in stages}
+        return size * len(mids)
+
+    def decode(self, genotype: Genotype) -> Architecture:
+        """The canonical architecture of one choice index per gene.
+
+        Raises:
+            ValueError: a wrong number of genes, an index outside its gene's choices, or the skip rule is broken.
+        """
+        if len(genotype) != len(self.genes):
+            raise ValueError(f"a genotype of space {self.name!r} has {len(self.genes)} genes, got {len(genotype)}")
+        values = {}
+        for gene, index in zip(self.genes, genotype, strict=True):
+            if not 0 <= index < len(gene.choices):
+                raise ValueError(f"gene {gene.name!r} has choices 0 to {len(gene.choices) - 1}, got {index}")
+            values[gene.name] = gene.choices[index]
+        return self.from_values(values)
+
+    def from_values(self, values: dict[str, Any]) -> Architecture:
+        """The canonical architecture of one value per gene name, each among its gene's choices.
+
+        Raises:
+            ValueError: a gene is missing or unknown, or has a value that is none of its choices.
+        """
+        for name in values:
+            if name not in self._choices:
+                near = difflib.get_close_matches(name, self._choices, n=1)
+                raise ValueError(f"space {self.name!r} has no gene {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        for name, choices in self._choices.items():
+            if name not in values:
+                raise ValueError(f"gene {name!r} is missing; its choices are {_listed(choices)}")
+            if values[name] not in choices:
+                raise ValueError(f"gene {name!r} must be one of {_listed(choices)}, got {values[name]!r}")
+
+        def stage(position: str) -> Stage:
+            return _stage(values[f"{position}.{field}"] for field in _STAGE_FIELDS)
+
+        levels = tuple(Level(values[f"level{i}.width"], stage(f"down{i}"), stage(f"up{i}")) for i in range(len(self.levels)))
+        return Architecture(levels, stage("mid")).canonical()
+
+    def encode(self, architecture: Architecture) -> Genotype:
+        """One choice index per gene; genes without effect get the index of their default, or 0.
+
+        Raises:
+            ValueError: the architecture is not in this space; the message names the gene and the nearest value.
+        """
+        values = _gene_values(architecture.canonical(), self)
+        genotype = np.zeros(len(self.genes), np.int32)
+        for i, gene in enumerate(self.genes):
+            value, is_active = values[gene.name]
+            if value in gene.choices:
+                genotype[i] = gene.choices.index(value)
+            elif is_active:
+                raise ValueError(
+                    f"architecture {architecture.digest} is not in space {self.name!r}: gene {gene.name!r} must be one of "
+                    f"{_listed(gene.choices)}, got {value!r}; the nearest is {_nearest(value, gene.choices)!r}"
+                )
+        return genotype
+
+    def validate(self, architecture: Architecture) -> None:
+        """Raises ValueError where an architecture is not in this space, naming the gene and the nearest value."""
+        if len(architecture.levels) != len(self.levels):
+            raise ValueError(
+                f"architecture {architecture.digest} is not in space {self.name!r}: it has {len(architecture.levels)} "
+                f"levels, the space has {len(self.levels)}"
+            )
+        self.encode(architecture)
+
+    def contains(self, architecture: Architecture) -> bool:
+        """Whether an architecture is a point of this space."""
+        try:
+            self.validate(architecture)
+        except ValueError:
+            return False
+        return True
+
+    def repair(self, genotype: Genotype) -> Genotype:
+        """The genotype with each up stage's number of blocks lowered, where needed, until the skip rule holds."""
+        repaired = np.array(genotype, np.int32)
+        for down, up in self._block_genes:
+            allowed = self._allowed_up_blocks(down, up, repaired)
+            if repaired[up] not in allowed:
+                repaired[up] = max(allowed, key=lambda index: self.genes[up].choices[index])
+        return repaired
+
+    def sample(self, rng: np.random.Generator) -> Architecture:
+        """An architecture with every gene uniform; up blocks are uniform among those that the down blocks allow."""
+        genotype = np.array([rng.integers(len(gene.choices)) for gene in self.genes], np.int32)
+        for down, up in self._block_genes:
+            genotype[up] = rng.choice(self._allowed_up_blocks(down, up, genotype))
+        return self.decode(genotype)
+
+    def mutate(self, architecture: Architecture, rng: np.random.Generator, *, rate: float | None = None) -> Architecture:
+        """A different architecture: each gene is drawn anew with probability `rate` (default: two genes on average)."""
+        if self.size == 1:
+            raise ValueError(f"space {self.name!r} holds one architecture; there is nothing to mutate")
+        parent = self.encode(architecture)
+        rate = 2 / len(parent) if rate is None else rate
+        while True:
+            child = parent.copy()
+            for i in np.flatnonzero(rng.random(len(parent)) < rate):
+                child[i] = rng.integers(len(self.genes[i].choices))
+            mutant = self.decode(self.repair(child))
+            if mutant != architecture.canonical():
+                return mutant
+            rate = max(rate, 1 / len(parent))
+
+    def crossover(self, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
+        """A child that takes each gene from either parent with equal chance, repaired to the skip rule."""
+        a, b = self.encode(one), self.encode(other)
+        return self.decode(self.repair(np.where(rng.random(len(a)) < 0.5, a, b)))
+
+    def smallest(self) -> Architecture:
+        """The architecture with the first choice of every gene."""
+        return self.decode(self.repair(np.zeros(len(self.genes), np.int32)))
+
+    def largest(self) -> Architecture:
+        """The architecture with the last choice of every gene, but full convolutions, both attentions, softmax, own K/V."""
+        preferred = {"convolution": "full", "attention": "self_cross", "attention_function": "softmax", "shared_kv": False}
+        genotype = [len(gene.choices) - 1 for gene in self.genes]
+        for i, gene in enumerate(self.genes):
+            value = preferred.get(gene.name.split(".")[1])
+            if value in gene.choices:
+                genotype[i] = gene.choices.index(value)
+        return self.decode(self.repair(np.array(genotype, np.int32)))
+
+    @cached_property
+    def _choices(self) -> dict[str, tuple[Any, ...]]:
+        return {gene.name: gene.choices for gene in self.genes}
+
+    @cached_property
+    def _block_genes(self) -> list[tuple[int, int]]:
+        names = [gene.name for gene in self.genes]
+        return [(names.index(f"down{i}.num_blocks"), names.index(f"up{i}.num_blocks")) for i in range(len(self.levels))]
+
+    def _allowed_up_blocks(self, down: int, up: int, genotype: Genotype) -> list[int]:
+        most = self.genes[down].choices[genotype[down]] + 1
+        return [i for i, choice in enumerate(self.genes[up].choices) if choice <= most]
+
+
+_ANY_LEVEL = (Level(1, Stage(1), Stage(1)),)
+
+
+def _canonical_side(stage: Stage) -> Stage:
+    """Canonical form of a stage that stands on a side, where every block has a transformer behind it."""
+    if not stage.num_blocks:
+        return Stage(0)
+    level = Level(1, stage, Stage(1))
+    return Architecture((level,)).canonical().levels[0].down
+
+
+def _stage(values: Any) -> Stage:
+    return Stage(*values)
+
+
+def _stage_genes(position: str, choices: StageChoices) -> list[Gene]:
+    return [Gene(f"{position}.{field}", getattr(choices, field)) for field in _STAGE_FIELDS]
+
+
+def _gene_values(architecture: Architecture, space: SearchSpace) -> dict[str, tuple[Any, bool]]:
+    """Each gene's value in a canonical architecture, and whether it has an effect there."""
+    values: dict[str, tuple[Any, bool]] = {}
+    if len(architecture.levels) != len(space.levels):
+        space.validate(architecture)
+    for i, level in enumerate(architecture.levels):
+        values[f"level{i}.width"] = (level.width, True)
+        for position, stage in ((f"down{i}", level.down), (f"up{i}", level.up)):
+            values |= _stage_values(position, stage, has_transformers=stage.transformer_depth > 0)
+    mid = architecture.mid or Stage(0)
+    return values | _stage_values("mid", mid, has_transformers=mid.transformer_depth > 0)
+
+
+def _stage_values(position: str, stage: Stage, *, has_transformers: bool) -> dict[str, tuple[Any, bool]]:
+    active = {"num_blocks": True, "convolution": stage.num_blocks > 0, "transformer_depth": has_transformers}
+    if has_transformers:
+        active |= dict.fromkeys(("attention", "attention_function", "expansion", "gating"), True)
+        active["shared_kv"] = stage.attention != "cross"
+    elif position != "mid":  # on a side, depth 0 is a choice that has an effect: no transformers
+        active["transformer_depth"] = True
+    elif stage.num_blocks > 1:
+        active["transformer_depth"] = True
+    return {f"{position}.{name}": (getattr(stage, name), active.get(name, False)) for name in _STAGE_FIELDS}
+
+
+def _listed(choices: tuple[Any, ...]) -> str:
+    return ", ".join(map(repr, choices))
+
+
+def _nearest(value: Any, choices: tuple[Any, ...]) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(choices, key=lambda choice: abs(choice - value))
+    return (difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0) or [choices[0]])[0]
