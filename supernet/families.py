@@ -1,0 +1,120 @@
+"""Families: blocks that share one set of weights and differ in a choice, the branches of one switch.
+
+A family stores, for every parameter that any member has, one array of the largest shape. A member takes the leading entries
+of each axis; where its input is a stream with a skip behind it, it takes the leading entries of both parts.
+"""
+
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx, traverse_util
+from jaxtyping import Array
+
+from supernet.initializer import Initializer
+
+Parameters = dict[str, Array]
+
+# Axes of a residual block's parameters that run over the stream's channels and then the skip's.
+_SKIP_AXES = {
+    "norm1/scale": 0, "norm1/bias": 0, "conv1/kernel": 2, "conv1/depthwise": 2, "conv1/pointwise/kernel": 0, "shortcut/kernel": 0,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class ParameterShape:
+    """A parameter as an initializer is asked for it; it stands in the place of an array."""
+
+    shape: tuple[int, ...]
+    std: float
+    mean: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One member: its graph without parameters, and the parameters' shapes by path ("conv1/kernel")."""
+
+    graph: Any
+    shapes: dict[str, ParameterShape]
+    stream_channels: int | None
+    skip_channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """Blocks that share weights.
+
+    Attributes:
+        specs: what tells the members apart, each once.
+        build: the block of a specification.
+        copies: leading axes of the stored arrays: positions of a stage, layers of a transformer.
+    """
+
+    specs: tuple[Hashable, ...]
+    build: Callable[[Any, Initializer], nnx.Module]
+    copies: tuple[int, ...] = ()
+
+    @cached_property
+    def members(self) -> dict[Hashable, Member]:
+        """Members by specification."""
+        return {spec: _member(spec, self.build(spec, _describe)) for spec in self.specs}
+
+    @cached_property
+    def stream_channels(self) -> int:
+        """Channels of the widest stream that comes in with a skip; 0 where none does."""
+        return max((member.stream_channels or 0) for member in self.members.values())
+
+    def initial(self, init: Initializer) -> Parameters:
+        """Fresh stored arrays; each is drawn with the spread of the largest member that has it."""
+        return {
+            path: init((*self.copies, *stored.shape), std=stored.std, mean=stored.mean) for path, stored in self._stored.items()
+        }
+
+    def member_parameters(self, stored: Mapping[str, Array], spec: Hashable) -> Parameters:
+        """A member's parameters as slices of arrays that were stored without their leading axes."""
+        member = self.members[spec]
+        return {path: self._slice(stored[path], path, wanted.shape, member) for path, wanted in member.shapes.items()}
+
+    def apply(self, stored: Mapping[str, Array], spec: Hashable) -> Any:
+        """The member as a callable block whose parameters are slices of the stored arrays."""
+        nested = traverse_util.unflatten_dict(self.member_parameters(stored, spec), sep="/")
+        return nnx.merge(self.members[spec].graph, nnx.State(nested))
+
+    @cached_property
+    def _stored(self) -> dict[str, ParameterShape]:
+        stored: dict[str, ParameterShape] = {}
+        skips = max(member.skip_channels for member in self.members.values())
+        for member in self.members.values():
+            for path, wanted in member.shapes.items():
+                known = stored.get(path, wanted)
+                shape = [max(pair) for pair in zip(known.shape, wanted.shape, strict=True)]
+                if skips and path in _SKIP_AXES:
+                    shape[_SKIP_AXES[path]] = self.stream_channels + skips
+                smallest_std = min(known.std, wanted.std)  # the widest member's: fan-in is largest there
+                stored[path] = ParameterShape(tuple(shape), smallest_std, wanted.mean)
+        return stored
+
+    def _slice(self, array: Array, path: str, shape: tuple[int, ...], member: Member) -> Array:
+        axis = _SKIP_AXES.get(path) if member.skip_channels else None
+        if axis is not None:
+            head = _take(array, axis, 0, member.stream_channels or 0)
+            tail = _take(array, axis, self.stream_channels, member.skip_channels)
+            array = jnp.concatenate([head, tail], axis)
+        return array[tuple(slice(size) for size in shape)]
+
+
+def _take(array: Array, axis: int, start: int, size: int) -> Array:
+    return array[(slice(None),) * axis + (slice(start, start + size),)]
+
+
+def _describe(shape: tuple[int, ...], *, std: float, mean: float = 0.0) -> ParameterShape:
+    return ParameterShape(shape, std, mean)
+
+
+def _member(spec: Any, block: nnx.Module) -> Member:
+    graph, state = nnx.split(block)
+    shapes = traverse_util.flatten_dict(nnx.to_pure_dict(state), sep="/")
+    skip = getattr(spec, "skip_channels", 0)
+    return Member(graph, shapes, spec.in_channels if skip else None, skip)
