@@ -7,7 +7,6 @@ no effect); `encode` returns the canonical one, and `size` counts architectures,
 import dataclasses
 import difflib
 import itertools
-from collections import Counter
 from functools import cached_property
 from typing import Any
 
@@ -270,9 +269,7 @@ def _stage_values(position: str, stage: Stage, *, has_transformers: bool) -> dic
     if has_transformers:
         active |= dict.fromkeys(("attention", "attention_function", "expansion", "gating"), True)
         active["shared_kv"] = stage.attention != "cross"
-    elif position != "mid":  # on a side, depth 0 is a choice that has an effect: no transformers
-        active["transformer_depth"] = True
-    elif stage.num_blocks > 1:
+    elif position != "mid" or stage.num_blocks > 1:  # on a side, depth 0 is a choice that has an effect: no transformers
         active["transformer_depth"] = True
     return {f"{position}.{name}": (getattr(stage, name), active.get(name, False)) for name in _STAGE_FIELDS}
 

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from search_space import Architecture, LayerPlan, Scale, SearchSpace, layer_plan
-from search_space.plan import ConvolutionSpec, OutputSpec, ResidualSpec, TimeSpec, TransformerSpec
+from search_space.plan import ConvolutionSpec, OutputSpec, ResidualSpec, TransformerSpec
 from supernet.blocks import Tokens
 from supernet.convolution import Image, Lowering
 from supernet.elastic_stage import (

@@ -1,0 +1,44 @@
+# PocketUNet: `make sweep` runs the digits pipeline, `make test` checks everything. Both install first what is missing.
+#
+#   make test PYTHON=python3.12     the same with another interpreter (a .venv made with another one is rebuilt)
+#   make install EXTRAS=cuda        with the extras of pyproject.toml, separated by commas
+
+PYTHON ?= python3
+EXTRAS ?=
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Which interpreter and which pins .venv was made from; a change of either installs again.
+STAMP  := $(VENV)/.made-from
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint types test slow sweep bench clean
+
+help:
+	@sed -n '1,5s/^# \{0,1\}//p' Makefile
+	@echo "targets: install sweep test lint types slow bench clean"
+
+install:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" STAMP="$(STAMP)" EXTRAS="$(EXTRAS)" .ci/install
+
+sweep: install
+	$(BIN)/pocketunet sweep digits
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install
+	$(BIN)/pyright
+
+test: lint types
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term
+
+slow: install
+	$(BIN)/python -m pytest -m slow
+
+bench: install
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +

@@ -1,0 +1,183 @@
+"""The hand-off bundle: one architecture with its weights, how to train it, and what to expect of it, as plain files.
+
+`architecture.json`, `weights.safetensors` (keys `network/...` and `prompt/...`), `training.yaml`, `expected.json`,
+`README.md`; and `teacher/`, the network that it is distilled from, where there is one. No search code stands behind it.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+import yaml
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from experiments.config import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
+from experiments.config_reading import read_document, validated
+from experiments.denoising_task import DenoisingTask
+from experiments.errors import InputError
+from search_space import Architecture, LayerPlan, Scale, layer_plan
+from supernet import XLA, Lowering, UNet, load_unet, training_lowering
+from supernet.initializer import abstract_initializer
+
+ARCHITECTURE, WEIGHTS, TRAINING, EXPECTED = "architecture.json", "weights.safetensors", "training.yaml", "expected.json"
+TEACHER = "teacher"
+
+
+class ScaleSection(Section):
+    """The scale of the network, every field of it: see `search_space.Scale`."""
+
+    name: Name
+    resolution: Count
+    in_channels: Count
+    out_channels: Count
+    base_width: Count
+    context_length: Count
+    context_width: Count
+    time_features: Count
+    time_width: Count
+    vocabulary: CountOrNone
+    norm_groups: Count | None
+    norm_group_size: Count | None
+    norm_epsilon: Positive
+    num_heads: Count | None
+    head_width: Count | None
+    dtype: Literal["float32"]
+
+
+class TrainingSettings(Section):
+    """How a bundle is trained: `training.yaml`.
+
+    Attributes:
+        origin: where the weights come from, for people.
+        scale: of the network.
+        data: name of a data set, or a folder.
+        schedule: of the noise.
+        parameterisation: what the network predicts.
+        prompt_dropout: share of prompts that are dropped in training, for guidance.
+        warmup_steps: in which the learning rate rises from 0.
+        ema_decay: of the weights that are kept.
+        output_weight: of the distance to the teacher's output, when distilling.
+        feature_weight: of the distance to the teacher's stages, when distilling.
+        sampler: that draws images; `sample_steps` and `guidance_scale` belong to it.
+    """
+
+    origin: Name
+    scale: ScaleSection
+    data: Name
+    seed: CountOrNone = 0
+    schedule: Literal["cosine", "scaled_linear"] = "cosine"
+    parameterisation: Literal["eps", "x0", "v"] = "v"
+    prompt_dropout: Fraction = 0.1
+    num_steps: Count = 1000
+    batch_size: Count = 64
+    learning_rate: Positive = 5e-4
+    warmup_steps: CountOrNone = 50
+    ema_decay: Fraction = 0.999
+    output_weight: NotNegative = 1.0
+    feature_weight: NotNegative = 0.1
+    sampler: Literal["ddim", "dpmpp_2m"] = "ddim"
+    sample_steps: Annotated[int, Field(ge=1, strict=True)] = 16
+    guidance_scale: NotNegative = 1.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle in memory; `parameters` are `network` and `prompt`, each by path."""
+
+    architecture: Architecture
+    settings: TrainingSettings
+    parameters: dict[str, dict[str, Any]]
+
+    @property
+    def task(self) -> DenoisingTask:
+        """What the network learns."""
+        s = self.settings
+        return DenoisingTask(Scale(**s.scale.model_dump()), s.schedule, s.parameterisation, s.prompt_dropout)
+
+    @property
+    def plan(self) -> LayerPlan:
+        """The network's layer plan."""
+        return layer_plan(self.architecture, self.task.scale)
+
+    def network(self, lowering: Lowering | None = None) -> UNet:
+        """The network without weights; `apply_network` runs it with some."""
+        return UNet(self.plan, init=abstract_initializer, lowering=lowering or training_lowering())
+
+
+def apply_network(network: UNet, parameters: dict[str, Any], x: Any, timestep: Any, context: Any) -> Any:
+    """The prediction of a network with the given parameters."""
+    return load_unet(network, parameters)(x, timestep, context)
+
+
+def write_bundle(path: Path, bundle: Bundle, *, expected: dict[str, Any], card: str) -> None:
+    """Writes a bundle; the files it is made of are replaced one by one, `expected.json` last."""
+    path.mkdir(parents=True, exist_ok=True)
+    flat = {f"{part}/{name}": np.asarray(x) for part, of in bundle.parameters.items() for name, x in of.items()}
+    partial = path / f"{WEIGHTS}.partial"
+    save_file(flat, partial)
+    os.replace(partial, path / WEIGHTS)
+    (path / ARCHITECTURE).write_text(json.dumps(bundle.architecture.to_json(), indent=2) + "\n", "utf-8")
+    (path / TRAINING).write_text(yaml.safe_dump(bundle.settings.model_dump(mode="json"), sort_keys=False), "utf-8")
+    (path / "README.md").write_text(card, "utf-8")
+    (path / EXPECTED).write_text(json.dumps(expected, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Reads a bundle, and holds its weights to its architecture.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        FileNotFoundError: a file of it is missing.
+        InputError: a file is damaged, or the weights belong to another architecture.
+    """
+    if not path.is_dir():
+        raise NotADirectoryError(
+            f"{path}: there is no such bundle; `pocketunet handoff RUN --pick knee --out {path}` makes one"
+        )
+    for name in (ARCHITECTURE, WEIGHTS, TRAINING):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name} is missing; make the bundle anew with `pocketunet handoff`")
+    try:
+        architecture = Architecture.from_json(json.loads((path / ARCHITECTURE).read_text("utf-8"))).canonical()
+    except ValueError as error:
+        raise InputError(f"{path / ARCHITECTURE}: {error}") from None
+    source = str(path / TRAINING)
+    settings = validated(read_document((path / TRAINING).read_text("utf-8"), source=source), TrainingSettings)
+    try:
+        flat = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path / WEIGHTS}: this is no whole safetensors file ({error}); copy the bundle again"
+        ) from None
+    parameters: dict[str, dict[str, Any]] = {"network": {}, "prompt": {}}
+    for name, array in flat.items():
+        part, _, rest = name.partition("/")
+        if part not in parameters:
+            raise InputError(
+                f"{path / WEIGHTS}: tensor {name!r} is not of this format; its name must begin with network/ or prompt/"
+            )
+        parameters[part][rest] = jnp.asarray(array)
+    bundle = Bundle(architecture, settings, parameters)
+    try:
+        load_unet(bundle.network(XLA), parameters["network"])
+    except ValueError as error:
+        raise InputError(f"{path / WEIGHTS}: {error}") from None
+    return bundle
+
+
+def read_expected(path: Path) -> dict[str, Any]:
+    """What a bundle promises: `expected.json`.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        return json.loads((path / EXPECTED).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path / EXPECTED}: cannot be read ({error}); make the bundle anew") from None

@@ -1,0 +1,129 @@
+"""What is to be expected of a bundle: counts and denoising loss, measured; its model card; and holding it to both."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.bundle import Bundle, apply_network, read_bundle, read_expected
+from experiments.denoising_task import all_examples, load_examples
+from experiments.errors import InputError
+from experiments.quality import loss_program
+from objectives import Estimate
+from objectives.denoising import mean_estimate
+from objectives.fingerprint import fingerprint
+from search_space import picture
+
+_LOSS_SAMPLES = 600
+# Other machines round differently; float32 sums over a few million products agree far better than this.
+_LOSS_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One promise of a bundle and whether it is kept."""
+
+    name: str
+    expected: float
+    found: float
+    tolerance: float
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what was found is within the relative tolerance."""
+        return abs(self.found - self.expected) <= self.tolerance * abs(self.expected)
+
+    def __str__(self) -> str:
+        """One line for people."""
+        verdict = "kept" if self.is_kept else "NOT KEPT"
+        return f"{verdict:8}  {self.name}: expected {self.expected:.6g} to {self.tolerance:.0e}, found {self.found:.6g}"
+
+
+def expectations(bundle: Bundle) -> dict[str, Any]:
+    """What `expected.json` holds: each promise with value and tolerance, and how the loss was measured."""
+    loss = bundle_loss(bundle)
+    return {
+        "schema": 1,
+        "digest": bundle.architecture.digest,
+        "promises": {
+            "parameters": {"value": bundle.plan.parameters, "tolerance": 0.0},
+            "macs": {"value": bundle.plan.macs, "tolerance": 0.0},
+            "denoising_loss": {
+                "value": loss.value,
+                "low": loss.low,
+                "high": loss.high,
+                "n": loss.n,
+                "tolerance": _LOSS_TOLERANCE,
+            },
+        },
+        "fingerprint": _loss_fingerprint(bundle),
+    }
+
+
+def bundle_loss(bundle: Bundle) -> Estimate:
+    """The denoising loss at medium noise on the validation split."""
+    task, network = bundle.task, bundle.network()
+    images, prompts = all_examples(load_examples(bundle.settings.data, task.scale, split="validation"), task.scale)
+
+    def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
+        return apply_network(network, parameters, x, timestep, context)
+
+    return mean_estimate(loss_program(task, apply, images, prompts, num_samples=_LOSS_SAMPLES)(bundle.parameters))
+
+
+def verify_bundle(path: Path) -> list[Check]:
+    """Measures what a bundle promises anew.
+
+    Raises:
+        InputError: the bundle is damaged, or its promises were measured in another way than here.
+    """
+    bundle, expected = read_bundle(path), read_expected(path)
+    if expected.get("digest") != bundle.architecture.digest or expected.get("fingerprint") != _loss_fingerprint(bundle):
+        raise InputError(
+            f"{path / 'expected.json'}: it was written for another architecture or measured in another way; "
+            "make the bundle anew"
+        )
+    found = {
+        "parameters": bundle.plan.parameters,
+        "macs": bundle.plan.macs,
+        "denoising_loss": bundle_loss(bundle).value,
+    }
+    promises = expected["promises"]
+    return [
+        Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()
+    ]
+
+
+def model_card(bundle: Bundle, expected: dict[str, Any]) -> str:
+    """The bundle's README: what it is, what it costs, how well it denoises, how to use it."""
+    loss = expected["promises"]["denoising_loss"]
+    settings, plan = bundle.settings, bundle.plan
+    return f"""# UNet {bundle.architecture.digest}
+
+A diffusion UNet found by PocketUNet; {settings.origin}.
+
+```
+{picture(bundle.architecture, plan.scale)}
+```
+
+| | |
+|---|---|
+| parameters | {plan.parameters:,} |
+| multiply-accumulates of one forward pass, attention included | {plan.macs:,} |
+| input | {plan.scale.resolution}x{plan.scale.resolution}x{plan.scale.in_channels} |
+| data set | {settings.data} |
+| predicts | {settings.parameterisation}, {settings.schedule} schedule |
+| denoising loss at medium noise, validation | {loss["value"]:.5f} ({loss["low"]:.5f} to {loss["high"]:.5f}, n = {loss["n"]}) |
+
+    pocketunet verify DIR     # holds the files to expected.json
+    pocketunet train DIR      # trains further, as training.yaml says
+    pocketunet distill DIR    # learns from teacher/, where there is one
+    pocketunet sample DIR     # draws images
+"""
+
+
+def _loss_fingerprint(bundle: Bundle) -> str:
+    settings = bundle.settings
+    return fingerprint(
+        measure="denoising loss at medium noise", n=_LOSS_SAMPLES, split="validation", data=settings.data,
+        schedule=settings.schedule, parameterisation=settings.parameterisation,
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""The commands about a hand-off bundle: make one, train it, distil it, sample from it, hold it to what it promises."""
+
+from pathlib import Path
+
+import click
+
+OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist.")
+BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
+STEPS = click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: as training.yaml says]")
+SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--pick", required=True, metavar="knee|DIGEST", help="The front's knee, or an architecture's digest.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder of the bundle; must not exist.")
+@click.option("--scale", type=click.Choice(["proxy", "deploy"]), default="proxy", show_default=True)
+def handoff(run: Path, *, pick: str, out: Path, scale: str) -> None:
+    """Hand one architecture over, as a bundle.
+
+    A bundle says what it is, carries its weights, how to train it and what to expect of it.
+    """
+    from experiments.handoff import hand_off
+
+    click.echo(hand_off(run, pick, out, scale))
+
+
+@click.command()
+@BUNDLE
+@STEPS
+@SEED
+@OUT
+def train(bundle: Path, *, steps: int | None, seed: int, out: Path | None) -> None:
+    """Train the network of a bundle on its data."""
+    from experiments.progress import terminal_progress
+    from experiments.training import train_bundle
+
+    with terminal_progress() as progress:
+        written = train_bundle(bundle, steps=steps, seed=seed, progress=progress, out=out)
+    click.echo(written)
+
+
+@click.command()
+@BUNDLE
+@STEPS
+@SEED
+@OUT
+def distill(bundle: Path, *, steps: int | None, seed: int, out: Path | None) -> None:
+    """Distil the teacher of a bundle into its network."""
+    from experiments.distillation import distill_bundle
+    from experiments.progress import terminal_progress
+
+    with terminal_progress() as progress:
+        written = distill_bundle(bundle, steps=steps, seed=seed, progress=progress, out=out)
+    click.echo(written)
+
+
+@click.command()
+@BUNDLE
+@click.option("--out", type=click.Path(path_type=Path), help="The picture.  [default: BUNDLE/samples.png]")
+@click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
+@SEED
+def sample(bundle: Path, *, out: Path | None, num: int, seed: int) -> None:
+    """Draw images with the network of a bundle."""
+    from experiments.sampling import sample_bundle
+
+    click.echo(sample_bundle(bundle, out or bundle / "samples.png", num, seed=seed))
+
+
+@click.command()
+@BUNDLE
+def verify(bundle: Path) -> int:
+    """Hold a bundle to its expected.json (exit code 1: not kept)."""
+    from experiments.handoff import verify as verify_bundle
+
+    checks = verify_bundle(bundle)
+    for check in checks:
+        click.echo(str(check))
+    return 0 if all(check.is_kept for check in checks) else 1

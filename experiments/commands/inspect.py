@@ -1,0 +1,82 @@
+"""The commands that look: at data sets, spaces, architectures, ledgers; only `ledger check --quarantine` writes."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Look at data sets."""
+
+
+@data.command("check")
+@click.argument("dataset", metavar="NAME-or-DIR")
+@click.option("--out", type=click.Path(path_type=Path), help="The grid of images.  [default: NAME-grid.png]")
+@click.option("--resolution", type=click.IntRange(min=1), help="Side of the square images, as training will use it.")
+@click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour, as training will use it.")
+def data_check(dataset: str, *, out: Path | None, resolution: int | None, channels: str | None) -> None:
+    """Print what is understood of a data set, and save a grid of it."""
+    from experiments.data.check import check_dataset
+
+    grid = out or Path(f"{Path(dataset).resolve().name}-grid.png")
+    wanted = int(channels) if channels else None
+    click.echo(check_dataset(dataset, grid_path=grid, resolution=resolution, channels=wanted))
+
+
+@click.group()
+def space() -> None:
+    """Look at search spaces."""
+
+
+@space.command("describe")
+@click.argument("name")
+def space_describe(name: str) -> None:
+    """Print a search space: size, genes, choices, both its ends."""
+    from experiments.describe import describe_space
+
+    click.echo(describe_space(name))
+
+
+@click.command()
+@click.argument("what", metavar="FILE-or-BUNDLE", type=click.Path(path_type=Path))
+@click.option("--scale", help="Name of the scale to count at, as digits-proxy.  [default: the bundle's own]")
+def describe(what: Path, *, scale: str | None) -> None:
+    """Draw an architecture and count it."""
+    from experiments.describe import describe_architecture
+
+    click.echo(describe_architecture(what, scale=scale))
+
+
+@click.group()
+def ledger() -> None:
+    """Look at the ledger of a run."""
+
+
+@ledger.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--quarantine", is_flag=True, help="Move damaged lines into PATH.quarantine.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def ledger_check(path: Path, *, quarantine: bool, as_json: bool) -> int:
+    """Look at every line of a ledger (or of a run folder's); exit code 1 where one is damaged."""
+    from experiments.ledger import check_ledger
+    from experiments.ledger import quarantine as move_aside
+
+    path = path / "ledger.jsonl" if path.is_dir() else path
+    found = move_aside(path) if quarantine else check_ledger(path)
+    damaged = [{"line": line, "what": what} for line, what in found.damaged]
+    if as_json:
+        record = {"lines": found.num_lines, "asked": found.num_asked, "evaluations": found.num_evaluations}
+        click.echo(json.dumps({**record, "torn": found.torn, "damaged": damaged}))
+    else:
+        click.echo(f"{path}: {found.num_lines} lines, {found.num_asked} asked for, {found.num_evaluations} evaluated")
+        if found.torn:
+            click.echo("the last line is torn, as a kill leaves it: readers ignore it, and the next sweep cuts it")
+        for entry in damaged:
+            click.echo(f"line {entry['line']} is damaged: {entry['what']}")
+        if damaged and quarantine:
+            click.echo(f"moved to {path}.quarantine; intact lines are kept")
+        elif damaged:
+            click.echo(f"`pocketunet ledger check {path} --quarantine` moves them aside")
+    return 1 if damaged and not quarantine else 0

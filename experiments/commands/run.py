@@ -1,0 +1,63 @@
+"""The commands about a run: launch a sweep, look at its front, write its report."""
+
+import json
+from pathlib import Path
+
+import click
+
+RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
+@click.command()
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--dry-run", is_flag=True, help="Print the resolved sweep and what is feasible, and stop.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: runs/NAME]")
+def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Path | None) -> None:
+    """Search: from data to a front and a distilled winner.
+
+    CONFIG is the name of a shipped sweep (digits) or a YAML file; KEY=VALUE changes a setting of it, as in
+    `search.num_evaluations=50`. The same command again goes on where the last one stopped.
+    """
+    from experiments.config import load_config
+
+    if run_dir is not None:
+        overrides = (*overrides, f"run_dir={json.dumps(str(run_dir))}")
+    settings = load_config(config, overrides)
+    if dry_run:
+        from experiments.pipeline import dry_run as describe_sweep
+
+        click.echo(describe_sweep(settings))
+        return
+    from experiments.pipeline import run_sweep
+    from experiments.progress import terminal_progress
+
+    with terminal_progress() as progress:
+        run_sweep(settings, progress)
+
+
+@click.command()
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def front(run: Path, *, as_json: bool) -> None:
+    """Show the front of a run, fastest first, its knee marked."""
+    from experiments.run_folder import read_run
+
+    contents = read_run(run)
+    if as_json:
+        from experiments.front_view import front_json
+
+        click.echo(json.dumps(front_json(contents), indent=2, allow_nan=False))
+        return
+    from experiments.front_view import print_front
+
+    print_front(contents)
+
+
+@click.command()
+@RUN
+def report(run: Path) -> None:
+    """Write RUN/report.html, which needs no server."""
+    from experiments.report import write_report
+
+    click.echo(write_report(run))

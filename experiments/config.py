@@ -1,0 +1,240 @@
+"""What a sweep is: the keys of `sweep.yaml` with their types, ranges and defaults; reading and writing it."""
+
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
+
+from experiments.config_reading import read_document, validated, with_overrides
+from experiments.limits import check_limits
+from experiments.searchers.registry import searcher_names
+from objectives import get_objective
+from objectives.fingerprint import fingerprint
+from search_space import get_scale, get_space
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"must be a number, got {str(value).lower()}")
+    return value
+
+
+def _objective_name(name: str) -> str:
+    return get_objective(name).name
+
+
+def _space_name(name: str) -> str:
+    return get_space(name).name
+
+
+def _scale_name(name: str) -> str:
+    return get_scale(name).name
+
+
+def _searcher_name(name: str) -> str:
+    if name not in searcher_names():
+        raise ValueError(f"there is no searcher {name!r}; known are {', '.join(searcher_names())}")
+    return name
+
+
+def _limit_name(name: str) -> str:
+    check_limits({name: 1.0})
+    return name
+
+
+Number = Annotated[FiniteFloat, BeforeValidator(_no_truth_value)]  # also takes the text 1e-3, which YAML 1.1 leaves a text
+Count = Annotated[int, Field(ge=1, strict=True)]
+CountOrNone = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Name = Annotated[str, Field(min_length=1)]
+ObjectiveName = Annotated[str, AfterValidator(_objective_name)]
+
+
+class Section(BaseModel):
+    """A mapping in the file; a key that is not listed here is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SupernetSection(Section):
+    """How the shared weights are trained.
+
+    Attributes:
+        mode: which subnets a step trains: strictly fair single paths, or the sandwich (largest, smallest, random ones),
+            which may distil the largest into the others in place.
+        largest_steps: steps at the beginning that train the largest subnet alone.
+        warmup_steps: steps in which the learning rate rises from 0.
+        ema_decay: of the weights that are evaluated; 0 evaluates the last ones.
+    """
+
+    mode: Literal["single_path", "sandwich", "sandwich_distill"] = "single_path"
+    num_steps: Count = 2000
+    largest_steps: CountOrNone = 100
+    warmup_steps: CountOrNone = 100
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    ema_decay: Fraction = 0.999
+
+
+class FeaturesSection(Section):
+    """The classifier in whose features samples are compared with images; `num_steps` of training."""
+
+    num_steps: Count = 500
+
+
+class LatencySection(Section):
+    """Where and how latency is measured to fit the predictor.
+
+    Attributes:
+        device: name of a device, such as `litert-cpu` or `xla-cpu`.
+        num_architectures: that are timed to fit the predictor.
+        rounds: repetitions of the timing of each.
+    """
+
+    device: Name = "litert-cpu"
+    num_architectures: Count = 40
+    rounds: Count = 10
+
+
+class SearchSection(Section):
+    """How the search proceeds.
+
+    Attributes:
+        searcher: name of a search.
+        num_evaluations: architectures to evaluate in all, earlier runs included; infeasible ones are not counted.
+        num_workers: evaluations at a time under ray; the local executor always has one.
+        executor: `ray` (Ray Tune), or `local` (this process alone, without Ray).
+        population: architectures per generation, or before a model takes over.
+        gpus_per_worker: of an accelerator, under ray; a fraction lets workers share one.
+    """
+
+    searcher: Annotated[str, AfterValidator(_searcher_name)] = "nsga2"
+    num_evaluations: Count = 200
+    num_workers: Count = 2
+    executor: Literal["ray", "local"] = "ray"
+    population: Annotated[int, Field(ge=2, strict=True)] = 24
+    gpus_per_worker: NotNegative = 0.0
+
+
+class QualitySection(Section):
+    """How quality is measured; `guidance_scale` 1 is no guidance.
+
+    Attributes:
+        loss_samples: samples of the denoising loss at medium noise.
+        num_samples: images that are drawn where samples are judged.
+    """
+
+    loss_samples: Annotated[int, Field(ge=2, strict=True)] = 600
+    num_samples: Annotated[int, Field(ge=2, strict=True)] = 512
+    num_steps: Count = 8
+    sampler: Literal["ddim", "dpmpp_2m"] = "ddim"
+    guidance_scale: NotNegative = 1.0
+
+
+class DistillSection(Section):
+    """How the chosen architecture is trained after the search; `num_steps` of its own training."""
+
+    num_steps: Count = 2000
+    batch_size: Count = 64
+    learning_rate: Positive = 5e-4
+
+
+class SweepConfig(Section):
+    """A whole sweep.
+
+    Attributes:
+        name: of the run; a word for people.
+        space: name of the search space.
+        proxy_scale: name of the scale at which quality is judged.
+        deploy_scale: name of the scale at which costs are judged.
+        data: name of a data set, or a folder.
+        seed: everything random follows from it.
+        objectives: what to improve; two or more make a front.
+        limits: upper bound by cost, such as `latency_ms: 40`; what breaks one is infeasible.
+        run_dir: folder of the run; relative ones start where the command runs.
+    """
+
+    name: Name
+    space: Annotated[str, AfterValidator(_space_name)]
+    proxy_scale: Annotated[str, AfterValidator(_scale_name)]
+    deploy_scale: Annotated[str, AfterValidator(_scale_name)]
+    data: Name
+    objectives: tuple[ObjectiveName, ...]
+    seed: CountOrNone = 0
+    supernet: SupernetSection = SupernetSection()
+    features: FeaturesSection = FeaturesSection()
+    latency: LatencySection = LatencySection()
+    search: SearchSection = SearchSection()
+    quality: QualitySection = QualitySection()
+    distill: DistillSection = DistillSection()
+    limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = {}
+    run_dir: Name = "runs"
+
+    @field_validator("objectives")
+    @classmethod
+    def _some_objectives_each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("name at least one objective, such as denoising_loss; two or more make a front")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"no objective may be listed twice, got {', '.join(twice)} twice")
+        return names
+
+
+def builtin_names() -> tuple[str, ...]:
+    """Names of the sweeps that ship with the project."""
+    return tuple(sorted(path.name.removesuffix(".yaml") for path in _builtin_folder().iterdir() if path.name.endswith(".yaml")))
+
+
+def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """A sweep from a YAML file, or by the name of one that ships, changed by `dotted.key=value` overrides.
+
+    Raises:
+        FileNotFoundError: there is neither such a file nor such a name.
+        InputError: something in it is wrong; the message lists everything that is, with file, line and key.
+    """
+    name = str(path_or_name)
+    if name in builtin_names():
+        text, source = (_builtin_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml"
+    elif Path(name).is_file():
+        text, source = Path(name).read_text(encoding="utf-8"), name
+    else:
+        raise FileNotFoundError(
+            f"{name}: there is no such file, and no such sweep ships; those that do are {', '.join(builtin_names())}"
+        )
+    return validated(with_overrides(read_document(text, source=source), overrides), SweepConfig)
+
+
+def resolved_yaml(config: SweepConfig) -> str:
+    """The sweep with every key written out; `load_config` reads it back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
+    """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
+    return config.model_dump(mode="json", exclude={"name", "run_dir", "search", "distill", "limits", "objectives"})
+
+
+def ledger_header(config: SweepConfig) -> dict[str, Any]:
+    """What every line of a run's ledger shares; a ledger that was begun with another is refused.
+
+    `fingerprint` names the evaluation settings. The rest is what a replay of the searcher depends on.
+    """
+    return {
+        "space": config.space,
+        "fingerprint": fingerprint(**evaluation_settings(config)),
+        "objectives": list(config.objectives),
+        "limits": config.limits,
+        "searcher": config.search.searcher,
+        "population": config.search.population,
+        "seed": config.seed,
+    }
+
+
+def _builtin_folder() -> Any:
+    return importlib.resources.files("experiments") / "configs"

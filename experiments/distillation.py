@@ -1,0 +1,112 @@
+"""Distils a teacher into the network of a bundle: its outputs and its stages, beside the data's own targets."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from experiments.bundle import TEACHER, Bundle, read_bundle
+from experiments.errors import InputError
+from experiments.progress import Progress, silent_progress
+from experiments.training import BundleLoss, fit_bundle, save_trained
+from objectives.distillation import feature_distillation_loss, output_distillation_loss
+from search_space import LayerPlan
+from search_space.plan import ResidualSpec
+from supernet import load_unet
+from supernet.initializer import random_initializer
+
+
+def distillation_loss(student: Bundle, teacher: Bundle) -> BundleLoss:
+    """Denoising loss + output distillation + feature distillation over the stages that both have.
+
+    A stage of another width passes through a 1x1 convolution, trained along and dropped afterwards.
+
+    Source: Kim et al. 2023 (BK-SDM), with the normalised features of Zhang et al. 2024 (LAPTOP-Diff).
+    """
+    task, settings = student.task, student.settings
+    student_network, teacher_network = student.network(), teacher.network()
+    stages = shared_stages(student.plan, teacher.plan)
+
+    def loss(parameters: Any, inputs: Any, target: Any) -> Any:
+        x_t, timestep, prompts = inputs
+        net = load_unet(student_network, parameters["network"])
+        prediction, features = net.features(x_t, timestep, task.encode(parameters["prompt"], prompts))
+        guide = load_unet(teacher_network, teacher.parameters["network"])
+        context = teacher.task.encode(teacher.parameters["prompt"], prompts)
+        taught, teacher_features = guide.features(x_t, timestep, context)
+        mapped = [features[name] @ parameters["adapters"][name] for name in stages]
+        return (
+            jnp.mean((prediction - target) ** 2)
+            + settings.output_weight * jnp.mean(output_distillation_loss(prediction, taught))
+            + settings.feature_weight
+            * jnp.mean(feature_distillation_loss(mapped, teacher_features=[teacher_features[name] for name in stages]))
+        )
+
+    return loss
+
+
+def shared_stages(student: LayerPlan, teacher: LayerPlan) -> list[str]:
+    """Stages with residual blocks that both networks have, in the student's order."""
+    return [name for name in stage_widths(student) if name in stage_widths(teacher)]
+
+
+def stage_widths(plan: LayerPlan) -> Mapping[str, int]:
+    """Channels at the end of each stage that has residual blocks, input and output apart."""
+    return {block.stage: block.spec.out_channels for block in plan.blocks if isinstance(block.spec, ResidualSpec)}
+
+
+def adapters(student: LayerPlan, teacher: LayerPlan, *, seed: int) -> dict[str, Array]:
+    """Fresh 1x1 convolutions [student channels, teacher channels] from the student's stages to the teacher's."""
+    draw = random_initializer(seed)
+    widths, wanted = stage_widths(student), stage_widths(teacher)
+    return {
+        name: draw((widths[name], wanted[name]), std=widths[name] ** -0.5) for name in shared_stages(student, teacher)
+    }
+
+
+def distill_bundle(
+    path: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None, out: Path | None = None
+) -> Path:
+    """Distils the teacher of a bundle into its network; writes a bundle and returns its folder.
+
+    Args:
+        path: the bundle; `teacher/` in it is a bundle at the same resolution.
+        steps: number of updates; by default as `training.yaml` says.
+        seed: of batches, noise, times and adapters.
+        progress: is told of every step.
+        out: folder of the new bundle; by default `distilled` in the bundle's.
+
+    Raises:
+        InputError: the bundle has no teacher, or one for other images or another parameterisation.
+    """
+    if not (path / TEACHER).is_dir():
+        raise InputError(
+            f"{path / TEACHER}: the bundle has no teacher to distil from; train it with `pocketunet train {path}`"
+        )
+    student, teacher = read_bundle(path), read_bundle(path / TEACHER)
+    check_teacher(student, teacher, path / TEACHER)
+    steps = steps or student.settings.num_steps
+    trained, history = fit_bundle(
+        student, distillation_loss(student, teacher), steps=steps, seed=seed, title="Distilling",
+        progress=progress or silent_progress(),
+        extra_parameters={"adapters": adapters(student.plan, teacher.plan, seed=seed)},
+    )  # fmt: skip
+    origin = f"{student.settings.origin}, then distilled from {teacher.architecture.digest} for {steps} steps"
+    return save_trained(trained, history, out or path / "distilled", origin=origin)
+
+
+def check_teacher(student: Bundle, teacher: Bundle, where: Path) -> None:
+    """Raises InputError where student and teacher do not see the same inputs or predict the same quantity."""
+    for key in ("schedule", "parameterisation"):
+        mine, theirs = getattr(student.settings, key), getattr(teacher.settings, key)
+        if mine != theirs:
+            raise InputError(f"{where}: the teacher has {key} {theirs!r}, the student {mine!r}; they must be the same")
+    mine, theirs = student.task.scale, teacher.task.scale
+    for key in ("resolution", "in_channels", "out_channels", "context_length", "vocabulary"):
+        if getattr(mine, key) != getattr(theirs, key):
+            raise InputError(
+                f"{where}: the teacher's scale has {key}={getattr(theirs, key)}, the student's {getattr(mine, key)}; "
+                "they must be the same"
+            )

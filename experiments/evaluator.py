@@ -1,0 +1,46 @@
+"""The evaluator of a sweep: quality of any architecture of the space, with the weights that the supernet holds for it."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from experiments.config import SweepConfig, load_config
+from experiments.denoising_task import all_examples, load_examples
+from experiments.feature_training import load_classifier
+from experiments.quality import FeatureDistances, SampleSettings, loss_estimate, loss_program, sample_program
+from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
+from objectives import Estimate
+from search_space import Architecture
+
+
+def sample_settings(config: SweepConfig) -> SampleSettings:
+    """How a sweep draws samples."""
+    quality = config.quality
+    return SampleSettings(quality.num_samples, quality.num_steps, quality.sampler, quality.guidance_scale)
+
+
+class SupernetEvaluator:
+    """Measures the quality objectives of a sweep; each program compiles once, for all architectures."""
+
+    def __init__(self, run_dir: str | Path) -> None:
+        """Loads what a finished run folder holds: settings, supernet, and the classifier where samples are judged."""
+        run_dir = Path(run_dir)
+        config = load_config(run_dir / "sweep.yaml")
+        task, supernet = sweep_task(config), sweep_supernet(config)
+        self._space = supernet.space
+        self._parameters = load_supernet(config, run_dir)
+        images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
+        self._losses = loss_program(task, supernet.apply, images, prompts, num_samples=config.quality.loss_samples)
+        self._draw = None
+        if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
+            self._draw = sample_program(task, supernet.apply, prompts, sample_settings(config))
+            reference, _ = all_examples(load_examples(config.data, task.scale, split="train"), task.scale)
+            self._distances = FeatureDistances(load_classifier(run_dir / "features"), reference)
+
+    def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
+        """Estimates by objective name."""
+        genotype = jnp.asarray(self._space.encode(architecture))
+        estimates = loss_estimate(self._losses(self._parameters, genotype))
+        if self._draw is not None:
+            estimates |= self._distances.measure(self._draw(self._parameters, genotype))
+        return estimates

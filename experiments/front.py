@@ -1,0 +1,119 @@
+"""What a ledger amounts to: the front, the counts, the hypervolume over time; `front.json` holds it."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.errors import InputError
+from experiments.evaluation import Evaluation
+from experiments.ledger import LedgerContents
+from experiments.records import evaluation_to_json
+from experiments.searchers.minimized import minimized_values
+from objectives import Objective, as_minimized, get_objective
+from objectives.front import hypervolume_over_time, non_dominated
+
+SCHEMA_VERSION = 1
+_MARGIN = 0.1
+
+
+def front_of(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
+    """The evaluations that no other one dominates, in the order of the first objective's value, best first.
+
+    Only those that are done take part: failed and infeasible ones are never on the front and dominate nothing.
+
+    Raises:
+        InputError: they were not all measured in the same way, or one lacks an objective.
+    """
+    done = _comparable(evaluations, objectives)
+    if not done:
+        return []
+    values = np.stack([minimized_values(evaluation, objectives) for evaluation in done])
+    rows = np.flatnonzero(non_dominated(values))
+    return [done[row] for row in sorted(rows, key=lambda row: (*values[row], done[row].index))]
+
+
+def summary(contents: LedgerContents, objectives: Sequence[Objective] | None = None) -> dict[str, Any]:
+    """The front and the counts of a ledger as a JSON object.
+
+    The hypervolume is given in the order in which evaluations were done, as a share of the box between the best and the
+    reference value of each objective. The reference is the worst value that was seen, moved away by a tenth of the range;
+    it is stated, because the share means nothing without it, and it may move while a sweep runs.
+
+    Args:
+        contents: what the ledger says.
+        objectives: what to compare; by default those that the ledger's header names.
+
+    Raises:
+        InputError: no objectives are known, or evaluations of different fingerprints stand in one ledger.
+    """
+    objectives = _objectives_of(contents) if objectives is None else tuple(objectives)
+    counts = Counter(evaluation.status for evaluation in contents.evaluations)
+    return {
+        "schema": SCHEMA_VERSION,
+        "space": contents.header.get("space"),
+        "objectives": [{"name": x.name, "direction": x.direction, "unit": x.unit} for x in objectives],
+        "num_done": counts["done"],
+        "num_failed": counts["failed"],
+        "num_infeasible": counts["infeasible"],
+        "num_in_flight": len(contents.in_flight),
+        "front": [evaluation_to_json(evaluation) for evaluation in front_of(contents.evaluations, objectives)],
+        "hypervolume": _hypervolume(_comparable(contents.evaluations, objectives), objectives),
+    }
+
+
+def write_front(path: str | Path, contents: LedgerContents, objectives: Sequence[Objective] | None = None) -> None:
+    """Writes `summary` to a file, which is replaced as a whole."""
+    path = Path(path)
+    text = json.dumps(summary(contents, objectives), indent=1, allow_nan=False)
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(f"{text}\n", encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def _objectives_of(contents: LedgerContents) -> tuple[Objective, ...]:
+    names = contents.header.get("objectives")
+    if not names:
+        raise InputError("the ledger's header names no objectives; say which ones to compare")
+    return tuple(get_objective(name) for name in names)
+
+
+def _comparable(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:
+    done = [evaluation for evaluation in evaluations if evaluation.status == "done"]
+    fingerprints = sorted({evaluation.fingerprint for evaluation in done})
+    if len(fingerprints) > 1:
+        raise InputError(
+            f"numbers measured in different ways are never compared, got the fingerprints {', '.join(fingerprints)}; "
+            "choose the evaluations of one"
+        )
+    for evaluation in done:
+        missing = [objective.name for objective in objectives if objective.name not in evaluation.objectives]
+        if missing:
+            known = ", ".join(evaluation.objectives)
+            raise InputError(f"evaluation {evaluation.index} has no {', '.join(missing)}; compare what it has: {known}")
+    return done
+
+
+def _hypervolume(done: Sequence[Evaluation], objectives: Sequence[Objective]) -> dict[str, Any] | None:
+    if not done:
+        return None
+    values = np.stack([minimized_values(evaluation, objectives) for evaluation in done])
+    best, worst = values.min(axis=0), values.max(axis=0)
+    span = np.where(worst > best, worst - best, 1.0)
+    scaled = (values - best) / (span * (1 + _MARGIN))
+    history = hypervolume_over_time(scaled, reference=np.ones(len(objectives)))
+    names = [objective.name for objective in objectives]
+
+    def named(point: np.ndarray) -> dict[str, float]:
+        return dict(zip(names, as_minimized(objectives, point).tolist(), strict=True))
+
+    return {
+        "reference": named(worst + _MARGIN * span),
+        "ideal": named(best),
+        "index": [evaluation.index for evaluation in done],
+        "history": history.tolist(),
+    }

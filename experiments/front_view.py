@@ -1,0 +1,100 @@
+"""The front of a run for a terminal, and as JSON for programs."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.evaluation import Evaluation
+from experiments.run_folder import Run
+from objectives import Estimate, Objective, get_objective
+
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+_COSTS_SHOWN = ("latency_ms", "parameters", "macs", "peak_activation_bytes")
+
+
+def front_json(run: Run) -> dict[str, Any]:
+    """What `front.json` holds (counts, front, hypervolume), the folder and the knee's digest, for `json.dumps`."""
+    return {**run.summary, "run": str(run.path), "knee": run.knee.digest if run.knee else None}
+
+
+def print_front(run: Run, *, console: Console | None = None) -> None:
+    """Prints the counts, the front as a table with its knee marked, and what to do next."""
+    console = console or Console()
+    console.print(summary(run), highlight=False, markup=False)
+    if not run.front:
+        console.print(why_empty(run), highlight=False, markup=False)
+        return
+    console.print(_table(run))
+    assert run.knee is not None
+    console.print("* the knee: where giving up a little of one objective stops paying in another", style="dim")
+    console.print(
+        f"Next: pocketunet handoff {run.path} --pick knee --out knee", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def summary(run: Run) -> str:
+    """One line: where it is, and how many of which outcome."""
+    counts = [f"{len(run.with_status(status))} {status}" for status in ("done", "infeasible", "failed")]
+    in_flight = len(run.ledger.in_flight)
+    counts += [f"{in_flight} in flight"] * (in_flight > 0)
+    return f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front"
+
+
+def why_empty(run: Run) -> str:
+    """Why there is no front, with the remedy, or with the first failure's reason."""
+    if failed := run.with_status("failed"):
+        return f"No architecture is done, so there is no front. The first failure: {failed[0].reason}"
+    if infeasible := run.with_status("infeasible"):
+        return f"No architecture keeps the limits, so there is no front. The first of them: {infeasible[0].reason}"
+    return "Nothing is evaluated yet, so there is no front; `pocketunet sweep` goes on."
+
+
+def shown_objectives(run: Run) -> list[str]:
+    """Names of the objectives that a table of the front shows: those of the sweep, then the costs that came along."""
+    names = [objective.name for objective in run.objectives]
+    return names + [name for name in _COSTS_SHOWN if name not in names and any(name in e.objectives for e in run.front)]
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit, short.
+
+    >>> amount(12_345_678, "MACs"), amount(4.5, "ms"), amount(0.0432, ""), amount(2048, "bytes")
+    ('12.3 M', '4.50 ms', '0.04320', '2.05 kB')
+    """
+    if unit in ("MACs", "parameters", "bytes"):
+        factor, prefix = next(((f, p) for f, p in _PREFIXES if abs(value) >= f), (1.0, ""))
+        return f"{value / factor:.3g} {prefix}{'B' if unit == 'bytes' else ''}".strip()
+    digits = f"{value:#.3g}" if unit else f"{value:#.4g}"
+    return f"{digits.rstrip('.')} {unit}".strip()
+
+
+def interval(estimate: Estimate, objective: Objective) -> str:
+    """An estimate, with half of its interval's length as a share where it has one.
+
+    >>> interval(Estimate(4.0, low=3.8, high=4.2), get_objective("latency_ms"))
+    '4.00 ms ±5%'
+    """
+    text = amount(estimate.value, objective.unit)
+    if estimate.half_width and estimate.value:
+        return f"{text} ±{100 * estimate.half_width / abs(estimate.value):.2g}%"
+    return text
+
+
+def _table(run: Run) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("")
+    table.add_column("digest")
+    known = [get_objective(name) for name in shown_objectives(run)]
+    for objective in known:
+        table.add_column(objective.name, justify="right")
+    for evaluation in run.front:
+        is_knee = evaluation is run.knee
+        cells = [_cell(evaluation, objective) for objective in known]
+        table.add_row("*" if is_knee else "", evaluation.digest, *cells, style="bold" if is_knee else "")
+    return table
+
+
+def _cell(evaluation: Evaluation, objective: Objective) -> str:
+    estimate = evaluation.objectives.get(objective.name)
+    return interval(estimate, objective) if estimate else "-"

@@ -1,0 +1,114 @@
+"""Hands an architecture of a finished sweep over to training: one self-contained bundle."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.bundle import TEACHER, Bundle, ScaleSection, TrainingSettings, read_bundle, write_bundle
+from experiments.bundle_quality import Check, expectations, model_card, verify_bundle
+from experiments.config import SweepConfig, load_config
+from experiments.errors import InputError
+from experiments.run_folder import Run, read_run
+from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
+from search_space import Architecture
+from supernet import extract, unet_parameters
+
+__all__ = ["Check", "hand_off", "verify"]
+
+
+def verify(path: Path) -> list[Check]:
+    """Holds a bundle to its `expected.json`."""
+    return verify_bundle(path)
+
+
+def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
+    """Writes a bundle of one architecture with the supernet's weights, and the supernet's largest subnet as its teacher.
+
+    Args:
+        run_dir: the folder of a finished sweep.
+        pick: "knee", or the digest (or its beginning) of an architecture that was evaluated.
+        out: the bundle's folder; it must not exist.
+        scale: "proxy"; the deploy scale has no trained weights to hand over yet.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        InputError: `out` exists, nothing fits `pick`, or the scale cannot be handed over.
+        FileNotFoundError: the run folder has no finished supernet.
+    """
+    if scale != "proxy":
+        raise InputError(
+            "--scale deploy needs a teacher at the deploy scale, and this run has none; "
+            "use --scale proxy, which carries the supernet's weights"
+        )
+    if out.exists():
+        raise InputError(f"{out}: it exists already; choose another folder for --out")
+    run = read_run(run_dir)
+    config = load_config(run_dir / "sweep.yaml")
+    architecture = _picked(run, pick)
+    parameters = load_supernet(config, run_dir)
+    largest = sweep_supernet(config).space.largest()
+    bundle = _subnet_bundle(
+        config, parameters, architecture, f"with weights inherited from the supernet of run {config.name!r}"
+    )
+    teacher = _subnet_bundle(config, parameters, largest, f"the largest subnet of the supernet of run {config.name!r}")
+    _write(out / TEACHER, teacher, {})
+    _write(out, bundle, _measured(run, architecture))
+    read_bundle(out)
+    return out
+
+
+def _picked(run: Run, pick: str) -> Architecture:
+    if pick == "knee":
+        if run.knee is None:
+            raise InputError(
+                f"{run.path}: the front is empty, so it has no knee; let the sweep evaluate more architectures"
+            )
+        return run.knee.architecture
+    found = {e.digest: e.architecture for e in run.ledger.evaluations if e.digest.startswith(pick)}
+    if len(found) != 1:
+        what = "no architecture" if not found else f"{len(found)} architectures"
+        raise InputError(
+            f"--pick {pick}: {what} of {run.path} has a digest that begins so; give knee or a digest that "
+            f"`pocketunet front {run.path}` shows"
+        )
+    return next(iter(found.values()))
+
+
+def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture: Architecture, origin: str) -> Bundle:
+    supernet, task, distill = sweep_supernet(config), sweep_task(config), config.distill
+    weights = unet_parameters(extract(supernet, parameters["network"], architecture))
+    settings = TrainingSettings(
+        origin=origin,
+        scale=ScaleSection(**dataclasses.asdict(supernet.scale)),
+        data=config.data,
+        seed=config.seed,
+        schedule=task.schedule_name,
+        parameterisation=task.parameterisation_name,
+        prompt_dropout=task.prompt_dropout,
+        num_steps=distill.num_steps,
+        batch_size=distill.batch_size,
+        learning_rate=distill.learning_rate,
+    )
+    return Bundle(architecture, settings, {"network": weights, "prompt": parameters["prompt"]})
+
+
+def _measured(run: Run, architecture: Architecture) -> dict[str, Any]:
+    """What the sweep found out about the architecture, for information: promises are measured on the bundle itself."""
+    for evaluation in run.ledger.evaluations:
+        if evaluation.digest == architecture.digest:
+            return {
+                "in_sweep": {
+                    "fingerprint": evaluation.fingerprint,
+                    "objectives": {name: x.to_json() for name, x in evaluation.objectives.items()},
+                    "deploy_scale": run.settings.get("deploy_scale"),
+                    "device": (run.settings.get("latency") or {}).get("device"),
+                }
+            }
+    return {}
+
+
+def _write(path: Path, bundle: Bundle, more: dict[str, Any]) -> None:
+    expected = expectations(bundle)
+    write_bundle(path, bundle, expected={**expected, **more}, card=model_card(bundle, expected))

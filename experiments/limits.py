@@ -1,0 +1,34 @@
+"""Limits: upper bounds on costs that make an architecture infeasible, never absent."""
+
+from collections.abc import Mapping
+
+from objectives import Estimate, get_objective
+
+
+def broken_limits(costs: Mapping[str, Estimate], limits: Mapping[str, float]) -> list[str]:
+    """A sentence per limit that the costs break, such as `latency_ms is 51.3 ms, the limit is 40`."""
+    return [
+        f"{name} is {costs[name].value:.4g} {get_objective(name).unit}, the limit is {bound:.4g}"
+        for name, bound in limits.items()
+        if costs[name].value > bound
+    ]
+
+
+def violation(costs: Mapping[str, Estimate], limits: Mapping[str, float]) -> float:
+    """By how much the costs exceed the limits: relative excesses, summed; 0 where every known cost keeps its limit."""
+    known = [(costs[name].value, bound) for name, bound in limits.items() if name in costs]
+    return sum(max(0.0, value - bound) / bound for value, bound in known)
+
+
+def check_limits(limits: Mapping[str, float]) -> None:
+    """Refuses limits that cannot be checked before an evaluation.
+
+    Raises:
+        ValueError: an objective is unknown, is no cost, is maximised, or its bound is not above 0.
+    """
+    for name, bound in limits.items():
+        objective = get_objective(name)
+        if not objective.is_cost or objective.direction != "minimize":
+            raise ValueError(f"a limit must be on a cost that is minimised, such as latency_ms or macs, got {name!r}")
+        if not bound > 0:
+            raise ValueError(f"the limit on {name} must be above 0 {objective.unit}, got {bound}")

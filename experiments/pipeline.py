@@ -1,0 +1,205 @@
+"""A sweep from data to a distilled winner: the stages in their order, each of which the same command takes up where it stopped.
+
+The run folder holds what each stage made: `features/`, `supernet/`, `latency/`, `ledger.jsonl`, `front.json`, `report.html`,
+`winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`.
+"""
+
+import functools
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.config import SweepConfig, evaluation_settings, ledger_header, load_config, resolved_yaml
+from experiments.errors import InputError
+from experiments.feasibility import feasibility, rendered
+from experiments.front import write_front
+from experiments.ledger import Ledger, read_ledger
+from experiments.progress import Progress
+from objectives import get_objective
+from search_space import get_scale, get_space
+
+_DRY_RUN_SAMPLES = 1000
+
+
+def dry_run(config: SweepConfig) -> str:
+    """The resolved sweep, and the costs that can be told without training, with what each limit excludes.
+
+    Latency is among them where the run folder holds a predictor already.
+
+    Raises:
+        InputError: nothing in the space keeps the limits that can be checked.
+    """
+    from experiments.latency import Costs
+    from latency_models.predictor import Predictor
+
+    path = Path(config.run_dir) / "latency" / "predictor.json"
+    predictor = Predictor.load(path) if path.is_file() else None
+    costs = Costs(get_scale(config.deploy_scale), predictor).columns
+    limits, later = _checkable(config.limits, has_latency=predictor is not None)
+    found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
+    note = f"\nlatency_ms <= {later:g} is checked after the predictor is fitted" if later else ""
+    return f"{resolved_yaml(config)}\n{rendered(found)}{note}"
+
+
+def run_sweep(config: SweepConfig, progress: Progress) -> None:
+    """Runs a sweep, or goes on with one; ends with the front on the terminal.
+
+    Raises:
+        InputError: the run folder belongs to another sweep, or something in the configuration cannot be done here.
+    """
+    run_dir = Path(config.run_dir)
+    _claim(config, run_dir)
+    _use_compilation_cache(run_dir)
+    _train_features(config, run_dir, progress)
+    from experiments.supernet_training import train_supernet
+
+    train_supernet(config, run_dir, progress)
+    _search(config, run_dir, progress)
+    write_front(run_dir / "front.json", read_ledger(run_dir / "ledger.jsonl"))
+    _winner(config, run_dir, progress)
+    _show(run_dir)
+
+
+def _checkable(limits: Mapping[str, float], *, has_latency: bool) -> tuple[dict[str, float], float | None]:
+    """Limits that can be checked now, and the one on latency where it cannot."""
+    if has_latency or "latency_ms" not in limits:
+        return dict(limits), None
+    return {name: bound for name, bound in limits.items() if name != "latency_ms"}, limits["latency_ms"]
+
+
+def _claim(config: SweepConfig, run_dir: Path) -> None:
+    """Makes the run folder, or checks that the one that is there was made by the same sweep."""
+    path = run_dir / "sweep.yaml"
+    if path.is_file():
+        before, now = evaluation_settings(load_config(path)), evaluation_settings(config)
+        changed = sorted(key for key in now if now[key] != before.get(key))
+        if changed:
+            told = "; ".join(f"{key}: {before.get(key)} there, {now[key]} now" for key in changed)
+            raise InputError(f"{path}: this run folder was made with other settings ({told}); choose another --run-dir")
+    if (run_dir / "ledger.jsonl").is_file():
+        read_ledger(run_dir / "ledger.jsonl")  # refuses a damaged ledger before anything is spent
+    run_dir.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name("sweep.yaml.partial")
+    partial.write_text(resolved_yaml(config), "utf-8")
+    os.replace(partial, path)
+
+
+def _use_compilation_cache(run_dir: Path) -> None:
+    """Compiled programs are kept in the run folder: workers, and a resumed sweep, do not compile them again."""
+    folder = str((run_dir / "compiled").absolute())
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # for workers, which inherit it
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", folder)
+
+
+def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+    """The classifier in whose features samples are judged, where the data set has labels."""
+    if (run_dir / "features" / "classifier.json").is_file():
+        return
+    from experiments.data import as_arrays, load_dataset
+    from experiments.feature_training import save_classifier, train_classifier
+
+    scale = get_scale(config.proxy_scale)
+    dataset = load_dataset(config.data, split="train", resolution=scale.resolution, channels=scale.in_channels)
+    if dataset.info.num_classes is None:
+        if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
+            raise InputError(
+                f"objectives in a classifier's features need labels, and data set {config.data!r} has none"
+            )
+        return
+    arrays = as_arrays(dataset)
+    with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
+        seen = 0
+
+        def tell(step: int, loss: float) -> None:
+            nonlocal seen
+            stage.advance(step - seen, note=f"loss {loss:.3f}")
+            seen = step
+
+        assert arrays.labels is not None
+        classifier, accuracy = train_classifier(
+            arrays.images, arrays.labels, num_classes=dataset.info.num_classes, num_steps=config.features.num_steps,
+            seed=config.seed, progress=tell,
+        )  # fmt: skip
+    save_classifier(classifier, run_dir / "features", validation_accuracy=accuracy)
+    progress.say(f"feature classifier: {accuracy:.1%} of held-out images right")
+
+
+def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+    from experiments.evaluator import SupernetEvaluator
+    from experiments.latency import Costs, fit_predictor, held_out_text
+    from experiments.searchers.registry import get_searcher
+    from experiments.sweep import SweepProgress, run_search
+
+    predictor = fit_predictor(config, run_dir, progress)
+    progress.say(held_out_text(predictor))
+    space, objectives = get_space(config.space), tuple(get_objective(name) for name in config.objectives)
+    costs = Costs(get_scale(config.deploy_scale), predictor)
+    if config.limits:
+        feasibility(space, costs.columns, limits=config.limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
+    header = ledger_header(config)
+    search = config.search
+    searcher = get_searcher(
+        search.searcher, space, objectives=objectives, limits=config.limits, seed=config.seed, population=search.population
+    )
+    with Ledger.open(run_dir / "ledger.jsonl", header=header) as ledger:
+        done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
+        with progress.stage("Searching", search.num_evaluations, done=done) as stage:
+
+            def tell(state: SweepProgress) -> None:
+                nonlocal done
+                ended = state.num_done + state.num_failed
+                stage.advance(ended - done, note=f"{state.num_failed} failed, {state.num_infeasible} infeasible")
+                done = ended
+
+            ended = run_search(
+                space=space, searcher=searcher, ledger=ledger,
+                evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
+                costs=costs, limits=config.limits, objectives=objectives, fingerprint=header["fingerprint"],
+                num_evaluations=search.num_evaluations, num_workers=search.num_workers, executor=search.executor,
+                progress=tell, gpus_per_worker=search.gpus_per_worker,
+            )  # fmt: skip
+    if ended.stopped:
+        progress.say(f"the search stopped early: {ended.stopped}")
+
+
+def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+    """Hands the knee over, distils it, and draws with it; begins anew where the front's knee has moved."""
+    from experiments.bundle import EXPECTED, read_expected
+    from experiments.distillation import distill_bundle
+    from experiments.handoff import hand_off
+    from experiments.run_folder import read_run
+    from experiments.sampling import sample_bundle
+
+    run, winner = read_run(run_dir), run_dir / "winner"
+    if run.knee is None:
+        progress.say("the front is empty: there is no winner to hand off")
+        return
+    if not (winner / EXPECTED).is_file() or read_expected(winner).get("digest") != run.knee.digest:
+        progress.say(f"handing off {run.knee.digest}, the knee of the front")
+        shutil.rmtree(winner, ignore_errors=True)
+        hand_off(run_dir, run.knee.digest, winner)
+    if not (winner / "distilled" / EXPECTED).is_file():
+        distill_bundle(winner, seed=config.seed, progress=progress)
+        sample_bundle(winner / "distilled", run_dir / "samples.png", 60, seed=config.seed)
+
+
+def _show(run_dir: Path) -> None:
+    from experiments.front_view import print_front
+    from experiments.report import write_report
+    from experiments.run_folder import read_run
+
+    report = write_report(run_dir)
+    print_front(read_run(run_dir))
+    console = Console(file=sys.stdout, soft_wrap=True)
+    for text, path in (
+        ("report", report),
+        ("winner", run_dir / "winner" / "distilled"),
+        ("samples", run_dir / "samples.png"),
+    ):
+        console.print(f"{text:8} {path}", highlight=False)

@@ -1,0 +1,110 @@
+"""Progress of long stages, with an estimate of the time left: a bar on a terminal, a line now and then elsewhere."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+# A line in a log file for each of these: seldom enough to read, often enough to see that it lives.
+_SECONDS_BETWEEN_LINES = 15.0
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """What a long stage reports to; call `stage`, and inside it the function that it gives, once for every step."""
+
+    def stage(self, title: str, total: int, *, done: int = 0) -> AbstractContextManager["Stage"]:
+        """A stage of `total` steps, `done` of which need no doing again."""
+        ...
+
+    def say(self, text: str) -> None:
+        """One line that stays on the screen."""
+        ...
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """One stage of a run while it lasts."""
+
+    def advance(self, steps: int = 1, *, note: str = "") -> None:
+        """Says that so many steps more are done, and in a few words how it stands (a loss, a count)."""
+        ...
+
+
+class _Silent:
+    def stage(self, title: str, total: int, *, done: int = 0) -> AbstractContextManager[Stage]:
+        return contextlib.nullcontext(self)
+
+    def say(self, text: str) -> None:
+        pass
+
+    def advance(self, steps: int = 1, *, note: str = "") -> None:
+        pass
+
+
+def silent_progress() -> Progress:
+    """Says nothing: for tests, and for callers who have a display of their own."""
+    return _Silent()
+
+
+@contextlib.contextmanager
+def terminal_progress() -> Iterator[Progress]:
+    """Bars on standard error where that is a terminal, lines where it is a file or a pipe."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from experiments.progress_bars import progress_bars
+
+    with progress_bars() as bars:
+        yield bars
+
+
+class _Lines:
+    """Reports by lines on standard error."""
+
+    @contextlib.contextmanager
+    def stage(self, title: str, total: int, *, done: int = 0) -> Iterator[Stage]:
+        stage = _LineStage(title, total, done)
+        self.say(f"{title}: {total} steps" + (f", {done} done before" if done else ""))
+        yield stage
+        self.say(f"{title}: done in {duration(stage.seconds)}{stage.note}")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class _LineStage:
+    def __init__(self, title: str, total: int, done: int) -> None:
+        self._title, self._total, self._done, self._before = title, total, done, done
+        self._begun = self._spoke = time.monotonic()
+        self.note = ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def advance(self, steps: int = 1, *, note: str = "") -> None:
+        self._done += steps
+        self.note = f", {note}" if note else self.note
+        now = time.monotonic()
+        if now - self._spoke >= _SECONDS_BETWEEN_LINES:
+            self._spoke = now
+            left = self.seconds * max(self._total - self._done, 0) / max(self._done - self._before, 1)
+            line = f"{self._title}: {self._done} of {self._total}, about {duration(left)} left{self.note}"
+            print(line, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """A duration for people.
+
+    >>> duration(7.4), duration(83), duration(7260)
+    ('7 s', '1 min 23 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

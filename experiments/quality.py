@@ -1,0 +1,139 @@
+"""Quality of a network: denoising loss at medium noise, and samples with their distance to the data, all with intervals.
+
+Sample i has its own noise, time and prompt, whatever is compared and in whatever batches: differences between networks are
+differences of the networks.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from diffusion import get_sampler, guided_denoiser, sample_noise
+from experiments.denoising_task import DenoisingTask
+from objectives import Estimate
+from objectives.denoising import denoising_loss, mean_estimate, mid_band_times
+from objectives.features import Classifier, features
+from objectives.frechet import GaussianStatistics, frechet_estimate, gaussian_statistics
+from objectives.kid import kernel_estimate
+from supernet.training import COMPILER_OPTIONS
+
+_CHUNK = 64
+_LOSS_SEED, _SAMPLE_SEED = 101, 202
+# (network parameters, noisy images, time steps, contexts, anything more such as a genotype) to a prediction.
+Apply = Callable[..., Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSettings:
+    """How samples are drawn: how many, in how many steps, with which sampler and guidance."""
+
+    num_samples: int
+    num_steps: int
+    sampler: str
+    guidance_scale: float
+
+
+def loss_program(
+    task: DenoisingTask, apply: Apply, images: np.ndarray, prompts: np.ndarray, *, num_samples: int
+) -> Callable[..., Float[np.ndarray, " n"]]:
+    """A compiled `(parameters, *extra) -> losses`: the denoising loss at medium noise of each of so many samples.
+
+    Sample i is image i (counted round), with the i-th noise and the i-th time of the band.
+    """
+    index = np.arange(num_samples)
+    x0, prompt = jnp.asarray(images[index % len(images)]), jnp.asarray(prompts[index % len(prompts)])
+    eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), mid_band_times(num_samples)
+
+    @_compiled
+    def losses(parameters: Any, data: tuple[Array, ...], extra: tuple[Any, ...]) -> Array:
+        def chunk(part: tuple[Array, ...]) -> Array:
+            x0, prompt, eps, t = part
+            return denoising_loss(
+                lambda x, timestep, context: apply(parameters["network"], x, timestep, context, *extra),
+                x0, eps=eps, t=t, context=task.encode(parameters["prompt"], prompt), schedule=task.schedule,
+                parameterisation=task.parameterisation,
+            )  # fmt: skip
+
+        return _in_chunks(chunk, data)
+
+    data = (x0, prompt, eps, t)
+    return lambda parameters, *extra: np.asarray(losses(parameters, data, extra))[:num_samples]
+
+
+def sample_program(
+    task: DenoisingTask, apply: Apply, prompts: np.ndarray, settings: SampleSettings, *, seed: int = _SAMPLE_SEED
+) -> Callable[..., Float[np.ndarray, "n height width channels"]]:
+    """A compiled `(parameters, *extra) -> images`: sample i follows prompt i, counted round, from the i-th noise."""
+    scale, index = task.scale, np.arange(settings.num_samples)
+    noise = sample_noise(seed, jnp.asarray(index), (scale.resolution, scale.resolution, scale.in_channels))
+    sampler = get_sampler(settings.sampler)
+
+    @_compiled
+    def draw(parameters: Any, data: tuple[Array, ...], extra: tuple[Any, ...]) -> Array:
+        def chunk(part: tuple[Array, ...]) -> Array:
+            noise, prompt = part
+            denoiser = guided_denoiser(
+                lambda x, timestep, context: apply(parameters["network"], x, timestep, context, *extra),
+                task.encode(parameters["prompt"], prompt),
+                null_context=task.encode(parameters["prompt"], jnp.zeros_like(prompt)),
+                guidance_scale=settings.guidance_scale,
+            )
+            return sampler(
+                denoiser,
+                noise,
+                schedule=task.schedule,
+                parameterisation=task.parameterisation,
+                num_steps=settings.num_steps,
+            )
+
+        return _in_chunks(chunk, data)
+
+    data = (noise, jnp.asarray(prompts[index % len(prompts)]))
+    return lambda parameters, *extra: np.asarray(draw(parameters, data, extra))[: settings.num_samples]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureDistances:
+    """Distances of samples to the data in the features of a classifier that was trained on it; this is not FID."""
+
+    classifier: Classifier
+    images: np.ndarray
+
+    @cached_property
+    def _reference(self) -> tuple[np.ndarray, GaussianStatistics]:
+        found = np.asarray(features(self.classifier, jnp.asarray(self.images)))
+        return found, gaussian_statistics(found)
+
+    def measure(self, samples: np.ndarray) -> dict[str, Estimate]:
+        """Fréchet distance and kernel distance, by objective name."""
+        found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
+        reference, statistics = self._reference
+        return {
+            "frechet_classifier": frechet_estimate(found, reference=statistics),
+            "kid_classifier": kernel_estimate(found, reference=reference),
+        }
+
+
+def loss_estimate(losses: Float[np.ndarray, " n"]) -> dict[str, Estimate]:
+    """The mean denoising loss, by objective name."""
+    return {"denoising_loss": mean_estimate(losses)}
+
+
+def _compiled(function: Callable[..., Array]) -> Callable[..., Array]:
+    return jax.jit(function, compiler_options=COMPILER_OPTIONS)
+
+
+def _in_chunks(function: Callable[..., Array], data: tuple[Array, ...]) -> Array:
+    """Maps a function of a batch over the data, a fixed number of samples at a time; the last chunk is filled up."""
+    missing = -len(data[0]) % _CHUNK
+    filled = (jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)]) for x in data)
+    chunks = tuple(x.reshape(-1, _CHUNK, *x.shape[1:]) for x in filled)
+    mapped = lax.map(function, chunks)
+    return mapped.reshape(-1, *mapped.shape[2:])

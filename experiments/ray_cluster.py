@@ -1,0 +1,96 @@
+"""Ray for the length of a sweep: a local cluster that leaves nothing behind, or a running one by its address."""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_PREFIX = "pocketunet-ray-"
+_OWNER = "owner.json"
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # six files a trial otherwise
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C reaches us, and the ledger is always whole
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's snapshots are never read
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints its banner whatever `verbose` says
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextlib.contextmanager
+def ray_cluster(*, num_workers: int, address: str | None) -> Iterator[Path]:
+    """Connects to Ray and yields a folder for Tune; on the way out disconnects, and removes what was made here.
+
+    A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under the system's temporary
+    folder; folders of processes that were killed are removed when the next one starts.
+    """
+    _remove_orphans()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    (folder / _OWNER).write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+    with _environment():
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)  # Tune warns once per trial that it wrote no files
+        is_ours = not ray.is_initialized()
+        try:
+            if is_ours:
+                local = {} if address else {"num_cpus": num_workers, "include_dashboard": False, "_temp_dir": str(folder)}
+                ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
+            yield folder
+        finally:
+            if is_ours:
+                ray.shutdown()
+            _remove(folder)
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    os.environ.update(_ENVIRONMENT)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _remove_orphans() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
+            is_mine = folder.lstat().st_uid == os.getuid() and owner["host"] == socket.gethostname()
+            if is_mine and not folder.is_symlink() and not _is_alive(int(owner["pid"])):
+                _remove(folder)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # another user's, or half made
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(folder: Path) -> None:
+    for _ in range(10):  # Ray's last processes may still write
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.2)

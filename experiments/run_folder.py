@@ -1,0 +1,110 @@
+"""A run folder as its readers see it: the ledger and what lies beside it, its front, its knee; nothing is written."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from experiments.errors import InputError
+from experiments.evaluation import Evaluation, Status
+from experiments.front import front_of, summary
+from experiments.ledger import LedgerContents, read_ledger
+from experiments.searchers.minimized import minimized_values
+from objectives import Objective, get_objective
+from objectives.front import knee
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run folder holds.
+
+    Attributes:
+        path: the folder.
+        ledger: every architecture that was asked for, and every outcome.
+        settings: `sweep.yaml` as plain data; empty where the file is not there.
+        objectives: what the sweep improves, in its order.
+    """
+
+    path: Path
+    ledger: LedgerContents
+    settings: dict[str, Any]
+    objectives: tuple[Objective, ...]
+
+    def with_status(self, status: Status) -> tuple[Evaluation, ...]:
+        """The evaluations of one status, in the order in which they came."""
+        return tuple(evaluation for evaluation in self.ledger.evaluations if evaluation.status == status)
+
+    @cached_property
+    def front(self) -> tuple[Evaluation, ...]:
+        """The non-dominated evaluations, the fastest first; without latencies, in the first objective's order."""
+        members = front_of(self.ledger.evaluations, self.objectives)
+        if all("latency_ms" in evaluation.objectives for evaluation in members):
+            members.sort(key=lambda evaluation: evaluation.objectives["latency_ms"].value)
+        return tuple(members)
+
+    @cached_property
+    def knee(self) -> Evaluation | None:
+        """The member of the front where giving up a little of one objective stops paying; None without a front."""
+        if not self.front:
+            return None
+        return self.front[knee(np.stack([minimized_values(e, self.objectives) for e in self.front]))]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Counts, front and hypervolume over time, as `front.json` holds them."""
+        return summary(self.ledger, self.objectives)
+
+
+def read_run(path: str | Path) -> Run:
+    """Reads a run folder, finished or not, without changing anything in it.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        FileNotFoundError: the folder holds no ledger.
+        InputError: the ledger or `sweep.yaml` is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: there is no such run folder; `pocketunet sweep` makes one")
+    contents = read_ledger(path / "ledger.jsonl")
+    settings = _settings(path / "sweep.yaml")
+    names = contents.header.get("objectives") or settings.get("objectives")
+    if not isinstance(names, Sequence) or not names:
+        raise InputError(
+            f"{path / 'ledger.jsonl'}:1: key 'objectives' must list what the sweep improves, got {names!r}"
+        )
+    return Run(path, contents, settings, tuple(get_objective(str(name)) for name in names))
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file that may be missing.
+
+    Returns:
+        What it holds; None where there is no such file.
+
+    Raises:
+        InputError: the file is no JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: this is no JSON file ({error}); delete it, the same sweep writes it again") from None
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        settings = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is no YAML file ({error}); take it from a copy of the run folder") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: a sweep must be a mapping of keys, got {type(settings).__name__}")
+    return settings

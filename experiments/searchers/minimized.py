@@ -1,0 +1,15 @@
+"""An evaluation's objectives as an array in which smaller is better."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.evaluation import Evaluation
+from objectives import Objective, as_minimized
+
+
+def minimized_values(evaluation: Evaluation, objectives: Sequence[Objective]) -> Float[np.ndarray, " objectives"]:
+    """The values of an evaluation that is done, one per objective, in their order."""
+    values = np.array([evaluation.objectives[objective.name].value for objective in objectives])
+    return as_minimized(objectives, values)

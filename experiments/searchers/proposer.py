@@ -1,0 +1,26 @@
+"""The idea of a search: propose an architecture, learn what came of it."""
+
+import abc
+
+from experiments.evaluation import Evaluation
+from search_space import Architecture
+
+
+class Proposer(abc.ABC):
+    """Proposes architectures of one space; all randomness comes from its seed.
+
+    It proposes the same again when it is built again and called again in the same order, except that calls of `propose`
+    that return None must leave no trace: how often one asks in vain is not part of its history.
+    """
+
+    @abc.abstractmethod
+    def propose(self) -> Architecture | None:
+        """An architecture of the space, or None: not before `learn` or `skip` was called for one that is out."""
+
+    @abc.abstractmethod
+    def skip(self, architecture: Architecture) -> None:
+        """Says that the architecture proposed last is known already and will not be evaluated again."""
+
+    @abc.abstractmethod
+    def learn(self, evaluation: Evaluation) -> None:
+        """Takes an outcome: done, failed or infeasible; of its own proposal, or of an architecture that came from elsewhere."""

@@ -1,0 +1,106 @@
+"""The searches that can be asked for by name."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+
+from experiments.errors import InputError
+from experiments.limits import check_limits
+from experiments.searchers.proposer import Proposer
+from experiments.searchers.searcher import Searcher
+from experiments.searchers.uniform import RandomProposer
+from objectives import Objective
+from search_space import SearchSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a search is about: where, towards what, within which limits; and the two settings that all searches share."""
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    limits: Mapping[str, float]
+    seed: int
+    population: int
+
+
+def _random(problem: Problem) -> Proposer:
+    return RandomProposer(problem.space, seed=problem.seed)
+
+
+def _nsga2(problem: Problem) -> Proposer:
+    from experiments.searchers.evolution import NSGA2Proposer
+
+    return NSGA2Proposer(
+        problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, population=problem.population
+    )
+
+
+def _motpe(problem: Problem) -> Proposer:
+    from experiments.searchers.parzen import ParzenProposer
+
+    return ParzenProposer(
+        problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, num_random=problem.population
+    )
+
+
+def _nni_tpe(problem: Problem) -> Proposer:
+    from experiments.searchers.nni_tuners import NNIProposer, TpeAdapter
+
+    adapter = TpeAdapter(problem.space, seed=problem.seed, num_random=problem.population)
+    return NNIProposer(problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, adapter=adapter)
+
+
+def _nni_evolution(problem: Problem) -> Proposer:
+    from experiments.searchers.nni_tuners import EvolutionAdapter, NNIProposer
+
+    adapter = EvolutionAdapter(problem.space, seed=problem.seed, population=problem.population)
+    return NNIProposer(problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, adapter=adapter)
+
+
+_PROPOSERS: dict[str, Callable[[Problem], Proposer]] = {
+    "random": _random,
+    "nsga2": _nsga2,
+    "motpe": _motpe,
+    "nni-tpe": _nni_tpe,
+    "nni-evolution": _nni_evolution,
+}
+
+
+def searcher_names() -> tuple[str, ...]:
+    """Names that `get_searcher` knows."""
+    return tuple(_PROPOSERS)
+
+
+def get_searcher(
+    name: str,
+    space: SearchSpace,
+    *,
+    objectives: Sequence[Objective],
+    seed: int,
+    limits: Mapping[str, float] | None = None,
+    population: int = 32,
+) -> Searcher:
+    """A fresh search of a space.
+
+    Args:
+        name: one of `searcher_names()`.
+        space: where to search.
+        objectives: what to improve, two or more; nni's tuners see one number made of them.
+        seed: everything random follows from it.
+        limits: upper bound by cost; what breaks one is told as infeasible.
+        population: architectures per generation (nsga2, nni-evolution) or before modelling starts (motpe, nni-tpe).
+
+    Raises:
+        InputError: the name is unknown, there are no objectives, a limit is unusable, or its library is not installed.
+    """
+    if name not in _PROPOSERS:
+        nearest = difflib.get_close_matches(name, _PROPOSERS, n=1, cutoff=0.0)[0]
+        raise InputError(f"there is no searcher {name!r}; did you mean {nearest!r}? Known: {', '.join(_PROPOSERS)}")
+    if not objectives:
+        raise InputError("a search needs at least one objective, got none; name some, such as denoising_loss and latency_ms")
+    if population < 2:
+        raise InputError(f"the population must be 2 or more, got {population}")
+    check_limits(limits or {})
+    problem = Problem(space, tuple(objectives), dict(limits or {}), seed, population)
+    return Searcher(space, _PROPOSERS[name](problem), seed=seed)

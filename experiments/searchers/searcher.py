@@ -1,0 +1,113 @@
+"""Ask and tell: what the sweep sees of a search, whichever idea proposes; never the same architecture twice."""
+
+from typing import Final, final
+
+import numpy as np
+
+from experiments.errors import InputError
+from experiments.evaluation import Evaluation
+from experiments.ledger import LedgerContents
+from experiments.records import Asked, Repaired
+from experiments.searchers.proposer import Proposer
+from search_space import Architecture, SearchSpace
+
+_MAX_PROPOSALS: Final = 100
+_MAX_DRAWS: Final = 10_000
+
+
+class SpaceExhaustedError(Exception):
+    """There is no architecture left that was not asked for, or none can be found."""
+
+
+@final
+class Searcher:
+    """A proposer whose proposals are made distinct.
+
+    A proposal that was asked for before is handed back to the proposer as known, at most 100 times in a row; then a
+    random architecture that was not asked for takes its place. What it asks for is a function of the seed and of the
+    order of `ask` and `tell`, so that `replay` restores it.
+
+    Attributes:
+        num_random: how many asks were answered at random because the proposer had nothing new.
+    """
+
+    def __init__(self, space: SearchSpace, proposer: Proposer, *, seed: int) -> None:
+        """Starts with nothing asked for."""
+        self.space = space
+        self.num_random = 0
+        self._proposer = proposer
+        self._rng = np.random.default_rng([seed, 0x5EA])
+        self._seen: set[str] = set()
+        self._num_skipped = 0  # since the last answer; an ask in vain must not start the count anew
+
+    def ask(self) -> Architecture | None:
+        """The next architecture to evaluate; None where the search has to wait for an outcome first.
+
+        Raises:
+            SpaceExhaustedError: every architecture was asked for, or 10,000 random draws found none that was not.
+        """
+        if len(self._seen) >= self.space.size:
+            raise SpaceExhaustedError(f"all {self.space.size} architectures of space {self.space.name!r} were asked for")
+        while self._num_skipped < _MAX_PROPOSALS:
+            architecture = self._proposer.propose()
+            if architecture is None:
+                return None
+            if architecture.digest not in self._seen:
+                self._num_skipped = 0
+                self._seen.add(architecture.digest)
+                return architecture
+            self._proposer.skip(architecture)
+            self._num_skipped += 1
+        self._num_skipped = 0
+        return self._draw()
+
+    def tell(self, evaluation: Evaluation) -> None:
+        """Takes an outcome: done, failed or infeasible; of an ask, or of an architecture that came from elsewhere."""
+        self._seen.add(evaluation.digest)
+        self._proposer.learn(evaluation)
+
+    def reserve(self, architecture: Architecture) -> None:
+        """Never asks for this architecture: somebody else has it evaluated."""
+        self._seen.add(architecture.digest)
+
+    def _draw(self) -> Architecture:
+        for _ in range(_MAX_DRAWS):
+            architecture = self.space.sample(self._rng)
+            if architecture.digest not in self._seen:
+                self._seen.add(architecture.digest)
+                self.num_random += 1
+                return architecture
+        raise SpaceExhaustedError(
+            f"{_MAX_DRAWS:,} random draws from space {self.space.name!r} found no architecture that was not asked for; "
+            f"{len(self._seen)} of {self.space.size} were"
+        )
+
+
+def replay(searcher: Searcher, contents: LedgerContents) -> None:
+    """Brings a fresh searcher to where the ledger ends: asks again in order, tells in order.
+
+    What stands above a note of repair is told without asking: a damaged ledger no longer has every ask.
+
+    Raises:
+        InputError: the searcher asks for something else than the ledger says it did.
+    """
+    repairs = [i for i, event in enumerate(contents.events) if isinstance(event, Repaired)]
+    first_asked = repairs[-1] + 1 if repairs else 0
+    for i, event in enumerate(contents.events):
+        if isinstance(event, Evaluation):
+            searcher.tell(event)
+        elif isinstance(event, Asked):
+            if i < first_asked:
+                searcher.reserve(event.architecture)
+            else:
+                _ask_again(searcher, event)
+
+
+def _ask_again(searcher: Searcher, asked: Asked) -> None:
+    architecture = searcher.ask()
+    if architecture != asked.architecture:
+        now = "waits" if architecture is None else f"asks for {architecture.digest}"
+        raise InputError(
+            f"the ledger asked for {asked.architecture.digest} at index {asked.index}, the searcher now {now}: its name, its "
+            "settings, the seed or the version of its library changed since; set them back, or start a new run folder"
+        )

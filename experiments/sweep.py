@@ -1,0 +1,92 @@
+"""A sweep: architectures asked for, evaluated here or on Ray, and recorded; the same call resumes where a kill ended it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from experiments.errors import InputError
+from experiments.ledger import Ledger
+from experiments.searchers import Searcher
+from experiments.sweep_session import EvaluatorFactory, Outcome, SweepProgress, SweepSession, judge
+from objectives import Estimate, Objective
+from search_space import Architecture, SearchSpace
+
+__all__ = ["Outcome", "SweepProgress", "run_search"]
+
+
+def run_search(
+    *,
+    space: SearchSpace,
+    searcher: Searcher,
+    ledger: Ledger,
+    evaluator_factory: EvaluatorFactory,
+    costs: Callable[[Architecture], Mapping[str, Estimate]],
+    limits: Mapping[str, float],
+    objectives: Sequence[Objective],
+    fingerprint: str,
+    num_evaluations: int,
+    num_workers: int = 1,
+    executor: str = "ray",
+    progress: Callable[[SweepProgress], None] | None = None,
+    ray_address: str | None = None,
+    gpus_per_worker: float = 0.0,
+) -> SweepProgress:
+    """Evaluates until `num_evaluations` architectures are done or failed, those in the ledger included.
+
+    An architecture that breaks a limit is recorded as infeasible with its costs; it is not evaluated and not counted.
+
+    Args:
+        space: where the searcher searches.
+        searcher: fresh; the ledger is replayed into it.
+        ledger: open for writing; the truth, and all that is kept.
+        evaluator_factory: builds an evaluator, once per worker; under ray it is sent there by cloudpickle.
+        costs: estimates that need no weights, by name; computed in this process.
+        limits: upper bound by cost.
+        objectives: what every evaluation must have.
+        fingerprint: how the numbers are measured.
+        num_evaluations: the goal.
+        num_workers: evaluations at a time under ray; the local executor always has one.
+        executor: 'ray' (Ray Tune) or 'local' (in this process, without Ray).
+        progress: called with the state after every outcome, and once before the first.
+        ray_address: of a running cluster to use; without one, a local one is started and ended.
+        gpus_per_worker: accelerators, or a fraction of one, for each worker under ray.
+
+    Returns:
+        Where the sweep ended; `stopped` says why where it fell short.
+
+    Raises:
+        InputError: an argument is out of range, the searcher is of another space, or the ledger was written by a different
+            search.
+        RuntimeError: no worker could build its evaluator.
+    """
+    if executor not in ("ray", "local"):
+        raise InputError(f"executor must be 'ray' or 'local', got {executor!r}")
+    if num_evaluations < 1 or num_workers < 1:
+        raise InputError(f"num_evaluations and num_workers must be 1 or more, got {num_evaluations} and {num_workers}")
+    if searcher.space != space:
+        raise InputError(f"the searcher searches space {searcher.space.name!r}, the sweep is about {space.name!r}")
+    session = SweepSession(
+        searcher=searcher,
+        ledger=ledger,
+        costs=costs,
+        limits=limits,
+        objectives=objectives,
+        fingerprint=fingerprint,
+        num_evaluations=num_evaluations,
+        progress=progress,
+    )
+    if not session.wants_more:
+        return session.progress
+    if executor == "local":
+        _run_here(session, evaluator_factory)
+    else:
+        from experiments.sweep_ray import run_on_ray
+
+        run_on_ray(
+            session, evaluator_factory, num_workers=num_workers, address=ray_address, gpus_per_worker=gpus_per_worker
+        )
+    return session.progress
+
+
+def _run_here(session: SweepSession, evaluator_factory: EvaluatorFactory) -> None:
+    evaluator = evaluator_factory()
+    while (asked := session.next()) is not None:
+        session.finish(asked.index, judge(evaluator, asked.architecture))

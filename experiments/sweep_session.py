@@ -1,0 +1,180 @@
+"""The driver's side of a sweep: what to evaluate next, and what came of it, written to the ledger before anything else.
+
+Both executors go through here, so that the ledger, the limits and the counts do not depend on where evaluators run.
+"""
+
+import collections
+import dataclasses
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from experiments.evaluation import Evaluation
+from experiments.ledger import Ledger
+from experiments.limits import broken_limits
+from experiments.records import Asked
+from experiments.searchers import Searcher, SpaceExhaustedError, replay
+from objectives import Estimate, Objective
+from search_space import Architecture
+
+Estimates = dict[str, Estimate]
+Evaluator = Callable[[Architecture], Mapping[str, Estimate]]
+EvaluatorFactory = Callable[[], Evaluator]
+
+_FAILURES_IN_A_ROW = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepProgress:
+    """Where a sweep stands; `num_evaluations` is the goal for `num_done + num_failed`; `last` is the newest outcome.
+
+    `stopped` says why it ended before its goal, and is None while it runs and where it reached it.
+    """
+
+    num_evaluations: int
+    num_done: int
+    num_failed: int
+    num_infeasible: int
+    last: Evaluation | None = None
+    stopped: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What an evaluator made of an architecture: estimates, or the reason why there are none; and the time it took."""
+
+    objectives: Estimates
+    reason: str | None
+    seconds: float
+
+
+def judge(evaluator: Evaluator, architecture: Architecture) -> Outcome:
+    """Runs an evaluator; an exception becomes a reason that names it and the line that raised it."""
+    start = time.perf_counter()
+    try:
+        estimates, reason = dict(evaluator(architecture)), None
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        estimates, reason = {}, f"{type(error).__name__}: {error} ({frame.name}, line {frame.lineno})"
+    return Outcome(estimates, reason, time.perf_counter() - start)
+
+
+class SweepSession:
+    """One run of a sweep, from where its ledger ends to its number of evaluations."""
+
+    def __init__(
+        self,
+        *,
+        searcher: Searcher,
+        ledger: Ledger,
+        costs: Callable[[Architecture], Mapping[str, Estimate]],
+        limits: Mapping[str, float],
+        objectives: Sequence[Objective],
+        fingerprint: str,
+        num_evaluations: int,
+        progress: Callable[[SweepProgress], None] | None,
+    ) -> None:
+        """Replays the ledger into the searcher; what was in flight is evaluated first."""
+        contents = ledger.contents
+        replay(searcher, contents)
+        self._searcher = searcher
+        self._ledger = ledger
+        self._costs = costs
+        self._limits = limits
+        self._objectives = objectives
+        self._fingerprint = fingerprint
+        self._num_evaluations = num_evaluations
+        self._max_infeasible = 1000 + 20 * num_evaluations
+        self._progress = progress or (lambda progress: None)
+        self._counts = collections.Counter(evaluation.status for evaluation in contents.evaluations)
+        self._requeued = collections.deque(contents.in_flight)
+        self._out: dict[int, tuple[Asked, Estimates]] = {}
+        self._failures_in_a_row = 0
+        self._last: Evaluation | None = None
+        self._stopped: str | None = None
+        self._progress(self.progress)
+
+    @property
+    def progress(self) -> SweepProgress:
+        """Where the sweep stands."""
+        counts = self._counts
+        return SweepProgress(
+            self._num_evaluations, counts["done"], counts["failed"], counts["infeasible"], self._last, self._stopped
+        )
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether another architecture is to be evaluated beside those that are."""
+        begun = self._counts["done"] + self._counts["failed"] + len(self._out)
+        return self._stopped is None and begun < self._num_evaluations
+
+    def next(self) -> Asked | None:
+        """The next architecture to evaluate, within its limits; None where there is none now, or none any more."""
+        while self.wants_more:
+            asked = self._requeued.popleft() if self._requeued else self._ask()
+            if asked is None:
+                return None
+            outcome = judge(self._costs, asked.architecture)
+            costs = outcome.objectives
+            finite = all(estimate.is_finite for estimate in costs.values())
+            broken = broken_limits(costs, self._limits) if finite and outcome.reason is None else []
+            if outcome.reason is None and finite and not broken:
+                self._out[asked.index] = (asked, costs)
+                return asked
+            status = "infeasible" if broken else "failed"
+            self._settle(asked, status, costs, outcome.reason or "; ".join(broken) or None, outcome.seconds)
+        return None
+
+    def finish(self, index: int, outcome: Outcome) -> None:
+        """Takes what an evaluator made of the architecture with this index."""
+        asked, costs = self._out.pop(index)
+        estimates = {**costs, **outcome.objectives}
+        missing = [objective.name for objective in self._objectives if objective.name not in estimates]
+        reason = outcome.reason
+        if reason is None and missing:
+            reason = f"the evaluator gave no {', '.join(missing)}"
+        self._settle(asked, "failed" if reason else "done", estimates, reason, outcome.seconds)
+
+    def _ask(self) -> Asked | None:
+        try:
+            architecture = self._searcher.ask()
+        except SpaceExhaustedError as error:
+            self._stopped = str(error) if not self._out else None
+            return None
+        if architecture is None:
+            return None
+        asked = Asked(self._ledger.next_index, architecture)
+        self._ledger.asked(asked.index, architecture)
+        return asked
+
+    def _settle(self, asked: Asked, status: Any, estimates: Estimates, reason: str | None, seconds: float) -> None:
+        evaluation = Evaluation(
+            index=asked.index,
+            digest=asked.architecture.digest,
+            architecture=asked.architecture,
+            status=status,
+            objectives=estimates,
+            fingerprint=self._fingerprint,
+            reason=reason,
+            seconds=seconds if math.isfinite(seconds) else math.nan,
+        )
+        self._last = self._ledger.record(evaluation)
+        self._searcher.tell(self._last)
+        self._counts[self._last.status] += 1
+        self._watch(self._last)
+        self._progress(self.progress)
+
+    def _watch(self, evaluation: Evaluation) -> None:
+        """Stops a sweep that only burns time: evaluations that all fail, limits that nothing keeps."""
+        if evaluation.status == "infeasible":
+            if self._counts["infeasible"] >= self._max_infeasible:
+                self._stopped = (
+                    f"{self._counts['infeasible']} architectures broke the limits, the last one: {evaluation.reason}; "
+                    "loosen the limits, or search a space of smaller networks"
+                )
+            return
+        self._failures_in_a_row = self._failures_in_a_row + 1 if evaluation.status == "failed" else 0
+        if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+            self._stopped = f"the last {_FAILURES_IN_A_ROW} evaluations failed, the newest one: {evaluation.reason}"

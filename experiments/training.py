@@ -1,0 +1,113 @@
+"""Trains the network of a bundle on its data; distillation adds a teacher's terms to the same loop."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bundle import Bundle, apply_network, read_bundle, write_bundle
+from experiments.bundle_quality import expectations, model_card
+from experiments.denoising_task import load_examples, training_examples
+from experiments.progress import Progress, silent_progress
+from supernet.training import adam_with_warmup, initial_state, training_step
+
+# (parameters, (noisy images, time steps, prompts), target) to a number.
+BundleLoss = Callable[[Any, Any, Any], Any]
+_HISTORY_POINTS = 100
+
+
+def denoising_bundle_loss(bundle: Bundle) -> BundleLoss:
+    """The denoising loss of a bundle's network."""
+    task, network = bundle.task, bundle.network()
+
+    def loss(parameters: Any, inputs: Any, target: Any) -> Any:
+        x_t, timestep, prompts = inputs
+        context = task.encode(parameters["prompt"], prompts)
+        return jnp.mean((apply_network(network, parameters["network"], x_t, timestep, context) - target) ** 2)
+
+    return loss
+
+
+def fit_bundle(
+    bundle: Bundle,
+    loss: BundleLoss,
+    *,
+    steps: int,
+    seed: int,
+    title: str,
+    progress: Progress,
+    extra_parameters: dict[str, Any] | None = None,
+) -> tuple[Bundle, list[dict[str, float]]]:
+    """Trains for so many steps; returns the bundle with averaged weights, and the loss over time.
+
+    Args:
+        bundle: where training starts.
+        loss: what is minimised, over the bundle's parameters and the extra ones.
+        steps: number of updates.
+        seed: of batches, noise and times.
+        title: of the progress bar.
+        progress: is told of every step.
+        extra_parameters: trained beside the bundle's and dropped afterwards.
+    """
+    settings, task = bundle.settings, bundle.task
+    optimizer = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=steps)
+    step_function = training_step(jax.value_and_grad(loss), optimizer, ema_decay=settings.ema_decay)
+    # Copies: a step gives its inputs' memory to its outputs, and the caller keeps the bundle.
+    state = initial_state(jax.tree.map(jnp.array, {**bundle.parameters, **(extra_parameters or {})}), optimizer)
+    noisy_batch = jax.jit(task.noisy_batch)
+    dataset = load_examples(settings.data, task.scale, split="train")
+    examples = training_examples(dataset, task.scale, batch_size=settings.batch_size, seed=seed)
+    history, losses = [], []
+    every = max(1, steps // _HISTORY_POINTS)
+    with progress.stage(title, steps) as stage:
+        for number in range(1, steps + 1):
+            inputs, target = noisy_batch(jnp.uint32(seed * steps + number), *next(examples))
+            state, value = step_function(state, inputs, target)
+            losses.append(value)
+            if number % every == 0 or number == steps:
+                history.append({"step": number, "loss": float(np.mean(losses))})
+                losses.clear()
+                stage.advance(0, note=f"loss {history[-1]['loss']:.4f}")
+            stage.advance()
+    trained = {part: state.average[part] for part in bundle.parameters}
+    return dataclasses.replace(bundle, parameters=trained), history
+
+
+def train_bundle(
+    path: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None, out: Path | None = None
+) -> Path:
+    """Trains the network of a bundle on its data, from its weights on; writes a bundle and returns its folder.
+
+    Args:
+        path: the bundle.
+        steps: number of updates; by default as `training.yaml` says.
+        seed: of batches, noise and times.
+        progress: is told of every step.
+        out: folder of the new bundle; by default `trained` in the bundle's.
+    """
+    bundle = read_bundle(path)
+    steps = steps or bundle.settings.num_steps
+    trained, history = fit_bundle(
+        bundle,
+        denoising_bundle_loss(bundle),
+        steps=steps,
+        seed=seed,
+        title="Training",
+        progress=progress or silent_progress(),
+    )
+    origin = f"{bundle.settings.origin}, then trained for {steps} steps"
+    return save_trained(trained, history, out or path / "trained", origin=origin)
+
+
+def save_trained(bundle: Bundle, history: list[dict[str, float]], out: Path, *, origin: str) -> Path:
+    """Writes a trained bundle with what is now to be expected of it, and the loss over time."""
+    described = dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"origin": origin}))
+    expected = expectations(described)
+    write_bundle(out, described, expected=expected, card=model_card(described, expected))
+    (out / "history.json").write_text(json.dumps(history) + "\n", "utf-8")
+    return out

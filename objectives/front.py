@@ -1,0 +1,144 @@
+"""The Pareto front over minimised objectives: membership, hypervolume, crowding, knee.
+
+Arrays are numpy [points, objectives], all to be minimised (`objectives.as_minimized` turns the others round). A row
+with a number that is not finite is a failure: it is never on the front and dominates nothing. The counting is pymoo's.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Float
+from pymoo.indicators.hv import HV
+from pymoo.operators.survival.rank_and_crowding.metrics import calc_crowding_distance
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+Values = Float[np.ndarray, "points objectives"]
+
+
+def non_dominated(values: Values) -> Bool[np.ndarray, " points"]:
+    """Which points no other point is at least as good as in all objectives and better than in one.
+
+    Equal points do not dominate each other: either all of them are on the front or none is.
+
+    >>> non_dominated(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0], [np.nan, 0.0]])).tolist()
+    [True, True, False, False]
+    """
+    values = _checked(values)
+    mask = np.zeros(len(values), dtype=bool)
+    finite = np.flatnonzero(np.isfinite(values).all(axis=1))
+    if len(finite):
+        mask[finite[NonDominatedSorting().do(values[finite], only_non_dominated_front=True)]] = True
+    return mask
+
+
+def non_dominated_ranks(values: Values) -> Float[np.ndarray, " points"]:
+    """The front each point is on when fronts are peeled off one by one: 0 for the first, infinity for a failure."""
+    values = _checked(values)
+    ranks = np.full(len(values), np.inf)
+    finite = np.flatnonzero(np.isfinite(values).all(axis=1))
+    if len(finite):
+        for rank, front in enumerate(NonDominatedSorting().do(values[finite])):
+            ranks[finite[front]] = rank
+    return ranks
+
+
+def hypervolume(values: Values, *, reference: Float[np.ndarray, " entries"]) -> float:
+    """The volume dominated by the points and bounded by the reference point; points beyond it add nothing.
+
+    >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), reference=np.array([3.0, 3.0]))
+    3.0
+
+    Raises:
+      ValueError: `reference` has another number of objectives or is not finite.
+    """
+    values, reference = _checked(values), _checked_reference(values, reference)
+    inside = values[np.isfinite(values).all(axis=1) & (values < reference).all(axis=1)]
+    return float(np.asarray(HV(ref_point=reference)(inside))) if len(inside) else 0.0
+
+
+def hypervolume_over_time(values: Values, *, reference: Float[np.ndarray, " entries"]) -> Float[np.ndarray, " points"]:
+    """The hypervolume after each evaluation, in the order of the rows; it never falls."""
+    values, reference = _checked(values), _checked_reference(values, reference)
+    found = np.zeros(len(values))
+    front = np.empty((0, values.shape[1]))
+    volume = 0.0
+    for index, point in enumerate(values):
+        is_inside = bool(np.all(np.isfinite(point)) and np.all(point < reference))
+        if is_inside and not np.any(np.all(front <= point, axis=1)):
+            front = np.concatenate([front[~np.all(point <= front, axis=1)], point[None]])
+            volume = max(volume, hypervolume(front, reference=reference))
+        found[index] = volume
+    return found
+
+
+def crowding_distance(values: Values) -> Float[np.ndarray, " points"]:
+    """How far each point of one front is from its neighbours: the mean over objectives of the normalised gap.
+
+    The extremes are infinitely far. Call it with the points of one front, all finite.
+
+    Raises:
+      ValueError: A value is not finite.
+
+    Source: Deb et al. 2002 (NSGA-II), section III-B.
+    """
+    values = _checked(values)
+    if not np.all(np.isfinite(values)):
+        raise ValueError("crowding needs finite points; take those of `non_dominated` first")
+    return calc_crowding_distance(values) if len(values) else np.zeros(0)
+
+
+def knee(values: Values) -> int:
+    """The row of the front's knee: where giving up a little of one objective stops paying in another.
+
+    The rule: each objective is scaled so that the front runs from 0 to 1; the hyperplane goes through the front's
+    extremes, the best point of each objective; the knee is the point of the front farthest from it on the side of the
+    ideal point. Where the extremes fix no such plane (fewer points than objectives) all objectives weigh alike.
+    The first row wins a tie.
+
+    >>> knee(np.array([[0.0, 1.0], [0.1, 0.2], [1.0, 0.0]]))
+    1
+
+    Raises:
+      ValueError: No point is finite.
+
+    Source: Das 1999, "On characterizing the knee of the Pareto curve based on normal-boundary intersection".
+    """
+    values = _checked(values)
+    rows = np.flatnonzero(non_dominated(values))
+    if not len(rows):
+        raise ValueError(
+            f"a knee needs at least one finite point, got {len(values)} rows without; nothing was measured"
+        )
+    front = values[rows]
+    low, span = front.min(axis=0), np.ptp(front, axis=0)
+    scaled = (front - low) / np.where(span > 0, span, 1.0)
+    normal = _plane_normal(scaled)
+    distance = (1.0 - scaled @ normal) / np.linalg.norm(normal)
+    return int(rows[np.argmax(distance)])
+
+
+def _plane_normal(scaled: Values) -> Float[np.ndarray, " objectives"]:
+    """The w of the plane w . f = 1 through the best point of each objective; all ones where there is no such plane."""
+    # Of several best points the one that is best elsewhere is the extreme.
+    extremes = np.stack(
+        [scaled[np.lexsort((scaled.sum(axis=1), scaled[:, axis]))[0]] for axis in range(scaled.shape[1])]
+    )
+    ones = np.ones(scaled.shape[1])
+    if np.linalg.matrix_rank(extremes) < scaled.shape[1]:
+        return ones
+    normal = np.linalg.solve(extremes, ones)
+    return normal if np.all(normal > 0) else ones
+
+
+def _checked(values: Values) -> Values:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] < 1:
+        raise ValueError(f"values must have shape [points, objectives], got {values.shape}; give one row per point")
+    return values
+
+
+def _checked_reference(values: Values, reference: Float[np.ndarray, " entries"]) -> Float[np.ndarray, " objectives"]:
+    reference = np.asarray(reference, dtype=np.float64)
+    if reference.shape != values.shape[1:] or not np.all(np.isfinite(reference)):
+        raise ValueError(
+            f"`reference` must have {values.shape[1]} finite entries, one per objective, got {reference.tolist()}"
+        )
+    return reference

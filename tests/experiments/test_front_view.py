@@ -1,0 +1,71 @@
+"""The front in the terminal and as JSON."""
+
+import io
+import json
+
+import pytest
+from experiments_fixtures.run_folders import make_run
+from rich.console import Console
+
+from experiments.errors import InputError
+from experiments.front_view import front_json, print_front
+from experiments.run_folder import read_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return read_run(make_run(tmp_path_factory.mktemp("runs") / "digits"))
+
+
+def _printed(run) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_front(run, console=console)
+    return console.file.getvalue()
+
+
+def test_the_table_is_sorted_by_latency_and_marks_the_knee_once(run):
+    lines = _printed(run).splitlines()
+    rows = [line for line in lines if any(member.digest in line for member in run.front)]
+    latencies = [member.objectives["latency_ms"].value for member in run.front]
+    assert latencies == sorted(latencies)
+    assert [line.strip("* ").split()[0] for line in rows] == [member.digest for member in run.front]
+    marked = [line for line in rows if line.startswith("*")]
+    assert len(marked) == 1
+    assert run.knee.digest in marked[0]
+
+
+def test_counts_stand_above_the_table(run):
+    assert "24 done, 3 infeasible, 2 failed" in _printed(run)
+
+
+def test_json_holds_what_programs_need(run):
+    record = json.loads(json.dumps(front_json(run), allow_nan=False))
+    assert (record["num_done"], record["num_failed"], record["num_infeasible"]) == (24, 2, 3)
+    assert {entry["digest"] for entry in record["front"]} == {member.digest for member in run.front}
+    assert record["knee"] in {entry["digest"] for entry in record["front"]}
+    assert set(record["front"][0]["objectives"]["latency_ms"]) == {"value", "low", "high", "n"}
+
+
+def test_an_empty_front_says_why(tmp_path):
+    run = read_run(make_run(tmp_path / "a", num_done=0, num_failed=0, num_infeasible=2, reason="latency_ms is 51 ms"))
+    assert "No architecture keeps the limits, so there is no front. The first of them: latency_ms is 51 ms" in _printed(
+        run
+    )
+    assert front_json(run)["front"] == []
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(NotADirectoryError, match="there is no such run folder; `pocketunet sweep` makes one"):
+        read_run(tmp_path / "missing")
+    with pytest.raises(FileNotFoundError, match="there is no ledger"):
+        read_run(tmp_path)
+
+
+def test_a_damaged_sweep_yaml_is_named(tmp_path):
+    path = make_run(tmp_path / "run", num_done=2)
+    (path / "sweep.yaml").write_text("a: [")
+    with pytest.raises(InputError, match=r"sweep\.yaml: this is no YAML file"):
+        read_run(path)
+    (path / "sweep.yaml").write_text("- a")
+    with pytest.raises(InputError, match=r"sweep\.yaml: a sweep must be a mapping of keys, got list"):
+        read_run(path)

@@ -1,0 +1,31 @@
+"""Costs are the layer plan's own counts, exact, under the names that objectives are known by."""
+
+import numpy as np
+
+from objectives.cost import cost_estimates
+from objectives.objective import OBJECTIVES
+from search_space import get_scale, get_space, layer_plan
+
+
+def test_costs_are_the_sums_over_the_plans_operations():
+    architecture = get_space("digits").sample(np.random.default_rng(0))
+    plan = layer_plan(architecture, get_scale("digits-proxy"))
+    costs = cost_estimates(plan)
+    assert costs["macs"].value == sum(operation.macs for operation in plan.operations)
+    assert costs["parameters"].value == sum(operation.parameters for operation in plan.operations)
+    assert costs["macs"].value == costs["macs_conv_linear"].value + costs["macs_attention"].value
+    largest = max(operation.input_bytes + operation.output_bytes for operation in plan.operations)
+    assert costs["peak_activation_bytes"].value >= largest
+    assert all(cost.half_width == 0.0 and cost.n is None for cost in costs.values())
+
+
+def test_every_cost_objective_but_latency_is_among_them():
+    plan = layer_plan(get_space("digits").smallest(), get_scale("digits-proxy"))
+    known = {objective.name for objective in OBJECTIVES if objective.is_cost}
+    assert known - set(cost_estimates(plan)) == {"latency_ms"}
+
+
+def test_the_largest_network_costs_more_than_the_smallest():
+    space, scale = get_space("digits"), get_scale("digits-proxy")
+    small, large = (cost_estimates(layer_plan(one, scale)) for one in (space.smallest(), space.largest()))
+    assert all(small[name].value < large[name].value for name in ("parameters", "macs", "peak_activation_bytes"))

@@ -1,0 +1,162 @@
+"""Fréchet and kernel distance: closed forms, scipy's matrix root, laws, unbiasedness, intervals, refusals."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from objectives.frechet import GaussianStatistics, frechet_distance, frechet_estimate, gaussian_statistics
+from objectives.kid import kernel_distance, kernel_estimate
+
+
+def random_statistics(generator, num_features, *, rank=None):
+    factor = generator.normal(size=(num_features, rank or 2 * num_features))
+    return GaussianStatistics(generator.normal(size=num_features), factor @ factor.T / factor.shape[1], 100)
+
+
+@pytest.mark.parametrize("num_features", [1, 5, 48])
+def test_frechet_against_scipys_matrix_root(num_features):
+    generator = np.random.default_rng(0)
+    one, other = (random_statistics(generator, num_features) for _ in range(2))
+    root = scipy.linalg.sqrtm(one.covariance @ other.covariance).real
+    expected = np.sum((one.mean - other.mean) ** 2) + np.trace(one.covariance + other.covariance - 2.0 * root)
+    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.lists(st.tuples(*[st.floats(0.0, 10.0)] * 4), min_size=1, max_size=6))
+def test_frechet_of_diagonal_gaussians_in_closed_form(rows):
+    mean_a, mean_b, scale_a, scale_b = np.array(rows).T
+    one, other = (GaussianStatistics(m, np.diag(s**2), 10) for m, s in ((mean_a, scale_a), (mean_b, scale_b)))
+    expected = np.sum((mean_a - mean_b) ** 2) + np.sum((scale_a - scale_b) ** 2)
+    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-8, abs=1e-12)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 8))
+def test_frechet_laws_hold_also_where_the_covariance_has_no_full_rank(seed, num_features, rank):
+    generator = np.random.default_rng(seed)
+    one, other = (random_statistics(generator, num_features, rank=rank) for _ in range(2))
+    assert frechet_distance(one, one) == 0.0
+    assert frechet_distance(one, other) >= 0.0
+    assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-9, abs=1e-12)
+
+
+def test_frechet_keeps_its_digits_when_the_two_are_close():
+    base = random_statistics(np.random.default_rng(1), 48)
+    values, vectors = np.linalg.eigh(base.covariance)
+    step = 1e-6
+    moved = GaussianStatistics(base.mean, (vectors * (np.sqrt(values) + step) ** 2) @ vectors.T, base.n)
+    # Commuting covariances: the distance is the sum of squared differences of the roots of their eigenvalues.
+    assert frechet_distance(base, moved) == pytest.approx(48 * step**2, rel=1e-3)
+
+
+def test_statistics_are_numpys():
+    features = np.random.default_rng(2).normal(size=(50, 4)).astype(np.float32)
+    found = gaussian_statistics(features)
+    np.testing.assert_allclose(found.mean, features.astype(np.float64).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.covariance, np.cov(features.astype(np.float64), rowvar=False), rtol=1e-9)
+    assert found.n == 50
+
+
+def test_frechet_interval_covers_repetitions():
+    """40 repetitions of an interval that covers at least 95 %: fewer than 34 covered has a probability below 0.004."""
+    generator = np.random.default_rng(3)
+    reference = gaussian_statistics(generator.normal(size=(2000, 6)))
+    found = [frechet_estimate(generator.normal(0.2, 1.1, (200, 6)), reference=reference) for _ in range(40)]
+    centre = np.mean([estimate.value for estimate in found])
+    assert sum(estimate.low <= centre <= estimate.high for estimate in found) >= 34
+    # And is not so long that it says nothing: at most twice the ideal one.
+    ideal = 2 * 1.96 * np.std([estimate.value for estimate in found])
+    assert np.mean([estimate.high - estimate.low for estimate in found]) < 2 * ideal
+
+
+def test_kernel_distance_against_the_double_sum():
+    generator = np.random.default_rng(4)
+    one, other = generator.normal(size=(7, 3)), generator.normal(size=(5, 3))
+
+    def mean_kernel(left, right, *, skip_same):
+        terms = [
+            (x @ y / 3 + 1) ** 3 for i, x in enumerate(left) for j, y in enumerate(right) if not (skip_same and i == j)
+        ]
+        return np.mean(terms)
+
+    expected = (
+        mean_kernel(one, one, skip_same=True)
+        + mean_kernel(other, other, skip_same=True)
+        - 2 * mean_kernel(one, other, skip_same=False)
+    )
+    assert kernel_distance(one, other) == pytest.approx(expected, rel=1e-12)
+    assert kernel_distance(one, other) == pytest.approx(kernel_distance(other, one), rel=1e-12)
+
+
+def test_kernel_distance_is_unbiased():
+    """Mean over 2000 pairs of small equal-distribution samples: within 3.5 standard errors of 0 (failure rate 5e-4).
+
+    The biased estimate, which keeps the diagonal, is far outside.
+    """
+    generator = np.random.default_rng(5)
+    found = np.array(
+        [kernel_distance(generator.normal(size=(6, 2)), generator.normal(size=(6, 2))) for _ in range(2000)]
+    )
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean()) < 3.5 * error
+    # E[k(x, x) - k(x, x')] / n * 2 for standard normals in two dimensions.
+    bias_of_keeping_the_diagonal = 2 / 6 * ((1 + 3 + 3 * 2 + 6) - (1 + 3 * 0.5))
+    assert bias_of_keeping_the_diagonal > 20 * error
+
+
+def test_kernel_distance_does_not_depend_on_n_in_the_mean():
+    """Shifted normals: 5-vector and 40-vector samples agree within 4 joint standard errors (failure rate 6e-5)."""
+    generator = np.random.default_rng(6)
+    means, errors = [], []
+    for n, repeats in ((5, 2000), (40, 200)):
+        found = [
+            kernel_distance(generator.normal(0.5, 1, (n, 2)), generator.normal(size=(n, 2))) for _ in range(repeats)
+        ]
+        means.append(np.mean(found))
+        errors.append(np.std(found) / np.sqrt(repeats))
+    assert means[1] > 10 * errors[1]
+    assert abs(means[0] - means[1]) < 4 * np.hypot(*errors)
+
+
+def test_kernel_interval_covers_repetitions():
+    """As for the Fréchet interval: fewer than 34 of 40 has a probability below 0.004."""
+    generator = np.random.default_rng(7)
+    found = [
+        kernel_estimate(generator.normal(0.3, 1.1, (200, 6)), reference=generator.normal(size=(200, 6)))
+        for _ in range(40)
+    ]
+    centre = np.mean([estimate.value for estimate in found])
+    assert sum(estimate.low <= centre <= estimate.high for estimate in found) >= 34
+    ideal = 2 * 1.96 * np.std([estimate.value for estimate in found])
+    assert np.mean([estimate.high - estimate.low for estimate in found]) < 2 * ideal
+
+
+def test_a_diverged_network_gives_nan_and_no_interval():
+    features = np.random.default_rng(8).normal(size=(60, 3))
+    reference = gaussian_statistics(features)
+    broken = features.copy()
+    broken[5, 1] = np.inf
+    for estimate in (frechet_estimate(broken, reference=reference), kernel_estimate(broken, reference=features)):
+        assert np.isnan(estimate.value)
+        assert estimate.low is None
+        assert estimate.n == 60
+
+
+def test_refusals():
+    features = np.zeros((30, 3))
+    with pytest.raises(ValueError, match=r"an interval needs at least 40 samples .* got 30; draw more samples"):
+        frechet_estimate(features, reference=gaussian_statistics(features))
+    with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10 and 30"):
+        kernel_estimate(features[:10], reference=features)
+    with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):
+        frechet_distance(gaussian_statistics(features), gaussian_statistics(features[:, :2]))
+    with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):
+        kernel_distance(features, features[:, :2])
+    with pytest.raises(ValueError, match=r"features must be finite, got 1 that are not"):
+        gaussian_statistics(np.array([[0.0], [np.nan]]))
+    with pytest.raises(ValueError, match=r"features must have shape \[n, features\] with n >= 2, got \(1, 3\)"):
+        gaussian_statistics(features[:1])
+    with pytest.raises(ValueError, match=r"each set needs at least 2 vectors, got 1 and 30"):
+        kernel_distance(features[:1], features)

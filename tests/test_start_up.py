@@ -1,0 +1,45 @@
+"""The command line answers `--help` at once: nothing heavy is imported before a command needs it."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+HEAVY = {"jax", "flax", "ray", "nni", "tensorflow_datasets", "optuna", "pymoo", "plotly", "numpy", "rich", "pydantic"}
+COMMANDS = ["sweep", "front", "report", "handoff", "train", "distill", "sample", "verify", "data", "space", "ledger"]
+
+
+def _modules_after(*arguments: str) -> set[str]:
+    """The top-level modules that are loaded once the command line has answered."""
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from experiments.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    main({list(arguments)!r})\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(answer.stdout))
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("sweep", "--help"), ("data", "check", "--help"), ("--version",)])
+def test_help_imports_nothing_heavy(arguments):
+    loaded = _modules_after(*arguments)
+    assert not loaded & HEAVY
+    assert {"click", "experiments"} <= loaded
+
+
+def test_help_names_every_command_and_answers_in_time():
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "experiments.cli", "--help"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - begun
+    missing = [name for name in COMMANDS if not re.search(rf"^  {name}\s", answer.stdout, re.MULTILINE)]
+    assert not missing
+    # The promise is 0.3 s on an idle machine; ten times that leaves room for one that runs other tests beside this.
+    assert seconds < 3.0
