@@ -37,9 +37,7 @@ def write_result(
         raise ValueError(f"`name` must be lower-case words joined by underscores, got {name!r}")
     for key, number in numbers.items():
         if missing := {"value", "unit", "n", "low", "high"} - set(number):
-            raise ValueError(
-                f"number {key!r} of {name} lacks {', '.join(sorted(missing))}; say None where there is none"
-            )
+            raise ValueError(f"number {key!r} of {name} lacks {', '.join(sorted(missing))}; say None where there is none")
     record = {"name": name, "shows": shows, "command": command, "date": _today(), "machine": machine()}
     path = folder / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -152,9 +152,7 @@ def read_bundle(path: Path) -> Bundle:
     try:
         flat = load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path / WEIGHTS}: this is no whole safetensors file ({error}); copy the bundle again"
-        ) from None
+        raise InputError(f"{path / WEIGHTS}: this is no whole safetensors file ({error}); copy the bundle again") from None
     parameters: dict[str, dict[str, Any]] = {"network": {}, "prompt": {}}
     for name, array in flat.items():
         part, _, rest = name.partition("/")

@@ -88,9 +88,7 @@ def verify_bundle(path: Path) -> list[Check]:
         "denoising_loss": bundle_loss(bundle).value,
     }
     promises = expected["promises"]
-    return [
-        Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()
-    ]
+    return [Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()]
 
 
 def model_card(bundle: Bundle, expected: dict[str, Any]) -> str:

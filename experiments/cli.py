@@ -68,9 +68,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _is_refusal(error: ValueError | OSError) -> bool:
     """Whether the error is about what a person gave: a path that is not there, or a refusal by our own code."""
-    if isinstance(
-        error, FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError
-    ):
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
         return True
     frame = _last_frame(error.__traceback__)
     return isinstance(error, ValueError) and frame is not None and frame.f_globals["__name__"].split(".")[0] in _OURS

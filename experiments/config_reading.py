@@ -112,9 +112,7 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def _note_places(
-    node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, str], problems: list[str]
-) -> None:
+def _note_places(node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, str], problems: list[str]) -> None:
     if isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
             places[(*path, i)] = f"{source}:{item.start_mark.line + 1}"

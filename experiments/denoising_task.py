@@ -85,9 +85,7 @@ def load_examples(data: str, scale: Scale, *, split: str) -> Dataset:
     info = dataset.info
     wanted = (scale.resolution, scale.resolution, scale.in_channels)
     if tuple(info.image_shape) != wanted:
-        raise InputError(
-            f"data set {data!r} has images of shape {info.image_shape}, scale {scale.name!r} wants {wanted}"
-        )
+        raise InputError(f"data set {data!r} has images of shape {info.image_shape}, scale {scale.name!r} wants {wanted}")
     if (info.context_shape is None) != bool(scale.vocabulary):
         has, wants = ("tokens", "encoded contexts") if info.context_shape is None else ("encoded contexts", "tokens")
         raise InputError(f"data set {data!r} gives {has}, scale {scale.name!r} wants {wants}; choose another scale")

@@ -43,9 +43,7 @@ def describe_architecture(path: Path, *, scale: str | None = None) -> str:
         plan = layer_plan(architecture, counted_at)
         counts = (("parameters", plan.parameters), ("MACs", plan.macs), ("bytes", plan.peak_activation_bytes))
         parameters, macs, peak = (amount(value, unit) for unit, value in counts)
-        lines.append(
-            f"at scale {counted_at.name}: {parameters} parameters, {macs} MACs, {peak} of activations at the peak"
-        )
+        lines.append(f"at scale {counted_at.name}: {parameters} parameters, {macs} MACs, {peak} of activations at the peak")
     return "\n".join(lines)
 
 
@@ -65,9 +63,7 @@ def _scale_beside(file: Path) -> Scale | None:
     try:
         return Scale(**yaml.safe_load(settings.read_text("utf-8"))["scale"])
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{settings}: key 'scale' must hold the fields of a scale ({error}); or give --scale"
-        ) from None
+        raise InputError(f"{settings}: key 'scale' must hold the fields of a scale ({error}); or give --scale") from None
 
 
 def _choice(value: object) -> str:

@@ -61,9 +61,7 @@ def adapters(student: LayerPlan, teacher: LayerPlan, *, seed: int) -> dict[str, 
     """Fresh 1x1 convolutions [student channels, teacher channels] from the student's stages to the teacher's."""
     draw = random_initializer(seed)
     widths, wanted = stage_widths(student), stage_widths(teacher)
-    return {
-        name: draw((widths[name], wanted[name]), std=widths[name] ** -0.5) for name in shared_stages(student, teacher)
-    }
+    return {name: draw((widths[name], wanted[name]), std=widths[name] ** -0.5) for name in shared_stages(student, teacher)}
 
 
 def distill_bundle(
@@ -82,9 +80,7 @@ def distill_bundle(
         InputError: the bundle has no teacher, or one for other images or another parameterisation.
     """
     if not (path / TEACHER).is_dir():
-        raise InputError(
-            f"{path / TEACHER}: the bundle has no teacher to distil from; train it with `pocketunet train {path}`"
-        )
+        raise InputError(f"{path / TEACHER}: the bundle has no teacher to distil from; train it with `pocketunet train {path}`")
     student, teacher = read_bundle(path), read_bundle(path / TEACHER)
     check_teacher(student, teacher, path / TEACHER)
     steps = steps or student.settings.num_steps

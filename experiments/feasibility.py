@@ -64,7 +64,9 @@ def feasibility(
     values = {name: np.asarray(column, np.float64) for name, column in costs(architectures).items()}
     unknown = sorted(set(limits) - set(values))
     if unknown:
-        raise InputError(f"no cost {', '.join(unknown)} is computed here, so no limit can be on it; known are {', '.join(values)}")
+        raise InputError(
+            f"no cost {', '.join(unknown)} is computed here, so no limit can be on it; known are {', '.join(values)}"
+        )
     keeps = np.all([values[name] <= bound for name, bound in limits.items()] or [np.ones(len(architectures), bool)], axis=0)
     if not keeps.any():
         raise InputError(_nearest_miss(space, values, limits, architectures))
@@ -88,7 +90,9 @@ def rendered(found: Feasibility) -> str:
         limit = "" if row.limit is None else _quantity(row.limit)
         excluded = "" if row.excluded is None else f"{row.excluded:.1%}"
         unit = get_objective(row.name).unit
-        table.add_row(f"{row.name} [{unit}]" if unit else row.name, *map(_quantity, numbers), limit, excluded, end_section=False)
+        table.add_row(
+            f"{row.name} [{unit}]" if unit else row.name, *map(_quantity, numbers), limit, excluded, end_section=False
+        )
     console = Console(file=io.StringIO(), width=110, markup=False)
     with console.capture() as capture:
         console.print(table)
@@ -110,7 +114,10 @@ def _range(name: str, column: np.ndarray, limit: float | None) -> CostRange:
 
 
 def _nearest_miss(
-    space: SearchSpace, values: Mapping[str, np.ndarray], limits: Mapping[str, float], architectures: Sequence[Architecture]
+    space: SearchSpace,
+    values: Mapping[str, np.ndarray],
+    limits: Mapping[str, float],
+    architectures: Sequence[Architecture],
 ) -> str:
     excess = np.sum([np.maximum(0.0, values[name] - bound) / bound for name, bound in limits.items()], axis=0)
     nearest = int(np.argmin(excess))

@@ -28,9 +28,7 @@ def print_front(run: Run, *, console: Console | None = None) -> None:
     console.print(_table(run))
     assert run.knee is not None
     console.print("* the knee: where giving up a little of one objective stops paying in another", style="dim")
-    console.print(
-        f"Next: pocketunet handoff {run.path} --pick knee --out knee", highlight=False, markup=False, soft_wrap=True
-    )
+    console.print(f"Next: pocketunet handoff {run.path} --pick knee --out knee", highlight=False, markup=False, soft_wrap=True)
 
 
 def summary(run: Run) -> str:

@@ -62,9 +62,7 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
 def _picked(run: Run, pick: str) -> Architecture:
     if pick == "knee":
         if run.knee is None:
-            raise InputError(
-                f"{run.path}: the front is empty, so it has no knee; let the sweep evaluate more architectures"
-            )
+            raise InputError(f"{run.path}: the front is empty, so it has no knee; let the sweep evaluate more architectures")
         return run.knee.architecture
     found = {e.digest: e.architecture for e in run.ledger.evaluations if e.digest.startswith(pick)}
     if len(found) != 1:

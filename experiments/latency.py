@@ -23,6 +23,7 @@ from latency_models.predictor import Predictor
 from latency_models.timing import TimingProtocol
 from objectives import Estimate
 from objectives.cost import cost_estimates
+from objectives.objective import OBJECTIVES
 from search_space import Architecture, LayerPlan, Scale, get_scale, get_space, layer_plan
 from supernet import XLA, UNet
 from supernet.initializer import random_initializer
@@ -100,6 +101,11 @@ def held_out_text(predictor: Predictor) -> str:
     )
 
 
+def _objectives_among(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
+    """Those of the counts that are objectives; the rest are parts of their sums."""
+    return {x.name: estimates[x.name] for x in OBJECTIVES if x.name in estimates}
+
+
 class Costs:
     """Costs of architectures at the deploy scale: counted, or predicted with an interval; a pure function of both."""
 
@@ -110,7 +116,7 @@ class Costs:
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name, one architecture."""
         plan = layer_plan(architecture, self._scale)
-        estimates = cost_estimates(plan)
+        estimates = _objectives_among(cost_estimates(plan))
         if self._predictor:
             ms, low, high = self._predictor.predict([plan])
             estimates["latency_ms"] = Estimate(float(ms[0]), float(low[0]), float(high[0]), self._predictor.held_out.n)
@@ -119,7 +125,7 @@ class Costs:
     def columns(self, architectures: Sequence[Architecture]) -> dict[str, np.ndarray]:
         """Values by objective name, many architectures."""
         plans = [layer_plan(x, self._scale) for x in architectures]
-        rows = [{name: x.value for name, x in cost_estimates(plan).items()} for plan in plans]
+        rows = [{name: x.value for name, x in _objectives_among(cost_estimates(plan)).items()} for plan in plans]
         columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
         if self._predictor:
             columns["latency_ms"] = self._predictor.predict(plans)[0]

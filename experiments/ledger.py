@@ -175,9 +175,7 @@ def check_ledger(path: str | Path) -> LedgerCheck:
     damaged: list[tuple[int, str]] = []
     contents, _ = _parse(path, path.read_bytes(), on_damage=lambda number, what: damaged.append((number, what)))
     num_lines = path.read_bytes().count(b"\n")
-    return LedgerCheck(
-        path, num_lines, len(contents.asked), len(contents.evaluations), contents.torn, tuple(damaged)
-    )
+    return LedgerCheck(path, num_lines, len(contents.asked), len(contents.evaluations), contents.torn, tuple(damaged))
 
 
 def quarantine(path: str | Path) -> LedgerCheck:

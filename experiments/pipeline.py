@@ -108,9 +108,7 @@ def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> N
     dataset = load_dataset(config.data, split="train", resolution=scale.resolution, channels=scale.in_channels)
     if dataset.info.num_classes is None:
         if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
-            raise InputError(
-                f"objectives in a classifier's features need labels, and data set {config.data!r} has none"
-            )
+            raise InputError(f"objectives in a classifier's features need labels, and data set {config.data!r} has none")
         return
     arrays = as_arrays(dataset)
     with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
@@ -145,7 +143,12 @@ def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     header = ledger_header(config)
     search = config.search
     searcher = get_searcher(
-        search.searcher, space, objectives=objectives, limits=config.limits, seed=config.seed, population=search.population
+        search.searcher,
+        space,
+        objectives=objectives,
+        limits=config.limits,
+        seed=config.seed,
+        population=search.population,
     )
     with Ledger.open(run_dir / "ledger.jsonl", header=header) as ledger:
         done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)

@@ -73,7 +73,12 @@ def event_to_json(event: Event) -> dict[str, Any]:
     """The record that stands for an event."""
     if isinstance(event, Asked):
         architecture = event.architecture
-        return {"kind": "asked", "index": event.index, "digest": architecture.digest, "architecture": architecture.to_json()}
+        return {
+            "kind": "asked",
+            "index": event.index,
+            "digest": architecture.digest,
+            "architecture": architecture.to_json(),
+        }
     if isinstance(event, Repaired):
         return {"kind": "repaired", "removed": list(event.removed)}
     return {"kind": event.status, **evaluation_to_json(event)}

@@ -121,9 +121,7 @@ def _front_sections(run: Run) -> Iterable[str]:
 
 def _table(run: Run) -> str:
     names = ["digest", *objective_names(run)]
-    heads = "".join(
-        f'<th scope="col" aria-sort="none"><button type="button">{_text(name)}</button></th>' for name in names
-    )
+    heads = "".join(f'<th scope="col" aria-sort="none"><button type="button">{_text(name)}</button></th>' for name in names)
     rows = "".join(_row(run, evaluation, len(names)) for evaluation in run.front)
     return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead>{rows}</table></div>'
 
@@ -167,9 +165,7 @@ def _progress_section(run: Run) -> str:
     history = run.summary["hypervolume"]
     if history is None:
         return ""
-    reference = ", ".join(
-        f"{name} {amount(value, get_objective(name).unit)}" for name, value in history["reference"].items()
-    )
+    reference = ", ".join(f"{name} {amount(value, get_objective(name).unit)}" for name, value in history["reference"].items())
     text = (
         "Hypervolume: the share of the box between the best values and the reference point "
         f"({reference}) that the front dominates. A curve that still climbs wants more evaluations."

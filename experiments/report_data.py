@@ -79,8 +79,7 @@ def trust_notes(run: Run) -> list[tuple[str, str]]:
         notes.append(
             (
                 "note",
-                f"Quality is ranked at {scales[0]}, cost counted at {scales[1]}: that ranks "
-                "carry over is an assumption.",
+                f"Quality is ranked at {scales[0]}, cost counted at {scales[1]}: that ranks carry over is an assumption.",
             )
         )
     if any("latency_ms" in evaluation.objectives for evaluation in done):
@@ -92,9 +91,7 @@ def trust_notes(run: Run) -> list[tuple[str, str]]:
         level = "warning" if share > 5 else "note"
         notes.append((level, f"{len(failed)} evaluations failed ({share:.1f} %). The first: {failed[0].reason}"))
     if run.ledger.torn:
-        notes.append(
-            ("note", "The ledger's last line is torn, as a kill leaves it; the same sweep goes on from there.")
-        )
+        notes.append(("note", "The ledger's last line is torn, as a kill leaves it; the same sweep goes on from there."))
     return notes
 
 

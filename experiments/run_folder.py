@@ -75,9 +75,7 @@ def read_run(path: str | Path) -> Run:
     settings = _settings(path / "sweep.yaml")
     names = contents.header.get("objectives") or settings.get("objectives")
     if not isinstance(names, Sequence) or not names:
-        raise InputError(
-            f"{path / 'ledger.jsonl'}:1: key 'objectives' must list what the sweep improves, got {names!r}"
-        )
+        raise InputError(f"{path / 'ledger.jsonl'}:1: key 'objectives' must list what the sweep improves, got {names!r}")
     return Run(path, contents, settings, tuple(get_objective(str(name)) for name in names))
 
 

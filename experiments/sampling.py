@@ -15,9 +15,7 @@ _GRID_COLUMNS = 10
 _LEAST_PICTURE_PIXELS = 32
 
 
-def draw_images(
-    bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int
-) -> Float[np.ndarray, "n height width channels"]:
+def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> Float[np.ndarray, "n height width channels"]:
     """So many images, image i for prompt i counted round, as the bundle's settings say."""
     network, settings = bundle.network(), bundle.settings
 

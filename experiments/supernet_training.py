@@ -40,9 +40,7 @@ def load_supernet(config: SweepConfig, run_dir: Path) -> dict[str, Any]:
     """
     with _checkpoints(run_dir) as manager:
         if manager.latest_step() != config.supernet.num_steps:
-            raise FileNotFoundError(
-                f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it"
-            )
+            raise FileNotFoundError(f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it")
         abstract = jax.eval_shape(lambda: _fresh_state(config))
         return _restore(manager, config.supernet.num_steps, abstract).average
 
@@ -63,7 +61,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
         save_every = max(1, settings.num_steps // _CHECKPOINTS_PER_RUN)
         losses: list[Any] = []
         with progress.stage("Training the supernet", settings.num_steps, done=done) as stage:
-            for step, state, loss in _steps(config, state, done):
+            for step, trained, loss in _steps(config, state, done):
                 losses.append(loss)
                 if step % every == 0 or step == settings.num_steps:
                     history.append({"step": step, "loss": float(np.mean(losses))})
@@ -72,7 +70,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
                 stage.advance()
                 if step % save_every == 0 or step == settings.num_steps:
                     _write_history(history_path, history)
-                    manager.save(step, args=ocp.args.StandardSave(state))
+                    manager.save(step, args=ocp.args.StandardSave(trained))
         manager.wait_until_finished()
 
 

@@ -80,9 +80,7 @@ def run_search(
     else:
         from experiments.sweep_ray import run_on_ray
 
-        run_on_ray(
-            session, evaluator_factory, num_workers=num_workers, address=ray_address, gpus_per_worker=gpus_per_worker
-        )
+        run_on_ray(session, evaluator_factory, num_workers=num_workers, address=ray_address, gpus_per_worker=gpus_per_worker)
     return session.progress
 
 

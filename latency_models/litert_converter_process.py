@@ -46,9 +46,7 @@ class ConverterProcess:
             # -P: our folder's module names must not shadow others in the child.
             command = [sys.executable, "-P", str(Path(litert_conversion.__file__))]
             # Reasons come back as replies; what native code prints beside them is noise.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             weakref.finalize(self, _stop, self._process)
         return self._process
 

@@ -142,9 +142,7 @@ def _from_record(record: Any) -> Predictor:
     except TypeError as error:
         raise ValueError(f"a key has a value of a wrong type ({error})") from None
     if record.get("digest") != predictor.digest:
-        raise ValueError(
-            f"key 'digest' says {record.get('digest')!r}, the content has {predictor.digest!r}; it was changed"
-        )
+        raise ValueError(f"key 'digest' says {record.get('digest')!r}, the content has {predictor.digest!r}; it was changed")
     return predictor
 
 

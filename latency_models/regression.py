@@ -23,9 +23,7 @@ def fit_costs(
     scaled = prior * np.median(ms / (x @ prior))
     rows = x * scaled / ms[:, None] / np.sqrt(len(ms))
     anchor = strength * np.eye(len(prior)) / np.sqrt(len(prior))
-    target = np.concatenate(
-        [np.full(len(ms), 1 / np.sqrt(len(ms))), np.full(len(prior), strength / np.sqrt(len(prior)))]
-    )
+    target = np.concatenate([np.full(len(ms), 1 / np.sqrt(len(ms))), np.full(len(prior), strength / np.sqrt(len(prior)))])
     multiples, _ = nnls(np.concatenate([rows, anchor]), target)
     return scaled * multiples
 

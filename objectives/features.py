@@ -66,9 +66,7 @@ class Classifier(nnx.Module):
         return self.to_features(x.reshape(len(x), -1))
 
 
-def logits(
-    classifier: Classifier, images: Float[Array, "batch height width channels"]
-) -> Float[Array, "batch classes"]:
+def logits(classifier: Classifier, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
     """The unnormalised log-probabilities of the classes."""
     return classifier.to_logits(nnx.gelu(classifier(images)))
 

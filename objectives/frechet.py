@@ -65,8 +65,7 @@ def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> f
     """
     if first.mean.shape != second.mean.shape:
         raise ValueError(
-            f"both sets must have the same features, got {first.mean.size} and {second.mean.size}; "
-            "use one classifier for both"
+            f"both sets must have the same features, got {first.mean.size} and {second.mean.size}; use one classifier for both"
         )
     shift = float(np.sum((first.mean - second.mean) ** 2))
     if np.array_equal(first.covariance, second.covariance):
@@ -103,9 +102,7 @@ def frechet_estimate(features: Features, *, reference: GaussianStatistics, num_b
         return Estimate(float("nan"), n=len(values))
     distance = frechet_distance(gaussian_statistics(values), reference)
     blocks = np.array_split(np.arange(len(values)), num_blocks)
-    without = np.array(
-        [frechet_distance(gaussian_statistics(np.delete(values, block, axis=0)), reference) for block in blocks]
-    )
+    without = np.array([frechet_distance(gaussian_statistics(np.delete(values, block, axis=0)), reference) for block in blocks])
     error = np.sqrt((num_blocks - 1) * np.mean((without - without.mean()) ** 2))
     half = stats.t.ppf(0.975, num_blocks - 1) * error
     return Estimate(distance, max(distance - half, 0.0), distance + half, len(values))

@@ -104,9 +104,7 @@ def knee(values: Values) -> int:
     values = _checked(values)
     rows = np.flatnonzero(non_dominated(values))
     if not len(rows):
-        raise ValueError(
-            f"a knee needs at least one finite point, got {len(values)} rows without; nothing was measured"
-        )
+        raise ValueError(f"a knee needs at least one finite point, got {len(values)} rows without; nothing was measured")
     front = values[rows]
     low, span = front.min(axis=0), np.ptp(front, axis=0)
     scaled = (front - low) / np.where(span > 0, span, 1.0)
@@ -118,9 +116,7 @@ def knee(values: Values) -> int:
 def _plane_normal(scaled: Values) -> Float[np.ndarray, " objectives"]:
     """The w of the plane w . f = 1 through the best point of each objective; all ones where there is no such plane."""
     # Of several best points the one that is best elsewhere is the extreme.
-    extremes = np.stack(
-        [scaled[np.lexsort((scaled.sum(axis=1), scaled[:, axis]))[0]] for axis in range(scaled.shape[1])]
-    )
+    extremes = np.stack([scaled[np.lexsort((scaled.sum(axis=1), scaled[:, axis]))[0]] for axis in range(scaled.shape[1])])
     ones = np.ones(scaled.shape[1])
     if np.linalg.matrix_rank(extremes) < scaled.shape[1]:
         return ones
@@ -138,7 +134,5 @@ def _checked(values: Values) -> Values:
 def _checked_reference(values: Values, reference: Float[np.ndarray, " entries"]) -> Float[np.ndarray, " objectives"]:
     reference = np.asarray(reference, dtype=np.float64)
     if reference.shape != values.shape[1:] or not np.all(np.isfinite(reference)):
-        raise ValueError(
-            f"`reference` must have {values.shape[1]} finite entries, one per objective, got {reference.tolist()}"
-        )
+        raise ValueError(f"`reference` must have {values.shape[1]} finite entries, one per objective, got {reference.tolist()}")
     return reference

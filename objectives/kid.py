@@ -29,8 +29,7 @@ def kernel_distance(first: Features, second: OtherFeatures) -> float:
         raise ValueError(f"each set needs at least 2 vectors, got {len(first)} and {len(second)}")
     if first.shape[1] != second.shape[1]:
         raise ValueError(
-            f"both sets must have the same features, got {first.shape[1]} and {second.shape[1]}; "
-            "use one classifier for both"
+            f"both sets must have the same features, got {first.shape[1]} and {second.shape[1]}; use one classifier for both"
         )
     return _mean_off_diagonal(first) + _mean_off_diagonal(second) - 2.0 * float(_kernel(first, second).mean())
 

@@ -30,9 +30,7 @@ class Objective:
     def __post_init__(self) -> None:
         """Refuses a direction that no reader of the front would understand."""
         if self.direction not in ("minimize", "maximize"):
-            raise ValueError(
-                f"`direction` of objective {self.name!r} must be 'minimize' or 'maximize', got {self.direction!r}"
-            )
+            raise ValueError(f"`direction` of objective {self.name!r} must be 'minimize' or 'maximize', got {self.direction!r}")
 
 
 OBJECTIVES: tuple[Objective, ...] = (

@@ -59,9 +59,7 @@ def kendall_tau_at_equal_cost(
     first, second = _checked(first, second)
     cost = np.asarray(cost, np.float64)
     if cost.shape != first.shape or not np.all(cost > 0) or ratio <= 1:
-        raise ValueError(
-            f"`cost` must be positive, one per item ({len(first)}), and `ratio` above 1, got ratio={ratio}"
-        )
+        raise ValueError(f"`cost` must be positive, one per item ({len(first)}), and `ratio` above 1, got ratio={ratio}")
     difference = np.abs(np.log(cost)[:, None] - np.log(cost)[None, :])
     return _kendall(first, second, difference <= np.log(ratio), num_resamples, seed)
 
@@ -96,9 +94,7 @@ def _pair_sums(weights: Float[np.ndarray, "rows n"], values: Float[np.ndarray, "
     return np.einsum("ki,ki->k", weights @ values, weights)
 
 
-def _row_correlation(
-    first: Float[np.ndarray, "rows n"], second: Float[np.ndarray, "rows n"]
-) -> Float[np.ndarray, " rows"]:
+def _row_correlation(first: Float[np.ndarray, "rows n"], second: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, " rows"]:
     first = first - first.mean(axis=1, keepdims=True)
     second = second - second.mean(axis=1, keepdims=True)
     scale = np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))

@@ -12,14 +12,16 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any
 
 SCHEMA_VERSION = 1
 
-Convolution = Literal["full", "separable"]
-Attention = Literal["self_cross", "cross", "self"]
-AttentionFunction = Literal["softmax", "relu"]
-Gating = Literal["gelu", "silu"]
+_WORDS = {
+    "convolution": ("full", "separable"),
+    "attention": ("self_cross", "cross", "self"),
+    "attention_function": ("softmax", "relu"),
+    "gating": ("gelu", "silu"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +40,17 @@ class Stage:
     """
 
     num_blocks: int
-    convolution: Convolution = "full"
+    convolution: str = "full"
     transformer_depth: int = 0
-    attention: Attention = "self_cross"
-    attention_function: AttentionFunction = "softmax"
+    attention: str = "self_cross"
+    attention_function: str = "softmax"
     expansion: int = 4
     shared_kv: bool = False
-    gating: Gating = "gelu"
+    gating: str = "gelu"
 
     def __post_init__(self) -> None:
         """Checks every field against its type and range."""
-        for name, choices in _LITERALS.items():
+        for name, choices in _WORDS.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, least in (("num_blocks", 0), ("transformer_depth", 0), ("expansion", 1)):
@@ -105,7 +107,11 @@ class Architecture:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into this value."""
-        return {"schema": SCHEMA_VERSION, **dataclasses.asdict(self), "levels": [dataclasses.asdict(x) for x in self.levels]}
+        return {
+            "schema": SCHEMA_VERSION,
+            **dataclasses.asdict(self),
+            "levels": [dataclasses.asdict(x) for x in self.levels],
+        }
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> "Architecture":
@@ -129,9 +135,6 @@ class Architecture:
         return Architecture(levels, None if mid is None else _stage("mid", mid))
 
 
-_LITERALS = {
-    name: get_args(hint) for name, hint in get_type_hints(Stage).items() if get_args(hint) and hint is not bool
-}
 _TRANSFORMER_FIELDS = ("transformer_depth", "attention", "attention_function", "expansion", "shared_kv", "gating")
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Stage)}
 

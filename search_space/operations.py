@@ -66,14 +66,23 @@ def conv3x3(name: str, in_channels: int, out_channels: int, out_resolution: int,
     """A full 3x3 convolution with bias; `out_resolution` is that of its output."""
     n, r = out_resolution**2, out_resolution * stride
     weights = 9 * in_channels * out_channels
-    return Operation(name, "conv3x3", (r, r, in_channels), (out_resolution, out_resolution, out_channels), n * weights, weights + out_channels)
+    return Operation(
+        name,
+        "conv3x3",
+        (r, r, in_channels),
+        (out_resolution, out_resolution, out_channels),
+        n * weights,
+        weights + out_channels,
+    )
 
 
 def linear(name: str, in_shape: Shape, out_channels: int, *, bias: bool = True) -> Operation:
     """A dense layer on the last axis; a 1x1 convolution is one."""
     weights = in_shape[-1] * out_channels
     positions = math.prod(in_shape[:-1])
-    return Operation(name, "linear", in_shape, (*in_shape[:-1], out_channels), positions * weights, weights + bias * out_channels)
+    return Operation(
+        name, "linear", in_shape, (*in_shape[:-1], out_channels), positions * weights, weights + bias * out_channels
+    )
 
 
 def residual_operations(
@@ -86,7 +95,11 @@ def residual_operations(
     operations += [_norm("norm1", image), _same("activation1", "activation", image)]
     operations += _block_convolution("conv1", full, out_channels, convolution, resolution)
     time = (scale.time_width,)
-    operations += [_same("time_activation", "activation", time), linear("time", time, out_channels), _same("time_add", "add", out)]
+    operations += [
+        _same("time_activation", "activation", time),
+        linear("time", time, out_channels),
+        _same("time_add", "add", out),
+    ]
     operations += [_norm("norm2", out), _same("activation2", "activation", out)]
     operations += _block_convolution("conv2", out_channels, out_channels, convolution, resolution)
     if full != out_channels:
@@ -123,7 +136,11 @@ def convolution_operations(in_channels: int, out_channels: int, resample: str, r
 def output_operations(in_channels: int, out_channels: int, resolution: int) -> tuple[Operation, ...]:
     """Norm, SiLU, 3x3 convolution."""
     image = (resolution, resolution, in_channels)
-    return (_norm("norm", image), _same("activation", "activation", image), conv3x3("conv", in_channels, out_channels, resolution))
+    return (
+        _norm("norm", image),
+        _same("activation", "activation", image),
+        conv3x3("conv", in_channels, out_channels, resolution),
+    )
 
 
 def time_operations(features: int, width: int) -> tuple[Operation, ...]:

@@ -5,7 +5,6 @@ are (height, width, channels), sequences (tokens, channels). MACs are multiply-a
 """
 
 import dataclasses
-from collections import Counter
 from functools import cached_property
 from typing import Literal
 
@@ -144,18 +143,23 @@ class LayerPlan:
 
     @cached_property
     def peak_activation_bytes(self) -> int:
-        """Largest sum of live activations: skips that wait, the block's own input, the operation's input and output."""
-        consumers = Counter(block.skip_from for block in self.blocks if block.skip_from)
-        waiting: dict[str, int] = {}
+        """Largest sum of live activations: skips that wait, what a block adds at its end, an operation's input and output.
+
+        What attention holds beside its scores (queries, keys and values) is not counted.
+        """
+        wanted = {block.skip_from for block in self.blocks}
+        waiting: dict[str | None, int] = {}
         peak = 0
         for block in self.blocks:
-            held = sum(waiting.values()) + (block.operations[0].input_bytes if len(block.operations) > 1 else 0)
-            peak = max(peak, *(held + x.input_bytes + x.output_bytes for x in block.operations))
-            if block.skip_from:
-                consumers[block.skip_from] -= 1
-                if not consumers[block.skip_from]:
-                    del waiting[block.skip_from]
-            if consumers[block.name]:
+            waiting.pop(block.skip_from, None)  # from here on it is the input of the concatenation
+            first, *rest = block.operations
+            peak = max(peak, sum(waiting.values()) + first.input_bytes + first.output_bytes)
+            joined = first.output_bytes if first.kind == "concat" else first.input_bytes
+            for i, operation in enumerate(rest):
+                reads_joined = i == 0 and first.kind == "concat"
+                held = joined if rest[-1].kind == "add" and not reads_joined else 0
+                peak = max(peak, sum(waiting.values()) + held + operation.input_bytes + operation.output_bytes)
+            if block.name in wanted:
                 waiting[block.name] = block.operations[-1].output_bytes
         return peak
 
@@ -250,7 +254,9 @@ class _Builder:
 def _operations(spec: Spec, resolution: int, scale: Scale) -> tuple[Operation, ...]:
     match spec:
         case ResidualSpec():
-            return residual_operations(spec.in_channels, spec.skip_channels, spec.out_channels, spec.convolution, resolution, scale)
+            return residual_operations(
+                spec.in_channels, spec.skip_channels, spec.out_channels, spec.convolution, resolution, scale
+            )
         case TransformerSpec():
             return transformer_operations(spec, resolution, scale)
         case ConvolutionSpec():

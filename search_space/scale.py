@@ -63,7 +63,9 @@ class Scale:
 def _divide(name: str, channels: int, size: int | None) -> int:
     assert size is not None
     if channels % size:
-        raise ValueError(f"a width must be a multiple of {name}={size}, got {channels}; use {channels - channels % size + size}")
+        raise ValueError(
+            f"a width must be a multiple of {name}={size}, got {channels}; use {channels - channels % size + size}"
+        )
     return channels // size
 
 

@@ -210,7 +210,12 @@ class SearchSpace:
 
     def largest(self) -> Architecture:
         """The architecture with the last choice of every gene, but full convolutions, both attentions, softmax, own K/V."""
-        preferred = {"convolution": "full", "attention": "self_cross", "attention_function": "softmax", "shared_kv": False}
+        preferred = {
+            "convolution": "full",
+            "attention": "self_cross",
+            "attention_function": "softmax",
+            "shared_kv": False,
+        }
         genotype = [len(gene.choices) - 1 for gene in self.genes]
         for i, gene in enumerate(self.genes):
             value = preferred.get(gene.name.split(".")[1])

@@ -24,7 +24,24 @@ def _digits() -> SearchSpace:
     return SearchSpace("digits", levels, mid=side((0, 1, 2), (0, 1, 2)))
 
 
-_SPACES = {"digits": _digits}
+def _digits_small() -> SearchSpace:
+    """Two resolutions and fewer genes: compiles in seconds, for a first look and for tests."""
+
+    def side(num_blocks: tuple[int, ...]) -> StageChoices:
+        return StageChoices(
+            num_blocks=num_blocks,
+            convolution=("separable", "full"),
+            transformer_depth=(0, 1),
+            attention=("cross", "self_cross"),
+            attention_function=("relu", "softmax"),
+            expansion=(2,),
+        )
+
+    levels = tuple(LevelChoices(widths, side((1,)), side((1, 2))) for widths in ((1, 2), (2, 3)))
+    return SearchSpace("digits-small", levels, mid=StageChoices(num_blocks=(0, 1)))
+
+
+_SPACES = {"digits": _digits, "digits-small": _digits_small}
 
 
 def space_names() -> tuple[str, ...]:

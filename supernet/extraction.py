@@ -37,7 +37,10 @@ def load_unet(unet: UNet, parameters: dict[str, Any]) -> UNet:
         ValueError: a parameter is missing, left over, or of another shape; the message names the first few.
     """
     wanted = {path: tuple(array.shape) for path, array in unet_parameters(unet).items()}
-    for title, paths in (("missing", wanted.keys() - parameters.keys()), ("left over", parameters.keys() - wanted.keys())):
+    for title, paths in (
+        ("missing", wanted.keys() - parameters.keys()),
+        ("left over", parameters.keys() - wanted.keys()),
+    ):
         if paths:
             shown = ", ".join(sorted(paths)[:3]) + (" ..." if len(paths) > 3 else "")
             raise ValueError(f"{len(paths)} parameters are {title}: {shown}; the weights belong to another architecture")

@@ -22,7 +22,9 @@ def _per_channel(values: Array, like: Array) -> Array:
 class Linear(nnx.Module):
     """A dense layer on the last axis; on an image it is a 1x1 convolution."""
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, zero: bool = False, init: Initializer) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, zero: bool = False, init: Initializer
+    ) -> None:
         self.kernel = nnx.Param(init((in_features, out_features), std=0.0 if zero else in_features**-0.5))
         self.bias = nnx.Param(init((out_features,), std=0.0)) if bias else None
 
@@ -35,7 +37,9 @@ class Linear(nnx.Module):
 class Conv3x3(nnx.Module):
     """A full 3x3 convolution with bias and padding 1."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, lowering: Lowering, zero: bool = False, init: Initializer) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, lowering: Lowering, zero: bool = False, init: Initializer
+    ) -> None:
         std = 0.0 if zero else (9 * in_channels) ** -0.5
         self.kernel = nnx.Param(init((3, 3, in_channels, out_channels), std=std))
         self.bias = nnx.Param(init((out_channels,), std=0.0))
@@ -50,7 +54,9 @@ class Conv3x3(nnx.Module):
 class SeparableConv3x3(nnx.Module):
     """A depthwise 3x3 convolution without bias, then a 1x1 convolution with one."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, lowering: Lowering, zero: bool = False, init: Initializer) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, lowering: Lowering, zero: bool = False, init: Initializer
+    ) -> None:
         self.depthwise = nnx.Param(init((3, 3, in_channels), std=1 / 3))
         self.pointwise = Linear(in_channels, out_channels, zero=zero, init=init)
         self.lowering = lowering

@@ -86,7 +86,9 @@ class _Pass:
 
     def width(self, level: int) -> Array:
         """Index, in `channels`, of a level's width."""
-        return jnp.asarray([self.channels.index(width) for width in self.layout.widths(level)])[self.chosen(f"level{level}.width")]
+        return jnp.asarray([self.channels.index(width) for width in self.layout.widths(level)])[
+            self.chosen(f"level{level}.width")
+        ]
 
     def run(self, x: Array, timestep: Array) -> Array:
         stages, last = self.layout.stages, len(self.layout.space.levels) - 1
@@ -139,12 +141,12 @@ class _Pass:
         x, outputs = lax.scan(position, x, (jnp.arange(stage.positions), layers))
         return x, jnp.concatenate([offered, outputs])
 
-    def residual(
-        self, stage: ElasticStage, stored: Parameters, x: Array, i: Array, entry: Array, skips: Array | None
-    ) -> Array:
+    def residual(self, stage: ElasticStage, stored: Parameters, x: Array, i: Array, entry: Array, skips: Array | None) -> Array:
         family = self.layout.families[f"{stage.name}.residual"]
         out, convolution = self.width(stage.level), self.chosen(f"{stage.name}.convolution")
-        skip, skip_width = (jnp.zeros((*x.shape[:3], 0), x.dtype), jnp.int32(0)) if skips is None else self.skip(stage, skips, i)
+        skip, skip_width = (
+            (jnp.zeros((*x.shape[:3], 0), x.dtype), jnp.int32(0)) if skips is None else self.skip(stage, skips, i)
+        )
         table = np.zeros((len(self.channels),) * 3 + (len(stage.choices.convolution),), np.int32)
         for index, spec in enumerate(family.specs):
             shape = (self.channels.index(n) for n in (spec.in_channels, spec.skip_channels, spec.out_channels))
@@ -192,8 +194,13 @@ class _Pass:
         for index, spec in enumerate(family.specs):
             place = (choices.index(getattr(spec, field)) for field, choices in zip(fields, genes, strict=True))
             table[widths.index(spec.channels), *place] = index
-        indices = [self.chosen(f"level{stage.level}.width"), *(self.chosen(f"{stage.name}.{field}") for field in fields)]
-        kind_is_chosen = jnp.asarray([kind in kinds for kind in stage.choices.attention])[self.chosen(f"{stage.name}.attention")]
+        indices = [
+            self.chosen(f"level{stage.level}.width"),
+            *(self.chosen(f"{stage.name}.{field}") for field in fields),
+        ]
+        kind_is_chosen = jnp.asarray([kind in kinds for kind in stage.choices.attention])[
+            self.chosen(f"{stage.name}.attention")
+        ]
         branches = tuple(_bind(_layer_part, family, spec, max(widths), part == "cross_attention") for spec in family.specs)
         return _switch_or_keep(
             active & kind_is_chosen, jnp.asarray(table)[tuple(indices)], branches, stored, tokens, self.context
@@ -206,7 +213,11 @@ _PART_GENES = {
     "cross_attention": (("attention_function",), ("cross", "self_cross")),
     "feed_forward": (("expansion", "gating"), ("self", "cross", "self_cross")),
 }
-_PARTS = {"self_attention": self_attention_part, "cross_attention": cross_attention_part, "feed_forward": feed_forward_part}
+_PARTS = {
+    "self_attention": self_attention_part,
+    "cross_attention": cross_attention_part,
+    "feed_forward": feed_forward_part,
+}
 
 
 def _parts(stage: ElasticStage, layout: ElasticLayout) -> list[str]:
@@ -219,7 +230,12 @@ def _bind(branch: Callable[..., Array], family: Family, spec: Any, *static: Any)
 
 
 def _switch_or_keep(
-    active: Array, chosen: Array, branches: Any, stored: Parameters, *operands: Array, keep: Callable[..., Array] | None = None
+    active: Array,
+    chosen: Array,
+    branches: Any,
+    stored: Parameters,
+    *operands: Array,
+    keep: Callable[..., Array] | None = None,
 ) -> Array:
     """The chosen branch where `active`, else the first operand (or what `keep` makes of the operands)."""
     kept = keep or (lambda x, *_: x)

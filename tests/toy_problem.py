@@ -20,6 +20,13 @@ def tiny_space():
     return SearchSpace("tiny", (LevelChoices((1, 2), side, side),), StageChoices(num_blocks=(0,)))
 
 
+def small_space():
+    """Twelve genes that matter, 6,912 architectures."""
+    side = StageChoices(num_blocks=(1, 2), convolution=("separable", "full"))
+    mid = StageChoices(num_blocks=(0, 1), convolution=("separable", "full"))
+    return SearchSpace("small", tuple(LevelChoices((1, 2, 3), side, side) for _ in range(2)), mid)
+
+
 def architectures(num, *, seed=0, space=DIGITS):
     rng = np.random.default_rng(seed)
     drawn = (space.sample(rng) for _ in itertools.count())
@@ -27,12 +34,11 @@ def architectures(num, *, seed=0, space=DIGITS):
 
 
 def point(architecture, space=DIGITS):
-    """Two objectives in [0, 1] that pull every gene in opposite directions; the true front is convex."""
+    """Loss and cost in [0, 1]: every gene lowers one and raises the other, each at a rate of its own, as in a knapsack."""
     spans = np.array([max(1, len(gene.choices) - 1) for gene in space.genes])
     genes = space.encode(architecture) / spans
-    weights = np.random.default_rng(5).random(len(genes))
-    weights /= weights.sum()
-    return float(((1 - genes) ** 2) @ weights), float(genes @ weights)
+    gains, prices = np.random.default_rng(5).exponential(size=(2, len(genes)))
+    return float((1 - genes @ gains / gains.sum()) ** 2), float(genes @ prices / prices.sum())
 
 
 def quality(architecture, space=DIGITS):

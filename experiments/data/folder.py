@@ -96,9 +96,7 @@ def _divide(contents: Contents) -> dict[str, list[int]]:
     return divided
 
 
-def _shape(
-    contents: Contents, root: pathlib.Path, resolution: int | None, channels: int | None
-) -> tuple[int, int, int]:
+def _shape(contents: Contents, root: pathlib.Path, resolution: int | None, channels: int | None) -> tuple[int, int, int]:
     depth = channels or (1 if contents.modes <= set(GREY_MODES) else 3)
     if resolution is not None:
         return (resolution, resolution, depth)

@@ -30,9 +30,7 @@ def require_floats(array: np.ndarray, ndim: int, *, where: str, axes: str) -> No
         )
 
 
-def example_of(
-    latent: np.ndarray, context: np.ndarray | None, label: int | None, *, layout: Layout, origin: str
-) -> Example:
+def example_of(latent: np.ndarray, context: np.ndarray | None, label: int | None, *, layout: Layout, origin: str) -> Example:
     """One example in float32, its values and label checked.
 
     Raises:

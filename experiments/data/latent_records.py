@@ -58,9 +58,7 @@ def open_records(path: pathlib.Path) -> RecordShard:
     return RecordShard(path=path, source=source, layout=layout)
 
 
-def encode_record(
-    latent: np.ndarray, *, context: np.ndarray | None, label: int | None, num_classes: int | None
-) -> bytes:
+def encode_record(latent: np.ndarray, *, context: np.ndarray | None, label: int | None, num_classes: int | None) -> bytes:
     """One example as safetensors bytes; `decode_record` is the inverse."""
     from safetensors.numpy import save
 

@@ -114,9 +114,7 @@ def _named_split(file: pathlib.Path) -> str | None:
     return next((split for split in SPLITS if file.name.startswith(split)), None)
 
 
-def _divide_by_name(
-    files: list[pathlib.Path], shards: tuple[Shard, ...], starts: tuple[int, ...]
-) -> dict[str, list[int]]:
+def _divide_by_name(files: list[pathlib.Path], shards: tuple[Shard, ...], starts: tuple[int, ...]) -> dict[str, list[int]]:
     divided: dict[str, list[int]] = {split: [] for split in SPLITS}
     for file, shard, start in zip(files, shards, starts, strict=True):
         divided[_named_split(file) or "train"] += range(start, start + len(shard))

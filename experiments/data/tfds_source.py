@@ -136,9 +136,7 @@ def split_expressions(sizes: dict[str, int]) -> dict[str, str]:
     return {split: found[split] for split in SPLITS} | {ALL: "+".join(named.values())}
 
 
-def choose_features(
-    features: dict[str, Any], *, name: str, image_key: str | None, prompt_key: str | None
-) -> FeatureKeys:
+def choose_features(features: dict[str, Any], *, name: str, image_key: str | None, prompt_key: str | None) -> FeatureKeys:
     """Finds the image and its prompt among the features of a set.
 
     A label comes before a text, because sets with labels often carry file names as text.

@@ -30,7 +30,13 @@ class NSGA2Proposer(Proposer):
     """Proposes the offspring of the fittest, generation by generation."""
 
     def __init__(
-        self, space: SearchSpace, objectives: Sequence[Objective], *, limits: Mapping[str, float], seed: int, population: int
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        *,
+        limits: Mapping[str, float],
+        seed: int,
+        population: int,
     ) -> None:
         """Sets pymoo's algorithm up; nothing is proposed yet."""
         self._space = space
@@ -40,9 +46,7 @@ class NSGA2Proposer(Proposer):
         problem = Problem(
             n_var=len(highest), n_obj=len(objectives), n_ieq_constr=1, xl=np.zeros(len(highest)), xu=highest, vtype=int
         )
-        self._algorithm = NSGA2(
-            pop_size=population, sampling=_Sample(space), crossover=_Cross(space), mutation=_Mutate(space)
-        )
+        self._algorithm = NSGA2(pop_size=population, sampling=_Sample(space), crossover=_Cross(space), mutation=_Mutate(space))
         self._algorithm.setup(problem, seed=seed, termination=NoTermination())
         self._generation: dict[str, np.ndarray] = {}  # genotypes by digest, skipped ones taken out
         self._waiting: list[str] = []  # digests of the generation that were not proposed yet, last first
@@ -106,7 +110,10 @@ class _Sample(Sampling):
         self._space = space
 
     def _do(self, problem: Any, n_samples: int, *args: Any, random_state: Any = None, **kwargs: Any) -> np.ndarray:
-        architectures = [self._space.smallest(), self._space.largest()]  # the ends of the front are hard to reach by chance
+        architectures = [
+            self._space.smallest(),
+            self._space.largest(),
+        ]  # the ends of the front are hard to reach by chance
         architectures += [self._space.sample(random_state) for _ in range(n_samples - 2)]
         return np.array([self._space.encode(architecture) for architecture in architectures])
 

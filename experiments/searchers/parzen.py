@@ -24,7 +24,13 @@ class ParzenProposer(Proposer):
     """Proposes where good architectures are dense and bad ones are not."""
 
     def __init__(
-        self, space: SearchSpace, objectives: Sequence[Objective], *, limits: Mapping[str, float], seed: int, num_random: int
+        self,
+        space: SearchSpace,
+        objectives: Sequence[Objective],
+        *,
+        limits: Mapping[str, float],
+        seed: int,
+        num_random: int,
     ) -> None:
         """Opens a study in memory; the first `num_random` outcomes come from random proposals."""
         self._space = space

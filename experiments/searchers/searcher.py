@@ -11,7 +11,7 @@ from experiments.records import Asked, Repaired
 from experiments.searchers.proposer import Proposer
 from search_space import Architecture, SearchSpace
 
-_MAX_PROPOSALS: Final = 100
+_MAX_PROPOSALS: Final = 20
 _MAX_DRAWS: Final = 10_000
 
 
@@ -23,7 +23,7 @@ class SpaceExhaustedError(Exception):
 class Searcher:
     """A proposer whose proposals are made distinct.
 
-    A proposal that was asked for before is handed back to the proposer as known, at most 100 times in a row; then a
+    A proposal that was asked for before is handed back to the proposer as known, at most 20 times in a row; then a
     random architecture that was not asked for takes its place. What it asks for is a function of the seed and of the
     order of `ask` and `tell`, so that `replay` restores it.
 

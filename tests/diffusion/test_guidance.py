@@ -70,7 +70,5 @@ def test_refuses_guidance_without_a_null_context():
 
 
 def test_refuses_a_null_context_of_another_shape():
-    with pytest.raises(
-        ValueError, match=r"`null_context` must have the shape of `context` \(3, 2, 2\), got \(1, 2, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"`null_context` must have the shape of `context` \(3, 2, 2\), got \(1, 2, 2\)"):
         guided_denoiser(make_net([]), CONTEXT, null_context=NULL[:1], guidance_scale=2.0)

@@ -101,9 +101,7 @@ def test_few_steps_call_the_denoiser_once_a_step_and_give_the_last_estimate(name
         jax.debug.callback(lambda t: seen.append(float(t[0])), t, ordered=True)
         return jnp.full_like(x, 0.25)
 
-    found = get_sampler(name)(
-        denoiser, jnp.ones((2, 3)), schedule=cosine_schedule(), parameterisation=X0, num_steps=num_steps
-    )
+    found = get_sampler(name)(denoiser, jnp.ones((2, 3)), schedule=cosine_schedule(), parameterisation=X0, num_steps=num_steps)
     jax.effects_barrier()
     np.testing.assert_allclose(seen, np.asarray(uniform_times(num_steps)), rtol=1e-6)
     np.testing.assert_allclose(found, 0.25, rtol=1e-6)
@@ -128,9 +126,7 @@ def test_traces_the_denoiser_once_and_can_be_jitted(name):
 
 def test_refuses_no_steps():
     with pytest.raises(ValueError, match="`num_steps` must be at least 1, got 0"):
-        get_sampler("ddim")(
-            lambda x, t: x, jnp.ones((1, 2)), schedule=cosine_schedule(), parameterisation=V, num_steps=0
-        )
+        get_sampler("ddim")(lambda x, t: x, jnp.ones((1, 2)), schedule=cosine_schedule(), parameterisation=V, num_steps=0)
 
 
 def test_refuses_an_unknown_name():

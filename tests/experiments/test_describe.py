@@ -44,9 +44,7 @@ def test_an_architecture_alone_is_drawn_and_with_a_scale_counted(file, architect
 def test_a_bundle_is_counted_at_its_own_scale(file):
     scale = dataclasses.asdict(get_scale("digits-proxy"))
     (file.parent / "training.yaml").write_text(yaml.safe_dump({"scale": scale}))
-    assert describe_architecture(file.parent).endswith(
-        describe_architecture(file, scale="digits-proxy").splitlines()[-1]
-    )
+    assert describe_architecture(file.parent).endswith(describe_architecture(file, scale="digits-proxy").splitlines()[-1])
 
 
 def test_refusals_name_the_file(file):

@@ -48,9 +48,7 @@ def test_json_holds_what_programs_need(run):
 
 def test_an_empty_front_says_why(tmp_path):
     run = read_run(make_run(tmp_path / "a", num_done=0, num_failed=0, num_infeasible=2, reason="latency_ms is 51 ms"))
-    assert "No architecture keeps the limits, so there is no front. The first of them: latency_ms is 51 ms" in _printed(
-        run
-    )
+    assert "No architecture keeps the limits, so there is no front. The first of them: latency_ms is 51 ms" in _printed(run)
     assert front_json(run)["front"] == []
 
 

@@ -53,7 +53,11 @@ def test_what_was_written_is_read_back(path):
     contents = read_ledger(path)
     assert contents.header == {"schema": 1, **HEADER}
     assert [asked.architecture for asked in contents.asked] == NETS[:4]
-    expected = [evaluation(0, NETS[0]), evaluation(2, NETS[2], status="failed"), evaluation(3, NETS[3], status="infeasible")]
+    expected = [
+        evaluation(0, NETS[0]),
+        evaluation(2, NETS[2], status="failed"),
+        evaluation(3, NETS[3], status="infeasible"),
+    ]
     assert list(contents.evaluations) == expected
     assert contents.in_flight == (Asked(1, NETS[1]),)
     assert not contents.torn

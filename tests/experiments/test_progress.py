@@ -36,8 +36,6 @@ def test_silence_says_nothing(capsys):
     assert captured.out + captured.err == ""
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min")])
 def test_durations(seconds, text):
     assert duration(seconds) == text

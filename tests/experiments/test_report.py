@@ -87,9 +87,7 @@ def test_text_from_files_stays_text(tmp_path):
 
 
 def test_a_run_with_nothing_done_says_why(tmp_path):
-    path = make_run(
-        tmp_path / "run", num_done=0, num_failed=2, num_infeasible=0, reason="FloatingPointError: loss is nan"
-    )
+    path = make_run(tmp_path / "run", num_done=0, num_failed=2, num_infeasible=0, reason="FloatingPointError: loss is nan")
     page = write_report(path).read_text("utf-8")
     assert "No architecture is done, so there is no front. The first failure: FloatingPointError: loss is nan" in page
     assert 'id="scatters"' not in page

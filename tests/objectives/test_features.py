@@ -57,9 +57,7 @@ def test_its_features_tell_noise_and_missing_classes_from_digits(trained, digits
 
 def test_training_is_a_function_of_the_seed(digits):
     images, labels = digits[0][:200], digits[1][:200]
-    one, other = (
-        weights_digest(train_classifier(images, labels, num_classes=10, num_steps=3, seed=1)[0]) for _ in range(2)
-    )
+    one, other = (weights_digest(train_classifier(images, labels, num_classes=10, num_steps=3, seed=1)[0]) for _ in range(2))
     untrained = Classifier((8, 8, 1), num_classes=10, rngs=nnx.Rngs(1))
     assert one == other != weights_digest(untrained)
 

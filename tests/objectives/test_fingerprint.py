@@ -25,9 +25,7 @@ def test_the_record_keeps_the_settings_readable_and_gives_the_fingerprint_again(
 
 
 def test_says_what_changed():
-    found = changed_settings(
-        {"n": 64, "steps": 8, "band": (1, 2)}, {"n": 256, "steps": 8.0, "band": [1, 2], "new": "x"}
-    )
+    found = changed_settings({"n": 64, "steps": 8, "band": (1, 2)}, {"n": 256, "steps": 8.0, "band": [1, 2], "new": "x"})
     assert found == {"n": (64, 256), "new": (None, "x")}
 
 

@@ -34,8 +34,7 @@ def brute_force(values):
         [
             usable[i]
             and not any(
-                usable[j] and np.all(values[j] <= values[i]) and np.any(values[j] < values[i])
-                for j in range(len(values))
+                usable[j] and np.all(values[j] <= values[i]) and np.any(values[j] < values[i]) for j in range(len(values))
             )
             for i in range(len(values))
         ]

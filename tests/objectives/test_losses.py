@@ -127,9 +127,7 @@ def test_feature_distillation_weighs_every_stage_alike_whatever_its_scale():
 
 def test_no_gradient_reaches_the_teacher():
     def total(student, teacher):
-        both = output_distillation_loss(student, teacher) + feature_distillation_loss(
-            [student], teacher_features=[teacher]
-        )
+        both = output_distillation_loss(student, teacher) + feature_distillation_loss([student], teacher_features=[teacher])
         return jnp.mean(both)
 
     to_student, to_teacher = jax.grad(total, argnums=(0, 1))(X, X + 1.0)

@@ -18,9 +18,7 @@ def save(path: pathlib.Path, value=128, *, size=(8, 8), mode="RGB") -> None:
 
 
 def metadata(folder: pathlib.Path, **captions: str) -> pathlib.Path:
-    lines = [
-        json.dumps({"file_name": f"{name}.png", "text": text}, ensure_ascii=False) for name, text in captions.items()
-    ]
+    lines = [json.dumps({"file_name": f"{name}.png", "text": text}, ensure_ascii=False) for name, text in captions.items()]
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n\n", encoding="utf-8")
     return folder / "metadata.jsonl"
 

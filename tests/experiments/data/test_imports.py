@@ -32,9 +32,7 @@ def test_a_folder_and_latents_load_no_tfds(tmp_path):
     folder.mkdir()
     for number in range(4):
         Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
-    npz, records = (
-        write_latents(tmp_path / name, np.ones((4, 8, 8, 3), np.float32)) for name in ("a.npz", "a.array_record")
-    )
+    npz, records = (write_latents(tmp_path / name, np.ones((4, 8, 8, 3), np.float32)) for name in ("a.npz", "a.array_record"))
     source = f"""
 import sys
 from experiments.data import batches, load_dataset
@@ -77,7 +75,4 @@ except InputError as refusal:
     print(refusal)
 """
     message = run(source)
-    assert (
-        "needs the Python package tensorflow-datasets, which is not installed; `pip install tensorflow-datasets`"
-        in message
-    )
+    assert "needs the Python package tensorflow-datasets, which is not installed; `pip install tensorflow-datasets`" in message

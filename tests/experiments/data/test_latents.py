@@ -164,9 +164,7 @@ def test_records_of_another_form(tmp_path):
     format_ = {"format": "pocketunet-latents-1"}
     wrong = {
         "not a safetensors record": b"hello",
-        "a record must have metadata format='pocketunet-latents-1' .* got format=None and latent": save(
-            {"latent": latent}
-        ),
+        "a record must have metadata format='pocketunet-latents-1' .* got format=None and latent": save({"latent": latent}),
         "`latent` must be float16 or float32": save({"latent": latent.astype(np.int32)}, metadata=format_),
         "a `label` is one int, with num_classes": save({"latent": latent, "label": np.ones(2)}, metadata=format_),
     }

@@ -30,9 +30,7 @@ class Tiny(tfds.core.GeneratorBasedBuilder):
     code_path = None
 
     def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict({"image": PICTURE, "text": TEXT})
-        )
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"image": PICTURE, "text": TEXT}))
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples(10), "test": self._generate_examples(2)}
