@@ -8,6 +8,7 @@ from experiments.bundle import TEACHER, Bundle, ScaleSection, TrainingSettings, 
 from experiments.bundle_quality import Check, expectations, model_card, verify_bundle
 from experiments.config import SweepConfig, load_config
 from experiments.errors import InputError
+from experiments.latency import measure_latency
 from experiments.run_folder import Run, read_run
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from search_space import Architecture
@@ -54,7 +55,7 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
     )
     teacher = _subnet_bundle(config, parameters, largest, f"the largest subnet of the supernet of run {config.name!r}")
     _write(out / TEACHER, teacher, {})
-    _write(out, bundle, _measured(run, architecture))
+    _write(out, bundle, _measured(run, config, architecture))
     read_bundle(out)
     return out
 
@@ -92,19 +93,21 @@ def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture
     return Bundle(architecture, settings, {"network": weights, "prompt": parameters["prompt"]})
 
 
-def _measured(run: Run, architecture: Architecture) -> dict[str, Any]:
-    """What the sweep found out about the architecture, for information: promises are measured on the bundle itself."""
-    for evaluation in run.ledger.evaluations:
-        if evaluation.digest == architecture.digest:
-            return {
-                "in_sweep": {
-                    "fingerprint": evaluation.fingerprint,
-                    "objectives": {name: x.to_json() for name, x in evaluation.objectives.items()},
-                    "deploy_scale": run.settings.get("deploy_scale"),
-                    "device": (run.settings.get("latency") or {}).get("device"),
-                }
-            }
-    return {}
+def _measured(run: Run, config: SweepConfig, architecture: Architecture) -> dict[str, Any]:
+    """What the sweep found out about the architecture, and its latency measured on the device; for information.
+
+    Promises are about the bundle's own network; these numbers are the sweep's, and the latency is that of the deploy scale.
+    """
+    evaluation = next(e for e in run.ledger.evaluations if e.digest == architecture.digest)
+    return {
+        "in_sweep": {
+            "fingerprint": evaluation.fingerprint,
+            "objectives": {name: x.to_json() for name, x in evaluation.objectives.items()},
+            "deploy_scale": config.deploy_scale,
+            "device": config.latency.device,
+            "measured_latency_ms": measure_latency(config, architecture).to_json(),
+        }
+    }
 
 
 def _write(path: Path, bundle: Bundle, more: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.config import SweepConfig
 from experiments.errors import InputError
 from experiments.progress import Progress
-from latency_models.device import get_device
+from latency_models.device import Device, get_device
 from latency_models.fitting import fit
 from latency_models.measure import (
     Measurement,
@@ -60,10 +60,7 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     if path.is_file():
         return Predictor.load(path)
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        device = get_device(config.latency.device)
-    except ValueError as error:
-        raise InputError(f"latency.device: {error}") from None
+    device = _device(config)
     scale = get_scale(config.deploy_scale)
     rng = np.random.default_rng(config.seed)
     plans = [
@@ -85,6 +82,26 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     predictor = fit(plans, [m.timing for m in measured], fingerprint=device.fingerprint())
     predictor.save(path)
     return predictor
+
+
+def measure_latency(config: SweepConfig, architecture: Architecture) -> Estimate:
+    """One architecture's latency in milliseconds, measured on the sweep's device at its deploy scale.
+
+    Raises:
+        InputError: the device is not known or not usable here.
+    """
+    device = _device(config)
+    plan = layer_plan(architecture, get_scale(config.deploy_scale))
+    protocol = TimingProtocol(rounds=config.latency.rounds)
+    timing = measure(device, _builds([plan]), protocol=protocol)[0].timing
+    return Estimate(timing.ms, timing.low, timing.high, timing.n)
+
+
+def _device(config: SweepConfig) -> Device:
+    try:
+        return get_device(config.latency.device)
+    except ValueError as error:
+        raise InputError(f"latency.device: {error}") from None
 
 
 def _builds(plans: Sequence[LayerPlan]) -> Iterator[tuple[LayerPlan, Any, Sequence[Any]]]:

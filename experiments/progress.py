@@ -77,8 +77,9 @@ class _Lines:
 
 class _LineStage:
     def __init__(self, title: str, total: int, done: int) -> None:
-        self._title, self._total, self._done, self._before = title, total, done, done
+        self._title, self._total, self._done = title, total, done
         self._begun = self._spoke = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first step ended: it compiles, so it tells nothing of the rest
         self.note = ""
 
     @property
@@ -89,11 +90,18 @@ class _LineStage:
         self._done += steps
         self.note = f", {note}" if note else self.note
         now = time.monotonic()
-        if now - self._spoke >= _SECONDS_BETWEEN_LINES:
+        if self._first is None and steps:
+            self._first = (now, self._done)
+        elif now - self._spoke >= _SECONDS_BETWEEN_LINES:
             self._spoke = now
-            left = self.seconds * max(self._total - self._done, 0) / max(self._done - self._before, 1)
-            line = f"{self._title}: {self._done} of {self._total}, about {duration(left)} left{self.note}"
-            print(line, file=sys.stderr, flush=True)
+            print(f"{self._title}: {self._done} of {self._total}{self._left(now)}{self.note}", file=sys.stderr, flush=True)
+
+    def _left(self, now: float) -> str:
+        if self._first is None or self._done == self._first[1]:
+            return ""
+        begun, before = self._first
+        seconds = (now - begun) * max(self._total - self._done, 0) / (self._done - before)
+        return f", about {duration(seconds)} left"
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 _PREFIX = "pocketunet-ray-"
 _OWNER = "owner.json"
+_STILL_SECONDS = 120.0
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # six files a trial otherwise
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -45,7 +46,7 @@ def ray_cluster(*, num_workers: int, address: str | None) -> Iterator[Path]:
         try:
             if is_ours:
                 local = {} if address else {"num_cpus": num_workers, "include_dashboard": False, "_temp_dir": str(folder)}
-                ray.init(address=address, logging_level="ERROR", log_to_driver=False, **local)
+                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
             yield folder
         finally:
             if is_ours:
@@ -72,10 +73,16 @@ def _remove_orphans() -> None:
         try:
             owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
             is_mine = folder.lstat().st_uid == os.getuid() and owner["host"] == socket.gethostname()
-            if is_mine and not folder.is_symlink() and not _is_alive(int(owner["pid"])):
+            if is_mine and not folder.is_symlink() and not _is_alive(int(owner["pid"])) and _is_still(folder):
                 _remove(folder)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # another user's, or half made
+
+
+def _is_still(folder: Path) -> bool:
+    """Whether nothing was written for a while: Ray's agents outlive a killed driver by about a minute."""
+    newest = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    return time.time() - newest > _STILL_SECONDS
 
 
 def _is_alive(pid: int) -> bool:

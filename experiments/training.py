@@ -57,8 +57,7 @@ def fit_bundle(
     settings, task = bundle.settings, bundle.task
     optimizer = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=steps)
     step_function = training_step(jax.value_and_grad(loss), optimizer, ema_decay=settings.ema_decay)
-    # Copies: a step gives its inputs' memory to its outputs, and the caller keeps the bundle.
-    state = initial_state(jax.tree.map(jnp.array, {**bundle.parameters, **(extra_parameters or {})}), optimizer)
+    state = initial_state({**bundle.parameters, **(extra_parameters or {})}, optimizer)
     noisy_batch = jax.jit(task.noisy_batch)
     dataset = load_examples(settings.data, task.scale, split="train")
     examples = training_examples(dataset, task.scale, batch_size=settings.batch_size, seed=seed)

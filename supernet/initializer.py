@@ -3,13 +3,14 @@
 Parameters are drawn with NumPy: a compiled draw per shape would take longer than building the network.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
+@runtime_checkable
 class Initializer(Protocol):
     """Makes one parameter of the given shape, normally distributed with the given mean and standard deviation."""
 

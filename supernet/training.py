@@ -40,9 +40,9 @@ class TrainState:
 
 
 def initial_state(parameters: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
-    average = jax.tree.map(jnp.array, parameters)  # a copy: the step gives its inputs' memory to its outputs
-    return TrainState(parameters, average, optimizer.init(parameters), jnp.int32(0))
+    """The state before the first step; it holds copies, since a step gives the memory of its inputs to its outputs."""
+    copies = (jax.tree.map(jnp.array, parameters) for _ in range(2))
+    return TrainState(*copies, optimizer.init(parameters), jnp.int32(0))
 
 
 def adam_with_warmup(learning_rate: float, *, warmup_steps: int, num_steps: int) -> optax.GradientTransformation:

@@ -5,7 +5,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -34,12 +33,8 @@ def test_help_imports_nothing_heavy(arguments):
     assert {"click", "experiments"} <= loaded
 
 
-def test_help_names_every_command_and_answers_in_time():
-    begun = time.perf_counter()
+def test_help_names_every_command():
     command = [sys.executable, "-m", "experiments.cli", "--help"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    seconds = time.perf_counter() - begun
     missing = [name for name in COMMANDS if not re.search(rf"^  {name}\s", answer.stdout, re.MULTILINE)]
     assert not missing
-    # The promise is 0.3 s on an idle machine; ten times that leaves room for one that runs other tests beside this.
-    assert seconds < 3.0

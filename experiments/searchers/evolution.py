@@ -46,7 +46,8 @@ class NSGA2Proposer(Proposer):
         problem = Problem(
             n_var=len(highest), n_obj=len(objectives), n_ieq_constr=1, xl=np.zeros(len(highest)), xu=highest, vtype=int
         )
-        self._algorithm = NSGA2(pop_size=population, sampling=_Sample(space), crossover=_Cross(space), mutation=_Mutate(space))
+        operators: dict[str, Any] = {"sampling": _Sample(space), "crossover": _Cross(space), "mutation": _Mutate(space)}
+        self._algorithm = NSGA2(pop_size=population, **operators)
         self._algorithm.setup(problem, seed=seed, termination=NoTermination())
         self._generation: dict[str, np.ndarray] = {}  # genotypes by digest, skipped ones taken out
         self._waiting: list[str] = []  # digests of the generation that were not proposed yet, last first
@@ -79,9 +80,9 @@ class NSGA2Proposer(Proposer):
             self._algorithm.tell(infills=self._population(np.array(genotypes), evaluations))
         offspring = self._algorithm.ask()
         if offspring is None or len(offspring) == 0:  # mating found nothing that its parents are not
-            offspring = self._algorithm.initialization.sampling(
-                self._algorithm.problem, self._algorithm.pop_size, random_state=self._algorithm.random_state
-            )
+            algorithm = self._algorithm
+            sample = _Sample(self._space)
+            offspring = sample(algorithm.problem, algorithm.pop_size, random_state=algorithm.random_state)
         self._generation = {self._space.decode(genotype).digest: genotype for genotype in offspring.get("X")}
         self._waiting = list(self._generation)[::-1]
         self._outcomes = {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from experiments.evaluation import Evaluation
@@ -41,7 +42,7 @@ class ParzenProposer(Proposer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls the joint density experimental
             sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=True, constant_liar=True)
-        self._study = optuna.create_study(sampler=sampler, directions=["minimize"] * len(objectives))
+        self._study = optuna.create_study(sampler=sampler, directions=[StudyDirection.MINIMIZE] * len(objectives))
         self._trials: dict[str, optuna.Trial] = {}
         self._last: optuna.Trial | None = None
 

@@ -158,7 +158,7 @@ def test_a_damaged_line_stops_readers_and_writers_with_its_number(path, number):
         with pytest.raises(InputError, match=rf"ledger.jsonl:{number}: the line is damaged: .* --quarantine"):
             read(path)
     assert path.read_bytes() == before
-    assert [line for line, _ in check_ledger(path).damaged][0] == number
+    assert next(line for line, _ in check_ledger(path).damaged) == number
     assert path.read_bytes() == before
 
 

@@ -72,10 +72,10 @@ def killed_three_times(folder, temporary, executor, name, num, seconds, *, num_w
 
 @pytest.mark.parametrize("name", ["nsga2", "random"])
 def test_killed_alone(tmp_path, name):
-    contents = killed_three_times(tmp_path, tmp_path, "local", name, 40, 0.02, num_workers=1)
+    contents = killed_three_times(tmp_path, tmp_path, "local", name, 30, 0.02, num_workers=1)
     fresh = tmp_path / "fresh"
     fresh.mkdir()
-    output, errors = started(fresh, tmp_path, "local", name, 40, 0.0).communicate(timeout=120)
+    output, errors = started(fresh, tmp_path, "local", name, 30, 0.0).communicate(timeout=120)
     assert "end" in output, errors
     uninterrupted = read_ledger(fresh / "ledger.jsonl")
     assert [(type(x), x.index, x.architecture) for x in contents.events] == [
@@ -110,7 +110,7 @@ def ray_processes(folder):
 @pytest.mark.slow
 def test_killed_on_ray(tmp_path, short_temporary):
     killed_three_times(tmp_path, short_temporary, "ray", "nsga2", 60, 0.1, num_workers=2)
-    assert len(list(short_temporary.glob("pocketunet-ray-*"))) <= 1  # the last killed one's may still be in use
+    assert len(list(short_temporary.glob("pocketunet-ray-*"))) <= 3  # of the killed; the one that ended removed its own
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_a_killed_worker_is_replaced_and_its_architecture_evaluated_again(tmp_pa
     judged = [x for x in outcomes(tmp_path).values() if x.status != "infeasible"]
     assert len(judged) == 30
     assert not any("the worker died" in (x.reason or "") for x in judged)
-    assert len(logged(tmp_path)[1]) == 3
+    assert len(logged(tmp_path)[1]) >= 3
     assert list(short_temporary.iterdir()) == []
 
 

@@ -1,0 +1,222 @@
+"""End to end: a shipped sweep, shrunk, from real digits to a distilled winner; resumed; and every command on what it leaves."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import cli
+from experiments.bundle import read_bundle
+from experiments.config import load_config
+from experiments.ledger import read_ledger
+from experiments.pipeline import run_sweep
+from experiments.progress import silent_progress
+from search_space import get_space
+
+ROOT = pathlib.Path(__file__).parents[2]
+SHRUNK = [
+    "supernet.num_steps=8",
+    "supernet.largest_steps=2",
+    "features.num_steps=20",
+    "latency.num_architectures=8",
+    "latency.rounds=2",
+    "search.num_evaluations=6",
+    "search.population=4",
+    "quality.loss_samples=64",
+    "distill.num_steps=3",
+]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> pathlib.Path:
+    """A finished run: three evaluations, then, by the same command with a larger goal, three more."""
+    folder = tmp_path_factory.mktemp("runs") / "digits-small"
+    for goal in (3, 6):
+        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"search.num_evaluations={goal}"]
+        run_sweep(load_config("digits-small", overrides), silent_progress())
+    return folder
+
+
+def _run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([str(argument) for argument in arguments])
+    return exit_.value.code or 0
+
+
+def _files(folder: pathlib.Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_resumed_sweep_continues_its_ledger(run_dir):
+    contents = read_ledger(run_dir / "ledger.jsonl")
+    assert [e.status for e in contents.evaluations] == ["done"] * 6
+    assert [asked.index for asked in contents.asked] == list(range(6))
+    assert len({e.digest for e in contents.evaluations}) == 6
+    losses = [e.objectives["denoising_loss"] for e in contents.evaluations]
+    assert all(estimate.low < estimate.value < estimate.high for estimate in losses)
+    assert len({estimate.value for estimate in losses}) == 6
+
+
+def test_front_json_says_what_the_issue_of_a_sweep_is(run_dir, capsys):
+    assert _run("front", run_dir, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["num_done"], shown["num_failed"], shown["num_infeasible"]) == (6, 0, 0)
+    assert shown["front"]
+    assert {"denoising_loss", "latency_ms", "parameters", "macs"} <= set(shown["front"][0]["objectives"])
+    assert json.loads((run_dir / "front.json").read_text())["front"] == shown["front"]
+
+
+def test_the_report_is_one_file_that_asks_for_nothing_from_elsewhere(run_dir):
+    page = (run_dir / "report.html").read_text("utf-8")
+    assert 'src="http' not in page
+    assert "digits-small" in page
+
+
+def test_the_winner_is_the_knee_and_was_distilled_from_the_largest_subnet(run_dir):
+    winner = read_bundle(run_dir / "winner")
+    teacher = read_bundle(run_dir / "winner" / "teacher")
+    distilled = read_bundle(run_dir / "winner" / "distilled")
+    assert teacher.architecture == get_space("digits-small").largest()
+    assert distilled.architecture == winner.architecture
+    assert "distilled from" in distilled.settings.origin
+    changed = [k for k, x in distilled.parameters["network"].items() if not np.array_equal(x, winner.parameters["network"][k])]
+    assert changed
+    expected = json.loads((run_dir / "winner" / "expected.json").read_text())
+    assert expected["in_sweep"]["measured_latency_ms"]["value"] > 0
+    with Image.open(run_dir / "samples.png") as picture:
+        assert picture.size[0] > 100
+
+
+def test_verify_keeps_and_breaks_promises(run_dir, tmp_path, capsys):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(run_dir / "winner" / "distilled", bundle)
+    assert _run("verify", bundle) == 0
+    expected = json.loads((bundle / "expected.json").read_text())
+    expected["promises"]["denoising_loss"]["value"] *= 1.5
+    (bundle / "expected.json").write_text(json.dumps(expected))
+    assert _run("verify", bundle) == 1
+    assert "NOT KEPT  denoising_loss" in capsys.readouterr().out
+
+
+def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
+    digest = read_ledger(run_dir / "ledger.jsonl").evaluations[0].digest
+    bundle = tmp_path / "unet"
+    assert _run("handoff", run_dir, "--pick", digest[:10], "--out", bundle) == 0
+    assert read_bundle(bundle).architecture.digest == digest
+    before = _files(bundle)
+    assert _run("train", bundle, "--steps", 2) == 0
+    assert len(json.loads((bundle / "trained" / "history.json").read_text())) == 2
+    assert _run("sample", bundle / "trained", "--num", 10, "--out", tmp_path / "grid.png") == 0
+    assert (tmp_path / "grid.png").is_file()
+    assert {name: data for name, data in _files(bundle).items() if not name.startswith("trained/")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("handoff", "{run}", "--pick", "zzz", "--out", "{new}"), "no architecture of .* has a digest that begins so"),
+        (("handoff", "{run}", "--pick", "knee", "--out", "{run}"), "it exists already; choose another folder for --out"),
+        (("handoff", "{run}", "--pick", "knee", "--out", "{new}", "--scale", "deploy"), "needs a teacher at the deploy scale"),
+        (("train", "{new}"), "there is no such bundle"),
+        (("distill", "{run}/winner/distilled"), "the bundle has no teacher to distil from"),
+        (("sample", "{run}"), "architecture.json is missing"),
+    ],
+)
+def test_bad_input_is_one_message_exit_code_2_and_changes_nothing(run_dir, tmp_path, capsys, arguments, message):
+    before = _files(run_dir)
+    filled = [argument.format(run=run_dir, new=tmp_path / "new") for argument in arguments]
+    assert _run(*filled) == 2
+    error = capsys.readouterr().err.strip()
+    assert "Traceback" not in error
+    assert len(error.splitlines()) == 1
+    assert re.search(message, error)
+    assert _files(run_dir) == before
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("weights.safetensors", lambda data: data[: len(data) // 2], "no whole safetensors file"),
+        (
+            "architecture.json",
+            lambda data: data.replace(b'"mid"', b'"middle"'),
+            "'middle' is not known; did you mean 'mid'",
+        ),
+        ("architecture.json", lambda data: data.replace(b'"num_blocks": 1', b'"num_blocks": 2', 1), "another architecture"),
+        ("training.yaml", lambda data: data.replace(b"learning_rate", b"learning_rat"), "did you mean 'learning_rate'"),
+    ],
+)
+def test_damaged_bundles_are_refused_by_file_and_key(run_dir, tmp_path, capsys, name, damage, message):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(run_dir / "winner", bundle)
+    (bundle / name).write_bytes(damage((bundle / name).read_bytes()))
+    assert _run("train", bundle) == 2
+    error = capsys.readouterr().err
+    assert name in error
+    assert message in error
+
+
+def test_a_run_folder_of_another_sweep_is_left_alone(run_dir):
+    before = _files(run_dir)
+    other = load_config("digits-small", [*SHRUNK, f"run_dir={json.dumps(str(run_dir))}", "supernet.learning_rate=0.5"])
+    with pytest.raises(ValueError, match=r"sweep.yaml: this run folder was made with other settings \(supernet:"):
+        run_sweep(other, silent_progress())
+    assert _files(run_dir) == before
+
+
+def test_a_dry_run_prints_the_sweep_and_what_is_feasible(tmp_path, capsys):
+    arguments = ["sweep", "digits", "--dry-run", "--run-dir", tmp_path / "run", "limits.parameters=2000000"]
+    assert _run(*arguments) == 0
+    shown = capsys.readouterr().out
+    assert "num_evaluations: 200" in shown
+    assert "parameters" in shown
+    assert not (tmp_path / "run").exists()
+    assert _run("sweep", "digits", "--dry-run", "limits.macs=1000") == 2
+    assert "loosen these limits" in capsys.readouterr().err
+
+
+def test_trained_bundles_need_no_search_code(run_dir, tmp_path):
+    """`verify`, `train` and `sample` load neither ray nor a searcher nor a latency model; tfds only for a set of its own."""
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from experiments.cli import main\n"
+        "for arguments in json.loads(sys.argv[1]):\n"
+        "    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        "        main(arguments)\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))\n"
+    )
+    bundle, images = tmp_path / "bundle", tmp_path / "images"
+    shutil.copytree(run_dir / "winner" / "distilled", bundle)
+    images.mkdir()
+    for label in range(2):
+        for number in range(40):
+            folder = images / str(label)
+            folder.mkdir(exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 255, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    settings = (bundle / "training.yaml").read_text().replace("data: digits", f"data: {images}")
+    (bundle / "training.yaml").write_text(settings)
+    commands = [
+        ["train", str(bundle), "--steps", "1"],
+        ["verify", str(bundle / "trained")],
+        ["sample", str(bundle), "--num", "2"],
+    ]
+    answer = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(commands)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    loaded = set(json.loads(answer.stdout.splitlines()[-1]))
+    assert (bundle / "trained" / "expected.json").is_file(), answer.stderr
+    assert (bundle / "samples.png").is_file(), answer.stderr
+    assert not loaded & {"ray", "nni", "optuna", "pymoo", "latency_models", "tensorflow_datasets", "tensorflow", "plotly"}

@@ -1,0 +1,44 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from experiments.ray_cluster import _remove_orphans
+
+
+@pytest.fixture
+def dead_pid():
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def left_behind(tmp_path, pid, *, host=None, age=300.0):
+    folder = tmp_path / f"pocketunet-ray-{pid}{host or ''}{age:.0f}"
+    folder.mkdir()
+    (folder / "owner.json").write_text(json.dumps({"host": host or socket.gethostname(), "pid": pid}))
+    for path in (folder / "owner.json", folder):
+        os.utime(path, (time.time() - age,) * 2)
+    return folder
+
+
+def test_only_the_old_folders_of_dead_processes_of_this_host_are_removed(tmp_path, monkeypatch, dead_pid):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = left_behind(tmp_path, dead_pid)
+    kept = [
+        left_behind(tmp_path, os.getpid()),
+        left_behind(tmp_path, dead_pid, host="elsewhere"),
+        left_behind(tmp_path, dead_pid, age=5.0),
+    ]
+    unmarked = tmp_path / "pocketunet-ray-unmarked"
+    unmarked.mkdir()
+    link = tmp_path / "pocketunet-ray-link"
+    link.symlink_to(left_behind(tmp_path, dead_pid, age=400.0).rename(tmp_path / "target"))
+    _remove_orphans()
+    assert not gone.exists()
+    assert all(folder.exists() for folder in (*kept, unmarked, link, tmp_path / "target" / "owner.json"))
