@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from experiments.config_reading import read_document, validated, with_overrides
 from experiments.limits import check_limits
 from experiments.searchers.registry import searcher_names
+from latency_models.device import device_names
 from objectives import get_objective
 from objectives.fingerprint import fingerprint
 from search_space import get_scale, get_space
@@ -37,6 +38,12 @@ def _scale_name(name: str) -> str:
 def _searcher_name(name: str) -> str:
     if name not in searcher_names():
         raise ValueError(f"there is no searcher {name!r}; known are {', '.join(searcher_names())}")
+    return name
+
+
+def _device_name(name: str) -> str:
+    if name not in device_names():
+        raise ValueError(f"there is no device {name!r}; known are {', '.join(device_names())}")
     return name
 
 
@@ -91,12 +98,12 @@ class LatencySection(Section):
     """Where and how latency is measured to fit the predictor.
 
     Attributes:
-        device: name of a device, such as `litert-cpu` or `xla-cpu`.
+        device: name of a device (`litert-cpu`, `xla-cpu`), or `auto`: litert-cpu where it is installed, else xla-cpu.
         num_architectures: that are timed to fit the predictor.
         rounds: repetitions of the timing of each.
     """
 
-    device: Name = "litert-cpu"
+    device: Annotated[str, AfterValidator(_device_name)] = "litert-cpu"
     num_architectures: Count = 40
     rounds: Count = 10
 

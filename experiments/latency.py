@@ -10,7 +10,7 @@ import numpy as np
 from experiments.config import SweepConfig
 from experiments.errors import InputError
 from experiments.progress import Progress
-from latency_models.device import Device, get_device
+from latency_models.device import Device, default_device, get_device
 from latency_models.fitting import fit
 from latency_models.measure import (
     Measurement,
@@ -98,6 +98,8 @@ def measure_latency(config: SweepConfig, architecture: Architecture) -> Estimate
 
 
 def _device(config: SweepConfig) -> Device:
+    if config.latency.device == "auto":
+        return default_device()
     try:
         return get_device(config.latency.device)
     except ValueError as error:

@@ -7,6 +7,7 @@ the file and the line; only `quarantine` changes such a file. One process writes
 
 import dataclasses
 import fcntl
+import json
 import os
 import socket
 import sys
@@ -92,6 +93,7 @@ class Ledger:
             InputError: another process writes it, a line is damaged, or its header is another.
         """
         path = Path(path)
+        header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read back: tuples are lists
         lock = _lock(path)
         try:
             file = path.open("ab+", buffering=0)
@@ -350,7 +352,7 @@ def _lock(path: Path) -> BinaryIO:
         holder = lock.read().decode(errors="replace").strip()
         lock.close()
         raise InputError(
-            f"{path}: another process writes this ledger ({holder or 'unknown'}); wait for it, end it, or use another run folder"
+            f"{path}: another process writes this ledger ({holder or 'unknown'}); wait for it, end it, or use another folder"
         ) from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())

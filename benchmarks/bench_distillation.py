@@ -1,0 +1,85 @@
+"""Does distillation help the winner? The winner of a finished sweep, distilled, against the same architecture trained from
+scratch and against further training from its inherited weights, each for the same steps and with several seeds.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from record import write_result
+from scipy import stats
+
+from experiments.bundle import Bundle, read_bundle
+from experiments.bundle_quality import bundle_loss
+from experiments.denoising_task import all_examples, load_examples
+from experiments.distillation import adapters, distillation_loss
+from experiments.feature_training import load_classifier
+from experiments.progress import terminal_progress
+from experiments.quality import FeatureDistances
+from experiments.sampling import draw_images
+from experiments.training import denoising_bundle_loss, fit_bundle
+from supernet import UNet, unet_parameters
+from supernet.initializer import random_initializer
+
+
+def from_scratch(bundle: Bundle, seed: int) -> Bundle:
+    """The bundle's architecture with fresh weights."""
+    network = unet_parameters(UNet(bundle.plan, init=random_initializer(seed)))
+    return dataclasses.replace(bundle, parameters={"network": network, "prompt": bundle.task.prompt_parameters(seed)})
+
+
+def main() -> None:
+    """Trains three ways and writes `results/distillation.json`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/digits"))
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=1000)
+    options = parser.parse_args()
+    student, teacher = read_bundle(options.run / "winner"), read_bundle(options.run / "winner" / "teacher")
+    task = student.task
+    images, _ = all_examples(load_examples(student.settings.data, task.scale, split="train"), task.scale)
+    _, prompts = all_examples(load_examples(student.settings.data, task.scale, split="validation"), task.scale)
+    distances = FeatureDistances(load_classifier(options.run / "features"), images)
+
+    def measure(bundle: Bundle) -> dict[str, float]:
+        found = distances.measure(draw_images(bundle, prompts, num=options.samples, seed=7))
+        return {"denoising_loss": bundle_loss(bundle).value, "frechet_classifier": found["frechet_classifier"].value}
+
+    rows: dict[str, list[dict[str, float]]] = {"scratch": [], "inherited": [], "distilled": []}
+    with terminal_progress() as progress:
+        for seed in range(options.seeds):
+            common = {"steps": options.steps, "seed": seed, "progress": progress}
+            plain, fresh = denoising_bundle_loss(student), from_scratch(student, seed)
+            rows["scratch"].append(measure(fit_bundle(fresh, plain, title=f"Scratch {seed}", **common)[0]))
+            rows["inherited"].append(measure(fit_bundle(student, plain, title=f"Inherited {seed}", **common)[0]))
+            extra = {"adapters": adapters(student.plan, teacher.plan, seed=seed)}
+            taught = distillation_loss(student, teacher)
+            found = fit_bundle(student, taught, title=f"Distilled {seed}", extra_parameters=extra, **common)[0]
+            rows["distilled"].append(measure(found))
+    numbers = {}
+    for name, found in [*rows.items(), ("teacher", [measure(teacher)]), ("inherited_untrained", [measure(student)])]:
+        for key in found[0]:
+            numbers[f"{name}_{key}"] = number([row[key] for row in found])
+    path = write_result(
+        "distillation",
+        shows=f"The knee {student.architecture.digest} of the digits sweep after {options.steps} steps: trained from scratch, "
+        "trained on from the supernet's weights, and distilled from the largest subnet; Frechet distances in the features of "
+        f"a small classifier, {options.samples} samples, {student.settings.sample_steps} steps; intervals over seeds.",
+        command=f"python benchmarks/bench_distillation.py --steps {options.steps} --seeds {options.seeds}",
+        numbers=numbers,
+    )
+    print(path.read_text())
+
+
+def number(values: list[float]) -> dict[str, object]:
+    """Mean over seeds with its 95 % interval by Student's t; none for one seed."""
+    mean, n = float(np.mean(values)), len(values)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else None
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return {"value": mean, "unit": "1", "n": n, "low": low, "high": high}
+
+
+if __name__ == "__main__":
+    main()
