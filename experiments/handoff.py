@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import TEACHER, Bundle, ScaleSection, TrainingSettings, read_bundle, write_bundle
+from experiments.bundle import TEACHER, Bundle, TrainingSettings, read_bundle, write_bundle
 from experiments.bundle_quality import Check, expectations, model_card, verify_bundle
 from experiments.config import SweepConfig, load_config
 from experiments.errors import InputError
@@ -78,17 +78,19 @@ def _picked(run: Run, pick: str) -> Architecture:
 def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture: Architecture, origin: str) -> Bundle:
     supernet, task, distill = sweep_supernet(config), sweep_task(config), config.distill
     weights = unet_parameters(extract(supernet, parameters["network"], architecture))
-    settings = TrainingSettings(
-        origin=origin,
-        scale=ScaleSection(**dataclasses.asdict(supernet.scale)),
-        data=config.data,
-        seed=config.seed,
-        schedule=task.schedule_name,
-        parameterisation=task.parameterisation_name,
-        prompt_dropout=task.prompt_dropout,
-        num_steps=distill.num_steps,
-        batch_size=distill.batch_size,
-        learning_rate=distill.learning_rate,
+    settings = TrainingSettings.model_validate(
+        {
+            "origin": origin,
+            "scale": dataclasses.asdict(supernet.scale),
+            "data": config.data,
+            "seed": config.seed,
+            "schedule": task.schedule_name,
+            "parameterisation": task.parameterisation_name,
+            "prompt_dropout": task.prompt_dropout,
+            "num_steps": distill.num_steps,
+            "batch_size": distill.batch_size,
+            "learning_rate": distill.learning_rate,
+        }
     )
     return Bundle(architecture, settings, {"network": weights, "prompt": parameters["prompt"]})
 
