@@ -17,7 +17,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from experiments.config import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
+from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
 from experiments.config_reading import read_document, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
 from experiments.config_reading import read_document, validated, with_overrides
 from experiments.limits import check_limits
 from experiments.searchers.registry import searcher_names
@@ -15,12 +16,6 @@ from latency_models.device import device_names
 from objectives import get_objective
 from objectives.fingerprint import fingerprint
 from search_space import get_scale, get_space
-
-
-def _no_truth_value(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError(f"must be a number, got {str(value).lower()}")
-    return value
 
 
 def _objective_name(name: str) -> str:
@@ -42,8 +37,9 @@ def _searcher_name(name: str) -> str:
 
 
 def _device_name(name: str) -> str:
-    if name not in device_names():
-        raise ValueError(f"there is no device {name!r}; known are {', '.join(device_names())}")
+    known = ("auto", *device_names())
+    if name not in known:
+        raise ValueError(f"there is no device {name!r}; known are {', '.join(known)}")
     return name
 
 
@@ -52,20 +48,7 @@ def _limit_name(name: str) -> str:
     return name
 
 
-Number = Annotated[FiniteFloat, BeforeValidator(_no_truth_value)]  # also takes the text 1e-3, which YAML 1.1 leaves a text
-Count = Annotated[int, Field(ge=1, strict=True)]
-CountOrNone = Annotated[int, Field(ge=0, strict=True)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, lt=1)]
-Name = Annotated[str, Field(min_length=1)]
 ObjectiveName = Annotated[str, AfterValidator(_objective_name)]
-
-
-class Section(BaseModel):
-    """A mapping in the file; a key that is not listed here is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SupernetSection(Section):
@@ -103,7 +86,7 @@ class LatencySection(Section):
         rounds: repetitions of the timing of each.
     """
 
-    device: Annotated[str, AfterValidator(_device_name)] = "litert-cpu"
+    device: Annotated[str, AfterValidator(_device_name)] = "auto"
     num_architectures: Count = 40
     rounds: Count = 10
 
@@ -179,7 +162,7 @@ class SweepConfig(Section):
     search: SearchSection = SearchSection()
     quality: QualitySection = QualitySection()
     distill: DistillSection = DistillSection()
-    limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = {}
+    limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
     run_dir: Name = "runs"
 
     @field_validator("objectives")

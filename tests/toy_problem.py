@@ -37,7 +37,8 @@ def point(architecture, space=DIGITS):
     """Loss and cost in [0, 1]: every gene lowers one and raises the other, each at a rate of its own, as in a knapsack."""
     spans = np.array([max(1, len(gene.choices) - 1) for gene in space.genes])
     genes = space.encode(architecture) / spans
-    gains, prices = np.random.default_rng(5).exponential(size=(2, len(genes)))
+    is_free = np.array([len(gene.choices) > 1 for gene in space.genes])
+    gains, prices = np.random.default_rng(5).exponential(size=(2, len(genes))) * is_free
     return float((1 - genes @ gains / gains.sum()) ** 2), float(genes @ prices / prices.sum())
 
 

@@ -82,7 +82,7 @@ class NSGA2Proposer(Proposer):
         if offspring is None or len(offspring) == 0:  # mating found nothing that its parents are not
             algorithm = self._algorithm
             sample = _Sample(self._space)
-            offspring = sample(algorithm.problem, algorithm.pop_size, random_state=algorithm.random_state)
+            offspring = sample.do(algorithm.problem, algorithm.pop_size, random_state=algorithm.random_state)
         self._generation = {self._space.decode(genotype).digest: genotype for genotype in offspring.get("X")}
         self._waiting = list(self._generation)[::-1]
         self._outcomes = {}

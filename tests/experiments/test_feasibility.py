@@ -21,7 +21,7 @@ def test_ranges_and_shares_are_those_of_the_sample():
     sample = cost([SPACE.sample(rng) for _ in range(400)])
     assert latency.median == np.median(sample["latency_ms"])
     assert latency.excluded == np.mean(sample["latency_ms"] > 6.0)
-    assert found.feasible == 1 - latency.excluded
+    assert found.feasible == pytest.approx(1 - latency.excluded)
     assert macs.smallest == cost([SPACE.smallest()])["macs"][0]
     assert macs.largest == cost([SPACE.largest()])["macs"][0]
     assert macs.least <= macs.median <= macs.most
@@ -38,7 +38,7 @@ def test_without_limits_all_is_feasible():
 
 
 def test_where_nothing_is_feasible_the_nearest_miss_is_told():
-    with pytest.raises(InputError, match=r"no architecture of space 'small'.* has latency_ms 1.72 ms against 0.5; loosen"):
+    with pytest.raises(InputError, match=r"no architecture of space 'small'.* has latency_ms 3.35 ms against 0.5; loosen"):
         feasibility(SPACE, cost, limits={"latency_ms": 0.5}, num_samples=50)
 
 
