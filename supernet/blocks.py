@@ -4,6 +4,8 @@ Each takes the specification that the layer plan gives it, so a network is the p
 follows Stable Diffusion 1.5; ReLU attention divides by the number of keys (Wortsman et al. 2023).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -16,6 +18,8 @@ from supernet.initializer import Initializer
 from supernet.layers import Conv3x3, GroupNorm, LayerNorm, Linear, SeparableConv3x3, gelu, upsample_nearest
 
 Tokens = Float[Array, "batch tokens features"]
+Context = Float[Array, "batch keys context_features"]
+Layer = Callable[[Array], Array]
 _TRANSFORMER_NORM_EPSILON = 1e-6
 
 
@@ -49,14 +53,26 @@ class ResidualBlock(nnx.Module):
         self.conv2 = convolution(out, out, lowering=lowering, zero=True, init=init)
         self.shortcut = Linear(full, out, init=init) if full != out else None
 
-    def __call__(self, x: Image, time: Float[Array, "batch time"], skip: Image | None = None) -> Image:
+    def __call__(
+        self, x: Image, time: Float[Array, "batch time"], skip: Float[Array, "batch height width skip"] | None = None
+    ) -> Float[Array, "batch height width out"]:
         """Applies the block to the stream, with the skip concatenated behind it."""
         if skip is not None:
             x = jnp.concatenate([x, skip], -1)
-        h = self.conv1(jax.nn.silu(self.norm1(x)))
-        h = h + self.time(jax.nn.silu(time))[:, None, None, :]
-        h = self.conv2(jax.nn.silu(self.norm2(h)))
-        return h + (x if self.shortcut is None else self.shortcut(x))
+        return residual(
+            x, time, norm1=self.norm1, conv1=self.conv1, time_dense=self.time, norm2=self.norm2, conv2=self.conv2,
+            shortcut=(lambda x: x) if self.shortcut is None else self.shortcut,
+        )  # fmt: skip
+
+
+def residual(
+    x: Array, time: Array, *, norm1: Layer, conv1: Layer, time_dense: Layer, norm2: Layer, conv2: Layer, shortcut: Layer
+) -> Array:
+    """What a residual block computes, whatever its layers are: those of one architecture, or elastic ones."""
+    h = conv1(jax.nn.silu(norm1(x)))
+    h = h + time_dense(jax.nn.silu(time))[:, None, None, :]
+    h = conv2(jax.nn.silu(norm2(h)))
+    return h + shortcut(x)
 
 
 class Attention(nnx.Module):
@@ -73,19 +89,30 @@ class Attention(nnx.Module):
         self.heads = heads
         self.function = function
 
-    def __call__(self, x: Tokens, context: Tokens | None = None) -> Tokens:
+    def __call__(self, x: Tokens, context: Context | None = None) -> Tokens:
         """Attends to `context`, or to the normalised sequence itself where there is none."""
+        value = (lambda source, key: key) if self.value is None else (lambda source, key: self.value(source))
+        return self.attend(x, context, weigh=ATTENTION_FUNCTIONS[self.function], value=value)
+
+    def attend(self, x: Tokens, context: Context | None, *, weigh: Layer, value: Callable[[Array, Array], Array]) -> Tokens:
+        """Attends with `weigh` from scores to weights, and with the values that `value` makes of source and keys."""
         h = self.norm(x)
         source = h if context is None else context
-        key = self._split(self.key(source))
-        value = key if self.value is None else self._split(self.value(source))
+        key = self.key(source)
         query = self._split(self.query(h) * (x.shape[-1] // self.heads) ** -0.5)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key)
-        weights = jax.nn.softmax(scores, -1) if self.function == "softmax" else jax.nn.relu(scores) * (1 / source.shape[1])
-        return x + self.out(jnp.einsum("bhqk,bkhd->bqhd", weights, value).reshape(x.shape))
+        weights = weigh(jnp.einsum("bqhd,bkhd->bhqk", query, self._split(key)))
+        attended = jnp.einsum("bhqk,bkhd->bqhd", weights, self._split(value(source, key)))
+        return x + self.out(attended.reshape(x.shape))
 
     def _split(self, x: Array) -> Array:
         return x.reshape(*x.shape[:2], self.heads, -1)
+
+
+def _relu_over_keys(scores: Array) -> Array:
+    return jax.nn.relu(scores) * (1 / scores.shape[-1])
+
+
+ATTENTION_FUNCTIONS: dict[str, Layer] = {"softmax": jax.nn.softmax, "relu": _relu_over_keys}
 
 
 class FeedForward(nnx.Module):
@@ -113,7 +140,7 @@ class TransformerLayer(nnx.Module):
         self.cross_attention = None if spec.attention == "self" else cross_attention(spec, scale, init=init)
         self.feed_forward = feed_forward(spec, init=init)
 
-    def __call__(self, x: Tokens, context: Tokens) -> Tokens:
+    def __call__(self, x: Tokens, context: Context) -> Tokens:
         """Applies the layer."""
         if self.self_attention is not None:
             x = self.self_attention(x)
@@ -174,7 +201,7 @@ class Transformer(nnx.Module):
         self.layers = nnx.List([TransformerLayer(spec, scale, init=init) for _ in range(spec.depth)])
         self.project_out = ProjectOut(spec.channels, init=init)
 
-    def __call__(self, x: Image, context: Tokens) -> Image:
+    def __call__(self, x: Image, context: Context) -> Image:
         """Applies the block."""
         tokens = self.project_in(x)
         for layer in self.layers:

@@ -21,6 +21,7 @@ from supernet.blocks import (
     self_attention,
 )
 from supernet.convolution import Lowering
+from supernet.elastic_residual import ElasticResidual
 from supernet.families import Family
 from supernet.initializer import Initializer
 
@@ -156,6 +157,20 @@ class ElasticLayout:
             _builder(lambda spec, init: OutputHead(spec, scale, lowering=lowering, init=init)),
         )
         return families
+
+    @cached_property
+    def residuals(self) -> dict[str, ElasticResidual]:
+        """The residual blocks of each stage, by its name."""
+        return {
+            stage.name: ElasticResidual(
+                self.families[f"{stage.name}.residual"],
+                stage.choices.convolution,
+                self.scale,
+                self.lowering,
+                stage.carried_width,
+            )
+            for stage in self.stages.values()
+        }
 
     def _stage_families(self, stage: ElasticStage) -> Iterator[tuple[str, Family]]:
         scale, lowering, positions = self.scale, self.lowering, (stage.positions,)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx, traverse_util
+from jax import lax
 from jaxtyping import Array
 
 from supernet.initializer import Initializer
@@ -19,7 +19,8 @@ Parameters = dict[str, Array]
 
 # Axes of a residual block's parameters that run over the stream's channels and then the skip's.
 _SKIP_AXES = {
-    "norm1/scale": 0, "norm1/bias": 0, "conv1/kernel": 2, "conv1/depthwise": 2, "conv1/pointwise/kernel": 0, "shortcut/kernel": 0,
+    "norm1/scale": 0, "norm1/bias": 0, "conv1/kernel": 2, "conv1/depthwise": 2, "conv1/pointwise/kernel": 0,
+    "shortcut/kernel": 0,
 }  # fmt: skip
 
 
@@ -34,9 +35,9 @@ class ParameterShape:
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One member: its graph without parameters, and the parameters' shapes by path ("conv1/kernel")."""
+    """One member: its block without parameters, and the parameters' shapes by path ("conv1/kernel")."""
 
-    graph: Any
+    block: nnx.Module
     shapes: dict[str, ParameterShape]
     stream_channels: int | None
     skip_channels: int
@@ -72,15 +73,35 @@ class Family:
             path: init((*self.copies, *stored.shape), std=stored.std, mean=stored.mean) for path, stored in self._stored.items()
         }
 
+    def compact(self, stored: Mapping[str, Array], stream_channels: Any) -> Parameters:
+        """The stored arrays with the skip's channels right behind so many of the stream's; a member's are then leading ones."""
+        moved = dict(stored)
+        for path, axis in _SKIP_AXES.items():
+            if path in stored:
+                skip = lax.slice_in_dim(stored[path], self.stream_channels, None, axis=axis)
+                moved[path] = lax.dynamic_update_slice_in_dim(stored[path], skip, stream_channels, axis)
+        return moved
+
     def member_parameters(self, stored: Mapping[str, Array], spec: Hashable) -> Parameters:
         """A member's parameters as slices of arrays that were stored without their leading axes."""
         member = self.members[spec]
-        return {path: self._slice(stored[path], path, wanted.shape, member) for path, wanted in member.shapes.items()}
+        compact = self.compact(stored, member.stream_channels) if member.stream_channels else stored
+        return {path: _lead(compact[path], wanted.shape) for path, wanted in member.shapes.items()}
 
     def apply(self, stored: Mapping[str, Array], spec: Hashable) -> Any:
         """The member as a callable block whose parameters are slices of the stored arrays."""
-        nested = traverse_util.unflatten_dict(self.member_parameters(stored, spec), sep="/")
-        return nnx.merge(self.members[spec].graph, nnx.State(nested))
+        return self._merge(self.members[spec].block, self.member_parameters(stored, spec))
+
+    def layer(self, compact: Mapping[str, Array], spec: Hashable, path: str) -> Any:
+        """One layer of the member ("conv1/pointwise"), from arrays that were stored without leading axes and compacted."""
+        layer, prefix = self.members[spec].block, f"{path}/"
+        for name in path.split("/"):
+            layer = getattr(layer, name)
+        shapes = {p.removeprefix(prefix): w.shape for p, w in self.members[spec].shapes.items() if p.startswith(prefix)}
+        return self._merge(layer, {p: _lead(compact[prefix + p], shape) for p, shape in shapes.items()})
+
+    def _merge(self, block: nnx.Module, parameters: Parameters) -> Any:
+        return nnx.merge(nnx.graphdef(block), nnx.State(traverse_util.unflatten_dict(parameters, sep="/")))
 
     @cached_property
     def _stored(self) -> dict[str, ParameterShape]:
@@ -96,17 +117,9 @@ class Family:
                 stored[path] = ParameterShape(tuple(shape), smallest_std, wanted.mean)
         return stored
 
-    def _slice(self, array: Array, path: str, shape: tuple[int, ...], member: Member) -> Array:
-        axis = _SKIP_AXES.get(path) if member.skip_channels else None
-        if axis is not None:
-            head = _take(array, axis, 0, member.stream_channels or 0)
-            tail = _take(array, axis, self.stream_channels, member.skip_channels)
-            array = jnp.concatenate([head, tail], axis)
-        return array[tuple(slice(size) for size in shape)]
 
-
-def _take(array: Array, axis: int, start: int, size: int) -> Array:
-    return array[(slice(None),) * axis + (slice(start, start + size),)]
+def _lead(array: Array, shape: tuple[int, ...]) -> Array:
+    return array[tuple(slice(size) for size in shape)]
 
 
 def _describe(shape: tuple[int, ...], *, std: float, mean: float = 0.0) -> ParameterShape:
@@ -114,7 +127,6 @@ def _describe(shape: tuple[int, ...], *, std: float, mean: float = 0.0) -> Param
 
 
 def _member(spec: Any, block: nnx.Module) -> Member:
-    graph, state = nnx.split(block)
-    shapes = traverse_util.flatten_dict(nnx.to_pure_dict(state), sep="/")
+    shapes = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(block)), sep="/")
     skip = getattr(spec, "skip_channels", 0)
-    return Member(graph, shapes, spec.in_channels if skip else None, skip)
+    return Member(block, shapes, spec.in_channels if skip else None, skip)

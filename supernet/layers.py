@@ -5,6 +5,8 @@ and conversion to mobile runtimes. There each form is the one that keeps a netwo
 normalisation by per-channel moments and one multiply-add, upsampling by concatenation, GELU through erf.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
@@ -77,13 +79,25 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: Image) -> Image:
         """Normalises each group of channels of each image to mean 0 and variance 1."""
-        batch, channels, groups = x.shape[0], x.shape[-1], self.groups
-        mean = x.mean((1, 2)).reshape(batch, groups, -1).mean(2, keepdims=True)
-        square = (x * x).mean((1, 2)).reshape(batch, groups, -1).mean(2, keepdims=True)
-        inverse = lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + self.epsilon)
-        factor = self.scale[...].reshape(1, groups, -1) * inverse
-        offset = self.bias[...].reshape(1, groups, -1) - mean * factor
-        return x * factor.reshape(batch, 1, 1, channels) + offset.reshape(batch, 1, 1, channels)
+        scale, bias = (values[...].reshape(1, self.groups, -1) for values in (self.scale, self.bias))
+        return normalise_groups(x, scale, bias, average=lambda moments: moments.mean(2, keepdims=True), epsilon=self.epsilon)
+
+
+def normalise_groups(
+    x: Image,
+    scale: Float[Array, "1 groups size"],
+    bias: Float[Array, "1 groups size"],
+    *,
+    average: Callable[[Float[Array, "batch groups size"]], Float[Array, "batch groups _"]],
+    epsilon: float,
+) -> Image:
+    """Group normalisation from per-channel moments; `average` turns a channel's moments into those of its group."""
+    batch, channels, groups = x.shape[0], x.shape[-1], scale.shape[1]
+    mean = average(x.mean((1, 2)).reshape(batch, groups, -1))
+    square = average((x * x).mean((1, 2)).reshape(batch, groups, -1))
+    factor = scale * lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + epsilon)
+    offset = bias - mean * factor
+    return x * factor.reshape(batch, 1, 1, channels) + offset.reshape(batch, 1, 1, channels)
 
 
 class LayerNorm(nnx.Module):

@@ -12,14 +12,15 @@ from functools import cached_property
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from search_space import Architecture, LayerPlan, Scale, SearchSpace, layer_plan
-from search_space.plan import ConvolutionSpec, OutputSpec, ResidualSpec, TransformerSpec
+from search_space.plan import ConvolutionSpec, OutputSpec, TransformerSpec
 from supernet.blocks import Tokens
 from supernet.convolution import Image, Lowering
+from supernet.elastic_attention import attention_branch
+from supernet.elastic_residual import pad
 from supernet.elastic_stage import (
     ElasticLayout,
     ElasticStage,
@@ -73,8 +74,6 @@ class _Pass:
         self.context = context
         self.genotype = genotype
         self.genes = {gene.name: (i, gene) for i, gene in enumerate(layout.space.genes)}
-        widths = (layout.widths(i) for i in range(len(layout.space.levels)))
-        self.channels = sorted({0}.union(*widths))  # every number of channels that occurs, as a small index
 
     def chosen(self, name: str) -> Array:
         """Index of the chosen value of a gene."""
@@ -85,10 +84,8 @@ class _Pass:
         return jnp.asarray(self.genes[name][1].choices)[self.chosen(name)]
 
     def width(self, level: int) -> Array:
-        """Index, in `channels`, of a level's width."""
-        return jnp.asarray([self.channels.index(width) for width in self.layout.widths(level)])[
-            self.chosen(f"level{level}.width")
-        ]
+        """Channels of a level."""
+        return jnp.asarray(self.layout.widths(level))[self.chosen(f"level{level}.width")]
 
     def run(self, x: Array, timestep: Array) -> Array:
         stages, last = self.layout.stages, len(self.layout.space.levels) - 1
@@ -121,11 +118,11 @@ class _Pass:
         family = self.layout.families[name]
         width = max(self.layout.widths(level))
         branches = tuple(_bind(branch, family, spec, width) for spec in family.specs)
-        return switch(self.chosen(f"level{level}.width"), branches, self.parameters[name], x)
+        return switch(self.chosen(f"level{level}.width"), branches, self.parameters[name], x, choices=())
 
     def stage(self, stage: ElasticStage, x: Array, entry: Array, *, skips: Array | None) -> tuple[Array, Array]:
         """Runs a stage; returns the stream, and its input and all positions' outputs as the skips that it offers."""
-        x = _pad(x, stage.carried_width)
+        x = pad(x, stage.carried_width)
         layers = {name: self.parameters[f"{stage.name}.{name}"] for name in _parts(stage, self.layout)}
         num_blocks = self.number(f"{stage.name}.num_blocks")
 
@@ -137,40 +134,33 @@ class _Pass:
                 x = self.transformer(stage, stored, x, behind)
             return x, x
 
-        offered = _pad(x, stage.carried_width)[None]
+        offered = pad(x, stage.carried_width)[None]
         x, outputs = lax.scan(position, x, (jnp.arange(stage.positions), layers))
         return x, jnp.concatenate([offered, outputs])
 
     def residual(self, stage: ElasticStage, stored: Parameters, x: Array, i: Array, entry: Array, skips: Array | None) -> Array:
-        family = self.layout.families[f"{stage.name}.residual"]
-        out, convolution = self.width(stage.level), self.chosen(f"{stage.name}.convolution")
-        skip, skip_width = (
-            (jnp.zeros((*x.shape[:3], 0), x.dtype), jnp.int32(0)) if skips is None else self.skip(stage, skips, i)
-        )
-        table = np.zeros((len(self.channels),) * 3 + (len(stage.choices.convolution),), np.int32)
-        for index, spec in enumerate(family.specs):
-            shape = (self.channels.index(n) for n in (spec.in_channels, spec.skip_channels, spec.out_channels))
-            table[*shape, stage.choices.convolution.index(spec.convolution)] = index
-        chosen = jnp.asarray(table)[entry, skip_width, out, convolution]
-        branches = tuple(_bind(_residual, family, spec, stage.carried_width) for spec in family.specs)
+        block = self.layout.residuals[stage.name]
+        skip, skip_channels = ((), 0) if skips is None else self.skip(stage, skips, i)
+        choices = block.choices(entry, skip_channels, self.width(stage.level), self.chosen(f"{stage.name}.convolution"))
         active = i < self.number(f"{stage.name}.num_blocks")
-        return _switch_or_keep(active, chosen, branches, stored, x, self.time, skip)
+        return _switch_or_keep(active, 0, (block,), x, self.time, *skip, stored=stored, choices=choices)
 
-    def skip(self, stage: ElasticStage, skips: Array, i: Array) -> tuple[Array, Array]:
-        """The skip of the up stage's position i, deepest first, and the index of its width."""
+    def skip(self, stage: ElasticStage, skips: Array, i: Array) -> tuple[tuple[Array], Array]:
+        """The skip of the up stage's position i, deepest first, and its channels."""
         left = jnp.maximum(self.number(f"down{stage.level}.num_blocks") - i, 0)
         width = jnp.where(left > 0, self.width(stage.level), self.width(max(stage.level - 1, 0)))
-        return lax.dynamic_index_in_dim(skips, left, keepdims=False), width
+        skip = lax.dynamic_index_in_dim(skips, left, keepdims=False)
+        return (pad(skip, max(stage.widths + stage.skip_widths)),), width
 
     def transformer(self, stage: ElasticStage, stored: dict[str, Parameters], x: Array, behind: Array) -> Array:
         families, name, width = self.layout.families, stage.name, self.chosen(f"level{stage.level}.width")
         depth = jnp.where(behind, self.number(f"{name}.transformer_depth"), 0)
         padded = max(stage.widths)
 
-        def project(part: str, branch: Callable[..., Array], keep: Callable[..., Array], pad: int, *operands: Array) -> Array:
+        def project(part: str, branch: Callable[..., Array], keep: Callable[..., Array], to: int, *operands: Array) -> Array:
             family = families[f"{name}.{part}"]
-            branches = tuple(_bind(branch, family, spec, pad) for spec in family.specs)
-            return _switch_or_keep(depth > 0, width, branches, stored[part], *operands, keep=keep)
+            branches = tuple(_bind(branch, family, channels, to) for channels in family.specs)
+            return _switch_or_keep(depth > 0, width, branches, *operands, stored=stored[part], keep=keep)
 
         tokens = project("project_in", _project_in, lambda x: _as_tokens(x, padded), padded, x)
         parts = {part: stored[part] for part in _PARTS if part in stored}
@@ -187,31 +177,24 @@ class _Pass:
     def layer_part(self, stage: ElasticStage, part: str, stored: Parameters, tokens: Array, active: Array) -> Array:
         """One of the three parts of a transformer layer, or the tokens as they are where it was not chosen."""
         family = self.layout.families[f"{stage.name}.{part}"]
-        fields, kinds = _PART_GENES[part]
-        genes = [self.genes[f"{stage.name}.{field}"][1].choices for field in fields]
-        widths = stage.widths
-        table = np.zeros((len(widths), *(len(choices) for choices in genes)), np.int32)
-        for index, spec in enumerate(family.specs):
-            place = (choices.index(getattr(spec, field)) for field, choices in zip(fields, genes, strict=True))
-            table[widths.index(spec.channels), *place] = index
-        indices = [
-            self.chosen(f"level{stage.level}.width"),
-            *(self.chosen(f"{stage.name}.{field}") for field in fields),
-        ]
-        kind_is_chosen = jnp.asarray([kind in kinds for kind in stage.choices.attention])[
-            self.chosen(f"{stage.name}.attention")
-        ]
-        branches = tuple(_bind(_layer_part, family, spec, max(widths), part == "cross_attention") for spec in family.specs)
-        return _switch_or_keep(
-            active & kind_is_chosen, jnp.asarray(table)[tuple(indices)], branches, stored, tokens, self.context
-        )
+        kinds = jnp.asarray([kind in _PART_KINDS[part] for kind in stage.choices.attention])
+        active = active & kinds[self.chosen(f"{stage.name}.attention")]
+        width, chosen = self.chosen(f"level{stage.level}.width"), lambda field: self.chosen(f"{stage.name}.{field}")
+        if part == "feed_forward":
+            branches = tuple(_bind(_feed_forward, family, spec, max(stage.widths)) for spec in family.specs)
+            expansions, gatings = len(stage.choices.expansion), len(stage.choices.gating)
+            index = (width * expansions + chosen("expansion")) * gatings + chosen("gating")
+            return _switch_or_keep(active, index, branches, tokens, stored=stored)
+        choices = {"attention_function": chosen("attention_function"), "shared_kv": chosen("shared_kv")}
+        branches = tuple(attention_branch(family, stage, channels, part == "cross_attention") for channels in stage.widths)
+        return _switch_or_keep(active, width, branches, tokens, self.context, stored=stored, choices=choices)
 
 
-# Genes that tell the members of a part's family apart, and the kinds of attention that have the part.
-_PART_GENES = {
-    "self_attention": (("attention_function", "shared_kv"), ("self", "self_cross")),
-    "cross_attention": (("attention_function",), ("cross", "self_cross")),
-    "feed_forward": (("expansion", "gating"), ("self", "cross", "self_cross")),
+# The kinds of attention that have each part of a transformer layer.
+_PART_KINDS = {
+    "self_attention": ("self", "self_cross"),
+    "cross_attention": ("cross", "self_cross"),
+    "feed_forward": ("self", "cross", "self_cross"),
 }
 _PARTS = {
     "self_attention": self_attention_part,
@@ -226,32 +209,20 @@ def _parts(stage: ElasticStage, layout: ElasticLayout) -> list[str]:
 
 
 def _bind(branch: Callable[..., Array], family: Family, spec: Any, *static: Any) -> Callable[..., Array]:
-    return lambda stored, *operands: branch(family.apply(stored, spec), spec, *static, *operands)
+    return lambda choices, stored, *operands: branch(family.apply(stored, spec), spec, *static, *operands)
 
 
 def _switch_or_keep(
-    active: Array,
-    chosen: Array,
-    branches: Any,
-    stored: Parameters,
-    *operands: Array,
-    keep: Callable[..., Array] | None = None,
-) -> Array:
-    """The chosen branch where `active`, else the first operand (or what `keep` makes of the operands)."""
-    kept = keep or (lambda x, *_: x)
-    return switch(jnp.where(active, chosen + 1, 0), (lambda stored, *operands: kept(*operands), *branches), stored, *operands)
-
-
-def _pad(x: Array, channels: int) -> Array:
-    """The image or sequence with zeros behind its channels, or without those beyond."""
-    missing = channels - x.shape[-1]
-    if missing <= 0:
-        return x[..., :channels]
-    return jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, missing),))
+    active: Array, chosen: Any, branches: Any, x: Array, *operands: Array, stored: Parameters, choices: Any = (),
+    keep: Callable[..., Array] = lambda x, *_: x,
+) -> Array:  # fmt: skip
+    """The chosen branch of (choices, stored, x, *operands) where `active`, else what `keep` makes of x and the operands."""
+    kept = (lambda choices, stored, *operands: keep(*operands),)
+    return switch(jnp.where(active, chosen + 1, 0), (*kept, *branches), stored, x, *operands, choices=choices)
 
 
 def _convolve(block: Any, spec: ConvolutionSpec, width: int, x: Array) -> Array:
-    return _pad(block(x[..., : spec.in_channels]), width)
+    return pad(block(x[..., : spec.in_channels]), width)
 
 
 def _head(block: Any, spec: OutputSpec, width: int, x: Array) -> Array:
@@ -259,26 +230,20 @@ def _head(block: Any, spec: OutputSpec, width: int, x: Array) -> Array:
     return block(x[..., : spec.in_channels])
 
 
-def _residual(block: Any, spec: ResidualSpec, width: int, x: Array, time: Array, skip: Array) -> Array:
-    taken = skip[..., : spec.skip_channels] if spec.skip_channels else None
-    return _pad(block(x[..., : spec.in_channels], time, taken), width)
-
-
 def _as_tokens(x: Array, width: int) -> Array:
-    return _pad(x, width).reshape(x.shape[0], -1, width)
+    return pad(x, width).reshape(x.shape[0], -1, width)
 
 
 def _project_in(block: Any, channels: int, width: int, x: Array) -> Array:
-    return _pad(block(x[..., :channels]), width)
+    return pad(block(x[..., :channels]), width)
 
 
 def _project_out(block: Any, channels: int, width: int, tokens: Array, x: Array) -> Array:
-    return _pad(block(tokens[..., :channels], x[..., :channels]), width)
+    return pad(block(tokens[..., :channels], x[..., :channels]), width)
 
 
-def _layer_part(block: Any, spec: TransformerSpec, width: int, is_cross: bool, tokens: Array, context: Array) -> Array:
-    taken = tokens[..., : spec.channels]
-    return _pad(block(taken, context) if is_cross else block(taken), width)
+def _feed_forward(block: Any, spec: TransformerSpec, width: int, tokens: Array) -> Array:
+    return pad(block(tokens[..., : spec.channels]), width)
 
 
 def subnet_parameters(supernet: Supernet, parameters: SupernetParameters, architecture: Architecture) -> tuple[LayerPlan, dict]:
@@ -307,7 +272,7 @@ def subnet_parameters(supernet: Supernet, parameters: SupernetParameters, archit
         found = {f"{end}/{path}": array for end, of in ends.items() for path, array in of.items()}
         for i in range(spec.depth):
             for part, as_part in _PARTS.items():
-                if spec.attention in _PART_GENES[part][1]:
+                if spec.attention in _PART_KINDS[part]:
                     of = member(f"{stage}.{part}", (*position, i), as_part(spec))
                     found |= {f"layers/{i}/{part}/{path}": array for path, array in of.items()}
         sliced[block.name] = found

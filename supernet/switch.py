@@ -6,6 +6,7 @@ vector-Jacobian products, and only the operands are kept from the forward pass.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,29 +14,40 @@ from jax import lax
 from jaxtyping import Array, Int
 
 
-def switch(index: Int[Array, ""], branches: Sequence[Callable[..., Array]], *operands: Any) -> Array:
-    """Computes `branches[index](*operands)`; branches must not close over traced values."""
+def switch(index: Int[Array, ""], branches: Sequence[Callable[..., Any]], *operands: Any, choices: Any = None) -> Any:
+    """Computes `branches[index](*operands)`, or `branches[index](choices, *operands)` where there are choices.
+
+    Branches must not close over traced values. Integers that they need, such as the index of a switch inside, are `choices`:
+    nothing is differentiated by them.
+    """
+    if choices is not None:
+        return _switch(tuple(branches), index, choices, operands)
+    return _switch(tuple(map(_without_choices, branches)), index, (), operands)
+
+
+def _without_choices(branch: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda choices, *operands: branch(*operands)
+
+
+def _forward(branches: tuple[Callable[..., Any], ...], index: Array, choices: Any, operands: tuple[Any, ...]) -> Any:
     if len(branches) == 1:
-        return branches[0](*operands)
-    return _switch(tuple(branches), index, operands)
+        return branches[0](choices, *operands)
+    return lax.switch(index, branches, choices, *operands)
 
 
-def _forward(branches: tuple[Callable[..., Array], ...], index: Array, operands: tuple[Any, ...]) -> Array:
-    return lax.switch(index, branches, *operands)
+def _forward_and_keep(
+    branches: tuple[Callable[..., Any], ...], index: Array, choices: Any, operands: tuple[Any, ...]
+) -> tuple[Any, Any]:
+    return _forward(branches, index, choices, operands), (index, choices, operands)
 
 
-def _forward_and_keep(branches: tuple[Callable[..., Array], ...], index: Array, operands: tuple[Any, ...]) -> tuple[Array, Any]:
-    return _forward(branches, index, operands), (index, operands)
+def _backward(branches: tuple[Callable[..., Any], ...], kept: Any, gradient: Any) -> tuple[None, None, Any]:
+    index, choices, operands = kept
+    return None, None, _forward(tuple(map(_pullback, branches)), index, choices, (operands, gradient))
 
 
-def _backward(branches: tuple[Callable[..., Array], ...], kept: Any, gradient: Array) -> tuple[None, Any]:
-    index, operands = kept
-    pullbacks = [_pullback(branch) for branch in branches]
-    return None, lax.switch(index, pullbacks, operands, gradient)
-
-
-def _pullback(branch: Callable[..., Array]) -> Callable[[Any, Array], Any]:
-    return lambda operands, gradient: jax.vjp(branch, *operands)[1](gradient)
+def _pullback(branch: Callable[..., Any]) -> Callable[[Any, Any, Any], Any]:
+    return lambda choices, operands, gradient: jax.vjp(partial(branch, choices), *operands)[1](gradient)
 
 
 _switch = jax.custom_vjp(_forward, nondiff_argnums=(0,))

@@ -30,7 +30,9 @@ class UNet(nnx.Module):
         """The network's prediction; see `features` for the arguments."""
         return self.features(x, timestep, context)[0]
 
-    def features(self, x: Image, timestep: Float[Array, " batch"], context: Tokens) -> tuple[Image, dict[str, Image]]:
+    def features(
+        self, x: Image, timestep: Float[Array, " batch"], context: Tokens
+    ) -> tuple[Image, dict[str, Float[Array, "batch _ _ _"]]]:
         """The prediction, and the stream at the end of each stage by the stage's name.
 
         Args:
