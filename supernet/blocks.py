@@ -91,7 +91,8 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Tokens, context: Context | None = None) -> Tokens:
         """Attends to `context`, or to the normalised sequence itself where there is none."""
-        value = (lambda source, key: key) if self.value is None else (lambda source, key: self.value(source))
+        project = self.value
+        value = (lambda source, key: key) if project is None else (lambda source, key: project(source))
         return self.attend(x, context, weigh=ATTENTION_FUNCTIONS[self.function], value=value)
 
     def attend(self, x: Tokens, context: Context | None, *, weigh: Layer, value: Callable[[Array, Array], Array]) -> Tokens:

@@ -89,8 +89,8 @@ _conv_with_matmul_gradient.defvjp(_conv_and_keep, _conv_gradients)
 
 
 def _shifted_depthwise(x: Array, kernel: Array) -> Array:
-    first, *rest = (tap * view for tap, view in zip(kernel.reshape(9, 1, 1, 1, -1), _shifts(x), strict=True))
-    return sum(rest, first)
+    taps = kernel.reshape(9, 1, 1, 1, -1)
+    return functools.reduce(jnp.add, (tap * view for tap, view in zip(taps, _shifts(x), strict=True)))
 
 
 XLA = Lowering("xla", _conv, _grouped_conv)

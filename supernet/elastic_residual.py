@@ -85,7 +85,8 @@ class ElasticResidual:
 
     def _norm(self, name: str, channels: Array, stored: Parameters, x: Array) -> Array:
         """Group norm of the leading channels; a matrix averages over each channel's group, whatever the norm rule."""
-        size = jnp.asarray(self.scale.norm_group_size or channels // self.scale.norm_groups)
+        groups = self.scale.norm_groups
+        size = channels // groups if groups else jnp.asarray(self.scale.norm_group_size)
         place = jnp.arange(x.shape[-1])
         same_group = (place[:, None] // size == place[None, :] // size) & (place < channels)[:, None]
         matrix = same_group / size.astype(x.dtype)

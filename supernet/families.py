@@ -5,7 +5,7 @@ of each axis; where its input is a stream with a skip behind it, it takes the le
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -53,12 +53,12 @@ class Family:
         copies: leading axes of the stored arrays: positions of a stage, layers of a transformer.
     """
 
-    specs: tuple[Hashable, ...]
+    specs: tuple[Any, ...]
     build: Callable[[Any, Initializer], nnx.Module]
     copies: tuple[int, ...] = ()
 
     @cached_property
-    def members(self) -> dict[Hashable, Member]:
+    def members(self) -> dict[Any, Member]:
         """Members by specification."""
         return {spec: _member(spec, self.build(spec, _describe)) for spec in self.specs}
 
@@ -82,17 +82,17 @@ class Family:
                 moved[path] = lax.dynamic_update_slice_in_dim(stored[path], skip, stream_channels, axis)
         return moved
 
-    def member_parameters(self, stored: Mapping[str, Array], spec: Hashable) -> Parameters:
+    def member_parameters(self, stored: Mapping[str, Array], spec: Any) -> Parameters:
         """A member's parameters as slices of arrays that were stored without their leading axes."""
         member = self.members[spec]
         compact = self.compact(stored, member.stream_channels) if member.stream_channels else stored
         return {path: _lead(compact[path], wanted.shape) for path, wanted in member.shapes.items()}
 
-    def apply(self, stored: Mapping[str, Array], spec: Hashable) -> Any:
+    def apply(self, stored: Mapping[str, Array], spec: Any) -> Any:
         """The member as a callable block whose parameters are slices of the stored arrays."""
         return self._merge(self.members[spec].block, self.member_parameters(stored, spec))
 
-    def layer(self, compact: Mapping[str, Array], spec: Hashable, path: str) -> Any:
+    def layer(self, compact: Mapping[str, Array], spec: Any, path: str) -> Any:
         """One layer of the member ("conv1/pointwise"), from arrays that were stored without leading axes and compacted."""
         layer, prefix = self.members[spec].block, f"{path}/"
         for name in path.split("/"):
@@ -127,6 +127,6 @@ def _describe(shape: tuple[int, ...], *, std: float, mean: float = 0.0) -> Param
 
 
 def _member(spec: Any, block: nnx.Module) -> Member:
-    shapes = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(block)), sep="/")
+    shapes: Any = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(block)), sep="/")
     skip = getattr(spec, "skip_channels", 0)
     return Member(block, shapes, spec.in_channels if skip else None, skip)

@@ -18,7 +18,7 @@ Gradient = Callable[..., tuple[Array, Any]]
 Predict = Callable[[Any, Any, Array], Array]
 Loss = Callable[[Array, Array], Array]
 # LLVM's first level: a quarter less compile time for the same speed, because the time goes into matmuls.
-COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+COMPILER_OPTIONS: dict[str, Any] = {"xla_backend_optimization_level": 1}
 
 
 @jax.tree_util.register_dataclass
@@ -41,8 +41,8 @@ class TrainState:
 
 def initial_state(parameters: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step; it holds copies, since a step gives the memory of its inputs to its outputs."""
-    copies = (jax.tree.map(jnp.array, parameters) for _ in range(2))
-    return TrainState(*copies, optimizer.init(parameters), jnp.int32(0))
+    trained, average = (jax.tree.map(jnp.array, parameters) for _ in range(2))
+    return TrainState(trained, average, optimizer.init(parameters), jnp.int32(0))
 
 
 def adam_with_warmup(learning_rate: float, *, warmup_steps: int, num_steps: int) -> optax.GradientTransformation:

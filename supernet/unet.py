@@ -1,6 +1,6 @@
 """The stand-alone UNet of one architecture: the blocks of its layer plan, in order. It knows nothing of supernets."""
 
-from collections.abc import Callable
+from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -45,7 +45,7 @@ class UNet(nnx.Module):
         stage_outputs: dict[str, Array] = {}
         wanted = {block.skip_from for block in self.plan.blocks}
         for block in self.plan.blocks:
-            apply: Callable = self.blocks[block.name.replace(".", "_")]
+            apply: Any = self.blocks[block.name.replace(".", "_")]
             match block.spec:
                 case TimeSpec():
                     time = apply(timestep)
