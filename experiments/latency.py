@@ -72,10 +72,10 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     kept: list[Measurement] = list(known)
     with progress.stage(f"Measuring latency on {device.name}", len(plans)) as stage:
 
-        def keep(measurement: Measurement) -> None:
-            kept.append(measurement)
+        def keep(measured: list[Measurement]) -> None:
+            kept.extend(measured)
             save_measurements(saved, kept)
-            stage.advance(note=f"{measurement.timing.ms:.1f} ms")
+            stage.advance(len(measured))
 
         protocol = TimingProtocol(rounds=config.latency.rounds)
         measured = measure(device, _builds(plans), protocol=protocol, known=known, progress=keep)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,10 @@ def ray_cluster(*, num_workers: int, address: str | None) -> Iterator[Path]:
         try:
             if is_ours:
                 local = {} if address else {"num_cpus": num_workers, "include_dashboard": False, "_temp_dir": str(folder)}
-                ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+                with warnings.catch_warnings():
+                    # Ray forks only to execute another program at once, which is safe beside JAX's threads.
+                    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
             yield folder
         finally:
             if is_ours:

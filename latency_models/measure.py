@@ -65,7 +65,7 @@ def measure(
     *,
     protocol: TimingProtocol,
     known: Iterable[Measurement] = (),
-    progress: Callable[[Measurement], None] | None = None,
+    progress: Callable[[list[Measurement]], None] | None = None,
 ) -> list[Measurement]:
     """Measures each network; those already known from this very device are taken over.
 
@@ -74,7 +74,7 @@ def measure(
       builds: Plan, JAX function of one array, and example inputs of each network; read a group at a time.
       protocol: How often to run, and which statistic.
       known: Earlier measurements; one counts where digest, scale and fingerprint are equal.
-      progress: Called with each new measurement as soon as its group is timed; save there to resume later.
+      progress: Called with the new measurements of each group as soon as they are timed; save there to resume later.
 
     Raises:
       ValueError: The device refuses a network; the message names it.
@@ -89,8 +89,8 @@ def measure(
         timings = time_interleaved([x.run for x in runnables], device.clock, protocol=protocol)
         for key, runnable, timing in zip(fresh, runnables, timings, strict=True):
             done[key] = Measurement(*key, timing, fingerprint, runnable.model_bytes, runnable.partitions)
-            if progress:
-                progress(done[key])
+        if progress:
+            progress([done[key] for key in fresh])
     return [done[key] for key in order]
 
 

@@ -36,7 +36,7 @@ class TrainState:
     parameters: Any
     average: Any
     optimizer: Any
-    step: Int[Array, ""]
+    step: Any  # an integer scalar; no more is said, since JAX also builds this with placeholders
 
 
 def initial_state(parameters: Any, optimizer: optax.GradientTransformation) -> TrainState:

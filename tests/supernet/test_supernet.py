@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from search_space import Architecture, Level, Stage
-from supernet import MATMUL, extract
+from supernet import extract
 from supernet.supernet import subnet_parameters
+
+QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 
 
 def relative_error(found: jax.Array, expected: jax.Array) -> float:
@@ -27,7 +29,7 @@ def test_supernet_equals_extracted_on_the_shipped_space(digits):
 @pytest.mark.parametrize("rules", ["small", "small_by_number"])
 def test_supernet_equals_extracted_under_both_norm_and_head_rules(rules, request):
     case = request.getfixturevalue(rules)
-    for architecture in sampled(case.space, n=8, seed=1):
+    for architecture in sampled(case.space, n=6, seed=1):
         assert relative_error(case.predict(architecture), case.predict_alone(architecture)) < 1e-5
 
 
@@ -48,7 +50,7 @@ def test_one_trace_serves_200_architectures(digits):
 
 
 def test_gradient_is_zero_outside_the_subnet_and_nowhere_inside(small):
-    for architecture in sampled(small.space, n=6, seed=3):
+    for architecture in sampled(small.space, n=4, seed=3):
         gradient = small.gradient(small.parameters, small.inputs, jnp.asarray(small.space.encode(architecture)))
         used = _mask_of_used(small, architecture)
         for name, family in gradient.items():
@@ -85,11 +87,12 @@ def test_gradient_equals_the_stand_alone_gradient(small):
     architecture = small.space.largest()
     genotype = jnp.asarray(small.space.encode(architecture))
     gradient = small.gradient(small.parameters, small.inputs, genotype)
-    expected = jax.grad(lambda parameters: _loss_alone(small, parameters, architecture))(small.parameters)
+    alone = jax.grad(lambda parameters: _loss_alone(small, parameters, architecture))
+    expected = jax.jit(alone, compiler_options=QUICK_COMPILE)(small.parameters)
     for found, wanted in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-5 * max(1.0, float(jnp.abs(wanted).max())), rtol=1e-4)
 
 
 def _loss_alone(case, parameters, architecture: Architecture) -> jax.Array:
-    unet = extract(case.supernet, parameters, architecture, lowering=MATMUL)
+    unet = extract(case.supernet, parameters, architecture)
     return (unet(*case.inputs) ** 2).mean()
