@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bundle import TEACHER, Bundle, TrainingSettings, read_bundle, write_bundle
-from experiments.bundle_quality import Check, expectations, model_card, verify_bundle
+from experiments.bundle_quality import expectations, model_card
 from experiments.config import SweepConfig, load_config
 from experiments.errors import InputError
 from experiments.latency import measure_latency
@@ -13,13 +13,6 @@ from experiments.run_folder import Run, read_run
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from search_space import Architecture
 from supernet import extract, unet_parameters
-
-__all__ = ["Check", "hand_off", "verify"]
-
-
-def verify(path: Path) -> list[Check]:
-    """Holds a bundle to its `expected.json`."""
-    return verify_bundle(path)
 
 
 def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:

@@ -71,7 +71,7 @@ def sample(bundle: Path, *, out: Path | None, num: int, seed: int) -> None:
 @BUNDLE
 def verify(bundle: Path) -> int:
     """Hold a bundle to its expected.json (exit code 1: not kept)."""
-    from experiments.handoff import verify as verify_bundle
+    from experiments.bundle_quality import verify_bundle
 
     checks = verify_bundle(bundle)
     for check in checks:

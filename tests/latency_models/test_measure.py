@@ -34,7 +34,7 @@ def test_records_name_the_network_and_the_device(builds, measured):
 
 def test_known_networks_are_not_measured_again(builds, measured):
     new = []
-    again = measure(get_device("litert-cpu"), builds, protocol=PROTOCOL, known=measured, progress=new.append)
+    again = measure(get_device("litert-cpu"), builds, protocol=PROTOCOL, known=measured, progress=new.extend)
     assert again[:2] == measured
     assert [m.digest for m in new] == [builds[2][0].architecture.digest]
 
@@ -42,7 +42,7 @@ def test_known_networks_are_not_measured_again(builds, measured):
 def test_other_devices_measurements_do_not_count(builds, measured):
     foreign = [dataclasses.replace(m, fingerprint={**m.fingerprint, "cpu": "another"}) for m in measured]
     new = []
-    measure(get_device("litert-cpu"), builds[:1], protocol=PROTOCOL, known=foreign, progress=new.append)
+    measure(get_device("litert-cpu"), builds[:1], protocol=PROTOCOL, known=foreign, progress=new.extend)
     assert len(new) == 1
 
 
