@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from experiments.config import SweepConfig, load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.feature_training import load_classifier
+from experiments.memory import trim_memory
 from experiments.quality import FeatureDistances, SampleSettings, loss_estimate, loss_program, sample_program
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from objectives import Estimate
@@ -32,6 +33,7 @@ class SupernetEvaluator:
         images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
         self._losses = loss_program(task, supernet.apply, images, prompts, num_samples=config.quality.loss_samples)
         self._draw = None
+        self._is_compiled = False
         if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
             self._draw = sample_program(task, supernet.apply, prompts, sample_settings(config))
             reference, _ = all_examples(load_examples(config.data, task.scale, split="train"), task.scale)
@@ -43,4 +45,7 @@ class SupernetEvaluator:
         estimates = loss_estimate(self._losses(self._parameters, genotype))
         if self._draw is not None:
             estimates |= self._distances.measure(self._draw(self._parameters, genotype))
+        if not self._is_compiled:
+            trim_memory()  # the first call compiled
+            self._is_compiled = True
         return estimates

@@ -18,6 +18,7 @@ from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
 from experiments.ledger import Ledger, read_ledger
+from experiments.memory import drop_programs
 from experiments.progress import Progress
 from objectives import get_objective
 from search_space import get_scale, get_space
@@ -58,6 +59,7 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
     from experiments.supernet_training import train_supernet
 
     train_supernet(config, run_dir, progress)
+    drop_programs()
     _search(config, run_dir, progress)
     write_front(run_dir / "front.json", read_ledger(run_dir / "ledger.jsonl"))
     _winner(config, run_dir, progress)
