@@ -53,6 +53,7 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
         InputError: the run folder belongs to another sweep, or something in the configuration cannot be done here.
     """
     run_dir = Path(config.run_dir)
+    config = _with_device(config, run_dir)
     _claim(config, run_dir)
     _use_compilation_cache(run_dir)
     _train_features(config, run_dir, progress)
@@ -71,6 +72,17 @@ def _checkable(limits: Mapping[str, float], *, has_latency: bool) -> tuple[dict[
     if has_latency or "latency_ms" not in limits:
         return dict(limits), None
     return {name: bound for name, bound in limits.items() if name != "latency_ms"}, limits["latency_ms"]
+
+
+def _with_device(config: SweepConfig, run_dir: Path) -> SweepConfig:
+    """The sweep with `auto` replaced by the device of its run folder, or by the default one here."""
+    if config.latency.device != "auto":
+        return config
+    from latency_models.device import default_device
+
+    path = run_dir / "sweep.yaml"
+    name = load_config(path).latency.device if path.is_file() else default_device().name
+    return config.model_copy(update={"latency": config.latency.model_copy(update={"device": name})})
 
 
 def _claim(config: SweepConfig, run_dir: Path) -> None:
