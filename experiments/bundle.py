@@ -4,9 +4,12 @@
 `README.md`; and `teacher/`, the network that it is distilled from, where there is one. No search code stands behind it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +20,8 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
-from experiments.config_reading import read_document, validated
+from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
+from experiments.config_reading import read_document, read_text, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
 from search_space import Architecture, LayerPlan, Scale, layer_plan
@@ -27,6 +30,8 @@ from supernet.initializer import abstract_initializer
 
 ARCHITECTURE, WEIGHTS, TRAINING, EXPECTED = "architecture.json", "weights.safetensors", "training.yaml", "expected.json"
 TEACHER = "teacher"
+EXPECTED_SCHEMA = 1
+PROMISES = ("parameters", "macs", "denoising_loss")
 
 
 class ScaleSection(Section):
@@ -70,7 +75,7 @@ class TrainingSettings(Section):
     origin: Name
     scale: ScaleSection
     data: Name
-    seed: CountOrNone = 0
+    seed: Seed = 0
     schedule: Literal["cosine", "scaled_linear"] = "cosine"
     parameterisation: Literal["eps", "x0", "v"] = "v"
     prompt_dropout: Fraction = 0.1
@@ -115,13 +120,31 @@ def apply_network(network: UNet, parameters: dict[str, Any], x: Any, timestep: A
     return load_unet(network, parameters)(x, timestep, context)
 
 
+def refuse_existing(path: Path) -> None:
+    """Raises InputError where a new bundle would fall onto something that is there."""
+    if path.exists():
+        raise InputError(f"{path}: it exists already; choose another folder with --out, or move it away")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when the block ends well; what a kill leaves is `NAME.partial`."""
+    refuse_existing(path)
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_bundle(path: Path, bundle: Bundle, *, expected: dict[str, Any], card: str) -> None:
-    """Writes a bundle; the files it is made of are replaced one by one, `expected.json` last."""
+    """Writes the files of a bundle into a folder, which is made where it is missing."""
     path.mkdir(parents=True, exist_ok=True)
     flat = {f"{part}/{name}": np.asarray(x) for part, of in bundle.parameters.items() for name, x in of.items()}
-    partial = path / f"{WEIGHTS}.partial"
-    save_file(flat, partial)
-    os.replace(partial, path / WEIGHTS)
+    save_file(flat, path / WEIGHTS)
     (path / ARCHITECTURE).write_text(json.dumps(bundle.architecture.to_json(), indent=2) + "\n", "utf-8")
     (path / TRAINING).write_text(yaml.safe_dump(bundle.settings.model_dump(mode="json"), sort_keys=False), "utf-8")
     (path / "README.md").write_text(card, "utf-8")
@@ -147,35 +170,53 @@ def read_bundle(path: Path) -> Bundle:
         architecture = Architecture.from_json(json.loads((path / ARCHITECTURE).read_text("utf-8"))).canonical()
     except ValueError as error:
         raise InputError(f"{path / ARCHITECTURE}: {error}") from None
-    source = str(path / TRAINING)
-    settings = validated(read_document((path / TRAINING).read_text("utf-8"), source=source), TrainingSettings)
+    settings = validated(read_document(read_text(path / TRAINING), source=str(path / TRAINING)), TrainingSettings)
+    bundle = Bundle(architecture, settings, _read_weights(path / WEIGHTS))
     try:
-        flat = load_file(path / WEIGHTS)
+        network = bundle.network(XLA)
+    except ValueError as error:
+        raise InputError(f"{path / TRAINING}: scale: {error}") from None
+    try:
+        load_unet(network, bundle.parameters["network"])
+        bundle.task.check_prompt_parameters(bundle.parameters["prompt"])
+    except ValueError as error:
+        raise InputError(f"{path / WEIGHTS}: {error}; copy the bundle again, or make it anew") from None
+    return bundle
+
+
+def _read_weights(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        flat = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path / WEIGHTS}: this is no whole safetensors file ({error}); copy the bundle again") from None
+        raise InputError(f"{path}: this is no whole safetensors file ({error}); copy the bundle again") from None
     parameters: dict[str, dict[str, Any]] = {"network": {}, "prompt": {}}
     for name, array in flat.items():
         part, _, rest = name.partition("/")
         if part not in parameters:
-            raise InputError(
-                f"{path / WEIGHTS}: tensor {name!r} is not of this format; its name must begin with network/ or prompt/"
-            )
+            raise InputError(f"{path}: tensor {name!r} is not of this format; its name must begin with network/ or prompt/")
+        if array.dtype != np.float32:
+            raise InputError(f"{path}: tensor {name!r} must be float32, got {array.dtype}; convert it")
         parameters[part][rest] = jnp.asarray(array)
-    bundle = Bundle(architecture, settings, parameters)
-    try:
-        load_unet(bundle.network(XLA), parameters["network"])
-    except ValueError as error:
-        raise InputError(f"{path / WEIGHTS}: {error}") from None
-    return bundle
+    return parameters
 
 
 def read_expected(path: Path) -> dict[str, Any]:
     """What a bundle promises: `expected.json`.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing or damaged, or of another schema version.
     """
+    file = path / EXPECTED
     try:
-        return json.loads((path / EXPECTED).read_text("utf-8"))
+        expected = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path / EXPECTED}: cannot be read ({error}); make the bundle anew") from None
+        raise InputError(f"{file}: cannot be read ({error}); make the bundle anew") from None
+    if not isinstance(expected, dict) or expected.get("schema") != EXPECTED_SCHEMA:
+        raise InputError(f"{file}: key 'schema' must be {EXPECTED_SCHEMA}; read it with the version that wrote it")
+    promises = expected.get("promises")
+    for name in PROMISES:
+        promise = promises.get(name) if isinstance(promises, dict) else None
+        for key in ("value", "tolerance"):
+            if not isinstance(promise, dict) or not isinstance(promise.get(key), int | float):
+                raise InputError(f"{file}: key 'promises.{name}.{key}' must be a number; make the bundle anew")
+    return expected

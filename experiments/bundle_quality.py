@@ -4,12 +4,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import Bundle, apply_network, read_bundle, read_expected
+from experiments.bundle import EXPECTED_SCHEMA, Bundle, apply_network, read_bundle, read_expected
 from experiments.denoising_task import all_examples, load_examples
 from experiments.errors import InputError
-from experiments.quality import loss_program
+from experiments.quality import loss_estimate, loss_program
 from objectives import Estimate
-from objectives.denoising import mean_estimate
 from objectives.fingerprint import fingerprint
 from search_space import picture
 
@@ -42,7 +41,7 @@ def expectations(bundle: Bundle) -> dict[str, Any]:
     """What `expected.json` holds: each promise with value and tolerance, and how the loss was measured."""
     loss = bundle_loss(bundle)
     return {
-        "schema": 1,
+        "schema": EXPECTED_SCHEMA,
         "digest": bundle.architecture.digest,
         "promises": {
             "parameters": {"value": bundle.plan.parameters, "tolerance": 0.0},
@@ -67,7 +66,8 @@ def bundle_loss(bundle: Bundle) -> Estimate:
     def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
         return apply_network(network, parameters, x, timestep, context)
 
-    return mean_estimate(loss_program(task, apply, images, prompts, num_samples=_LOSS_SAMPLES)(bundle.parameters))
+    losses = loss_program(task, apply, images, prompts, num_samples=_LOSS_SAMPLES)(bundle.parameters)
+    return loss_estimate(losses, num_images=len(images))
 
 
 def verify_bundle(path: Path) -> list[Check]:

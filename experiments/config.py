@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, field_validator
 
-from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
-from experiments.config_reading import read_document, validated, with_overrides
+from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
+from experiments.config_reading import read_document, read_text, validated, with_overrides
 from experiments.limits import check_limits
 from experiments.searchers.registry import searcher_names
 from latency_models.device import device_names
@@ -87,7 +87,7 @@ class LatencySection(Section):
     """
 
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
-    num_architectures: Count = 40
+    num_architectures: Annotated[int, Field(ge=8, strict=True)] = 40
     rounds: Count = 10
 
 
@@ -155,7 +155,7 @@ class SweepConfig(Section):
     deploy_scale: Annotated[str, AfterValidator(_scale_name)]
     data: Name
     objectives: tuple[ObjectiveName, ...]
-    seed: CountOrNone = 0
+    seed: Seed = 0
     supernet: SupernetSection = SupernetSection()
     features: FeaturesSection = FeaturesSection()
     latency: LatencySection = LatencySection()
@@ -192,7 +192,7 @@ def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Swee
     if name in builtin_names():
         text, source = (_builtin_folder() / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml"
     elif Path(name).is_file():
-        text, source = Path(name).read_text(encoding="utf-8"), name
+        text, source = read_text(Path(name)), name
     else:
         raise FileNotFoundError(
             f"{name}: there is no such file, and no such sweep ships; those that do are {', '.join(builtin_names())}"

@@ -14,6 +14,7 @@ def _no_truth_value(value: object) -> object:
 Number = Annotated[FiniteFloat, BeforeValidator(_no_truth_value)]  # also takes the text 1e-3, which YAML 1.1 leaves a text
 Count = Annotated[int, Field(ge=1, strict=True)]
 CountOrNone = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -38,6 +39,18 @@ class Document:
         return self.source
 
 
+def read_text(path: Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        InputError: it is no UTF-8 text.
+    """
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: this is no UTF-8 text ({error.reason} at byte {error.start}); give a YAML file") from None
+
+
 def read_document(text: str, *, source: str) -> Document:
     """Reads a YAML mapping with its line numbers; only plain data, never objects.
 
@@ -53,8 +66,10 @@ def read_document(text: str, *, source: str) -> Document:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise InputError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}") from None
+    except (ValueError, RecursionError) as error:  # a date that is none, a mapping inside itself
+        raise InputError(f"{source}: a value in this file cannot be read ({error}); quote it") from None
     if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
-        raise InputError(f"{source}: a sweep is a mapping of keys to values, such as `space: digits`, got {data!r}")
+        raise InputError(f"{source}: this file must be a mapping of keys to values, such as `data: digits`, got {data!r}")
     _note_places(node, (), source, places, problems)
     return Document(data, source, places, tuple(problems))
 
@@ -76,7 +91,7 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> Document:
             continue
         try:
             target[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             problems.append(f"override {override!r}: the value is no YAML; quote it")
         path = (*sections, last)
         places = {place: where for place, where in places.items() if place[: len(path)] != path}

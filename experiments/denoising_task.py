@@ -55,6 +55,13 @@ class DenoisingTask:
         encoder = PromptEncoder(self.scale, init=random_initializer(seed))
         return dict(nnx.to_pure_dict(nnx.state(encoder, nnx.Param)))
 
+    def check_prompt_parameters(self, parameters: dict[str, Any]) -> None:
+        """Raises ValueError where these are not the parameters of this scale's prompt encoder."""
+        wanted = {name: tuple(x.shape) for name, x in self.prompt_parameters(0).items()}
+        found = {name: tuple(x.shape) for name, x in parameters.items()}
+        if wanted != found:
+            raise ValueError(f"the prompt encoder's parameters must be {wanted}, got {found}")
+
     def encode(self, prompt_parameters: dict[str, Any], prompts: Array) -> Float[Array, "batch length width"]:
         """Contexts of prompts: tokens are encoded, contexts stay as they are."""
         if not self.scale.vocabulary:
@@ -62,9 +69,9 @@ class DenoisingTask:
         graph, _ = nnx.split(PromptEncoder(self.scale, init=abstract_initializer))
         return nnx.merge(graph, nnx.State(dict(prompt_parameters)))(prompts)
 
-    def noisy_batch(self, seed: Array, images: Array, prompts: Array) -> tuple[tuple[Array, Array, Array], Array]:
+    def noisy_batch(self, seed: Array, step: Array, images: Array, prompts: Array) -> tuple[tuple[Array, Array, Array], Array]:
         """One training batch: (noisy images, time steps, prompts) and the targets; times are uniform and stratified."""
-        keys = jax.random.split(jax.random.key(seed), 3)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
         n = len(images)
         t = (jnp.arange(n) + jax.random.uniform(keys[0], (n,))) / n
         eps = jax.random.normal(keys[1], images.shape)

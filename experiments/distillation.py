@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from experiments.bundle import TEACHER, Bundle, read_bundle
+from experiments.bundle import TEACHER, Bundle, read_bundle, refuse_existing
 from experiments.errors import InputError
 from experiments.progress import Progress, silent_progress
 from experiments.training import BundleLoss, fit_bundle, save_trained
@@ -79,9 +79,12 @@ def distill_bundle(
     Raises:
         InputError: the bundle has no teacher, or one for other images or another parameterisation.
     """
+    out = out or path / "distilled"
+    refuse_existing(out)
+    student = read_bundle(path)
     if not (path / TEACHER).is_dir():
         raise InputError(f"{path / TEACHER}: the bundle has no teacher to distil from; train it with `pocketunet train {path}`")
-    student, teacher = read_bundle(path), read_bundle(path / TEACHER)
+    teacher = read_bundle(path / TEACHER)
     check_teacher(student, teacher, path / TEACHER)
     steps = steps or student.settings.num_steps
     trained, history = fit_bundle(
@@ -90,7 +93,7 @@ def distill_bundle(
         extra_parameters={"adapters": adapters(student.plan, teacher.plan, seed=seed)},
     )  # fmt: skip
     origin = f"{student.settings.origin}, then distilled from {teacher.architecture.digest} for {steps} steps"
-    return save_trained(trained, history, out or path / "distilled", origin=origin)
+    return save_trained(trained, history, out, origin=origin)
 
 
 def check_teacher(student: Bundle, teacher: Bundle, where: Path) -> None:
@@ -100,7 +103,7 @@ def check_teacher(student: Bundle, teacher: Bundle, where: Path) -> None:
         if mine != theirs:
             raise InputError(f"{where}: the teacher has {key} {theirs!r}, the student {mine!r}; they must be the same")
     mine, theirs = student.task.scale, teacher.task.scale
-    for key in ("resolution", "in_channels", "out_channels", "context_length", "vocabulary"):
+    for key in ("resolution", "in_channels", "out_channels", "context_length", "context_width", "vocabulary"):
         if getattr(mine, key) != getattr(theirs, key):
             raise InputError(
                 f"{where}: the teacher's scale has {key}={getattr(theirs, key)}, the student's {getattr(mine, key)}; "

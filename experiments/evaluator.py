@@ -8,7 +8,7 @@ from experiments.config import SweepConfig, load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.feature_training import load_classifier
 from experiments.memory import trim_memory
-from experiments.quality import FeatureDistances, SampleSettings, loss_estimate, loss_program, sample_program
+from experiments.quality import FeatureDistances, SampleSettings, loss_estimate, loss_program, mixed, sample_program
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from objectives import Estimate
 from search_space import Architecture
@@ -32,17 +32,18 @@ class SupernetEvaluator:
         self._parameters = load_supernet(config, run_dir)
         images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
         self._losses = loss_program(task, supernet.apply, images, prompts, num_samples=config.quality.loss_samples)
+        self._num_images = len(images)
         self._draw = None
         self._is_compiled = False
         if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
-            self._draw = sample_program(task, supernet.apply, prompts, sample_settings(config))
+            self._draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
             reference, _ = all_examples(load_examples(config.data, task.scale, split="train"), task.scale)
             self._distances = FeatureDistances(load_classifier(run_dir / "features"), reference)
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
         genotype = jnp.asarray(self._space.encode(architecture))
-        estimates = loss_estimate(self._losses(self._parameters, genotype))
+        estimates = {"denoising_loss": loss_estimate(self._losses(self._parameters, genotype), num_images=self._num_images)}
         if self._draw is not None:
             estimates |= self._distances.measure(self._draw(self._parameters, genotype))
         if not self._is_compiled:

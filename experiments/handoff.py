@@ -4,11 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import TEACHER, Bundle, TrainingSettings, read_bundle, write_bundle
+from experiments.bundle import TEACHER, Bundle, TrainingSettings, new_folder, refuse_existing, write_bundle
 from experiments.bundle_quality import expectations, model_card
-from experiments.config import SweepConfig, load_config
+from experiments.config import SweepConfig, ledger_header, load_config
 from experiments.errors import InputError
 from experiments.latency import measure_latency
+from experiments.ledger import check_header
 from experiments.run_folder import Run, read_run
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from search_space import Architecture
@@ -36,10 +37,10 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
             "--scale deploy needs a teacher at the deploy scale, and this run has none; "
             "use --scale proxy, which carries the supernet's weights"
         )
-    if out.exists():
-        raise InputError(f"{out}: it exists already; choose another folder for --out")
+    refuse_existing(out)
     run = read_run(run_dir)
     config = load_config(run_dir / "sweep.yaml")
+    check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
     architecture = _picked(run, pick)
     parameters = load_supernet(config, run_dir)
     largest = sweep_supernet(config).space.largest()
@@ -47,9 +48,10 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
         config, parameters, architecture, f"with weights inherited from the supernet of run {config.name!r}"
     )
     teacher = _subnet_bundle(config, parameters, largest, f"the largest subnet of the supernet of run {config.name!r}")
-    _write(out / TEACHER, teacher, {})
-    _write(out, bundle, _measured(run, config, architecture))
-    read_bundle(out)
+    measured = _measured(run, config, architecture)
+    with new_folder(out) as folder:
+        _write(folder / TEACHER, teacher, {})
+        _write(folder, bundle, measured)
     return out
 
 

@@ -334,13 +334,19 @@ def _prepare(path: Path, file: BinaryIO, header: dict[str, Any]) -> LedgerConten
         _write(file, encode_line({"kind": "header", **header}))
         _sync_folder(path)
         return LedgerContents(header, (), torn=False)
-    for key in sorted({*header, *contents.header}):
-        if header.get(key) != contents.header.get(key):
+    check_header(path, contents, header)
+    return contents
+
+
+def check_header(path: Path, contents: LedgerContents, header: dict[str, Any]) -> None:
+    """Raises InputError where a ledger was begun with another header than this one; an empty ledger has none yet."""
+    header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read back: tuples are lists
+    for key in sorted({*header, *contents.header}) if contents.header else ():
+        if key != "schema" and header.get(key) != contents.header.get(key):
             raise InputError(
                 f"{path}: this ledger was begun with {key}={contents.header.get(key)!r}, now it is {header.get(key)!r}; "
                 "numbers of the two must not mix: set it back, or choose another run folder"
             )
-    return contents
 
 
 def _lock(path: Path) -> BinaryIO:

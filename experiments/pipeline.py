@@ -17,7 +17,7 @@ from experiments.config import SweepConfig, evaluation_settings, ledger_header, 
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
-from experiments.ledger import Ledger, read_ledger
+from experiments.ledger import Ledger, check_header, read_ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress
 from objectives import get_objective
@@ -34,16 +34,7 @@ def dry_run(config: SweepConfig) -> str:
     Raises:
         InputError: nothing in the space keeps the limits that can be checked.
     """
-    from experiments.latency import Costs
-    from latency_models.predictor import Predictor
-
-    path = Path(config.run_dir) / "latency" / "predictor.json"
-    predictor = Predictor.load(path) if path.is_file() else None
-    costs = Costs(get_scale(config.deploy_scale), predictor).columns
-    limits, later = _checkable(config.limits, has_latency=predictor is not None)
-    found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
-    note = f"\nlatency_ms <= {later:g} is checked after the predictor is fitted" if later else ""
-    return f"{resolved_yaml(config)}\n{rendered(found)}{note}"
+    return f"{resolved_yaml(config)}\n{_check(config)}"
 
 
 def run_sweep(config: SweepConfig, progress: Progress) -> None:
@@ -54,6 +45,7 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
     """
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
+    _check(config)
     _claim(config, run_dir)
     _use_compilation_cache(run_dir)
     _train_features(config, run_dir, progress)
@@ -85,17 +77,46 @@ def _with_device(config: SweepConfig, run_dir: Path) -> SweepConfig:
     return config.model_copy(update={"latency": config.latency.model_copy(update={"device": name})})
 
 
+def _check(config: SweepConfig) -> str:
+    """Everything that can be found wrong before time is spent: limits on counted costs, the data set and its fit.
+
+    Returns:
+        The table of what is feasible.
+
+    Raises:
+        InputError: nothing in the space keeps the limits that can be checked, or the data set does not serve.
+    """
+    from experiments.denoising_task import load_examples
+    from experiments.latency import Costs
+    from latency_models.predictor import Predictor
+
+    path = Path(config.run_dir) / "latency" / "predictor.json"
+    predictor = Predictor.load(path) if path.is_file() else None
+    limits, later = _checkable(config.limits, has_latency=predictor is not None)
+    costs = Costs(get_scale(config.deploy_scale), predictor).columns
+    found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
+    for split in ("train", "validation"):
+        dataset = load_examples(config.data, get_scale(config.proxy_scale), split=split)
+    judged = sorted({"frechet_classifier", "kid_classifier"} & set(config.objectives))
+    if judged and dataset.info.num_classes is None:
+        raise InputError(f"objectives: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out")
+    note = f"\nlatency_ms <= {later:g} is checked after the predictor is fitted" if later else ""
+    return rendered(found) + note
+
+
 def _claim(config: SweepConfig, run_dir: Path) -> None:
-    """Makes the run folder, or checks that the one that is there was made by the same sweep."""
-    path = run_dir / "sweep.yaml"
+    """Makes the run folder, or checks that the one that is there was made by the same sweep; writes only after that."""
+    path, ledger = run_dir / "sweep.yaml", run_dir / "ledger.jsonl"
     if path.is_file():
         before, now = evaluation_settings(load_config(path)), evaluation_settings(config)
         changed = sorted(key for key in now if now[key] != before.get(key))
         if changed:
             told = "; ".join(f"{key}: {before.get(key)} there, {now[key]} now" for key in changed)
             raise InputError(f"{path}: this run folder was made with other settings ({told}); choose another --run-dir")
-    if (run_dir / "ledger.jsonl").is_file():
-        read_ledger(run_dir / "ledger.jsonl")  # refuses a damaged ledger before anything is spent
+    elif run_dir.is_dir() and any(run_dir.iterdir()):
+        raise InputError(f"{run_dir}: this folder is not empty and holds no sweep.yaml; choose another --run-dir")
+    if ledger.is_file():
+        check_header(ledger, read_ledger(ledger), ledger_header(config))
     run_dir.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("sweep.yaml.partial")
     partial.write_text(resolved_yaml(config), "utf-8")
@@ -121,8 +142,6 @@ def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> N
     scale = get_scale(config.proxy_scale)
     dataset = load_dataset(config.data, split="train", resolution=scale.resolution, channels=scale.in_channels)
     if dataset.info.num_classes is None:
-        if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
-            raise InputError(f"objectives in a classifier's features need labels, and data set {config.data!r} has none")
         return
     arrays = as_arrays(dataset)
     with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
@@ -201,9 +220,12 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
         progress.say(f"handing off {run.knee.digest}, the knee of the front")
         shutil.rmtree(winner, ignore_errors=True)
         hand_off(run_dir, run.knee.digest, winner)
-    if not (winner / "distilled" / EXPECTED).is_file():
+    distilled, samples = winner / "distilled", run_dir / "samples.png"
+    if not (distilled / EXPECTED).is_file():
+        samples.unlink(missing_ok=True)
         distill_bundle(winner, seed=config.seed, progress=progress)
-        sample_bundle(winner / "distilled", run_dir / "samples.png", 60, seed=config.seed)
+    if not samples.is_file():
+        sample_bundle(distilled, samples, 60, seed=config.seed)
 
 
 def _show(run_dir: Path) -> None:

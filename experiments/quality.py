@@ -45,10 +45,11 @@ def loss_program(
 ) -> Callable[..., Float[np.ndarray, " n"]]:
     """A compiled `(parameters, *extra) -> losses`: the denoising loss at medium noise of each of so many samples.
 
-    Sample i is image i (counted round), with the i-th noise and the i-th time of the band.
+    Sample i is the i-th image of a fixed shuffle (counted round), with the i-th noise and the i-th time of the band.
     """
     index = np.arange(num_samples)
-    x0, prompt = jnp.asarray(images[index % len(images)]), jnp.asarray(prompts[index % len(prompts)])
+    order = mixed(len(images))[index % len(images)]
+    x0, prompt = jnp.asarray(images[order]), jnp.asarray(prompts[order])
     eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), mid_band_times(num_samples)
 
     @_compiled
@@ -121,9 +122,15 @@ class FeatureDistances:
         }
 
 
-def loss_estimate(losses: Float[np.ndarray, " n"]) -> dict[str, Estimate]:
-    """The mean denoising loss, by objective name."""
-    return {"denoising_loss": mean_estimate(losses)}
+def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:
+    """The mean denoising loss; losses of one image are no independent observations, and are averaged first."""
+    of_image = np.arange(len(losses)) % num_images
+    return mean_estimate(np.bincount(of_image, weights=losses) / np.bincount(of_image))
+
+
+def mixed(n: int) -> np.ndarray:
+    """A fixed shuffle of n positions: data sets may be stored class by class."""
+    return np.random.default_rng(_LOSS_SEED).permutation(n)
 
 
 def _compiled(function: Callable[..., Array]) -> Callable[..., Array]:

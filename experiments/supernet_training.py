@@ -38,9 +38,12 @@ def load_supernet(config: SweepConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: the run folder holds no finished supernet.
     """
+    missing = f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it"
+    if not (run_dir / "supernet" / "checkpoints").is_dir():
+        raise FileNotFoundError(missing)
     with _checkpoints(run_dir) as manager:
         if manager.latest_step() != config.supernet.num_steps:
-            raise FileNotFoundError(f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it")
+            raise FileNotFoundError(missing)
         abstract = jax.eval_shape(lambda: _fresh_state(config))
         return _restore(manager, config.supernet.num_steps, abstract).average
 
@@ -86,7 +89,7 @@ def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
         next(paths)
     for number in range(done + 1, settings.num_steps + 1):
         chosen = next(paths)
-        inputs, target = noisy_batch(jnp.uint32(config.seed * settings.num_steps + number), *next(examples))
+        inputs, target = noisy_batch(jnp.uint32(config.seed), jnp.uint32(number), *next(examples))
         state, loss = step_function(
             state,
             inputs,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bundle import Bundle, apply_network, read_bundle, write_bundle
+from experiments.bundle import Bundle, apply_network, new_folder, read_bundle, refuse_existing, write_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import load_examples, training_examples
 from experiments.progress import Progress, silent_progress
@@ -65,7 +65,7 @@ def fit_bundle(
     every = max(1, steps // _HISTORY_POINTS)
     with progress.stage(title, steps) as stage:
         for number in range(1, steps + 1):
-            inputs, target = noisy_batch(jnp.uint32(seed * steps + number), *next(examples))
+            inputs, target = noisy_batch(jnp.uint32(seed), jnp.uint32(number), *next(examples))
             state, value = step_function(state, inputs, target)
             losses.append(value)
             if number % every == 0 or number == steps:
@@ -89,6 +89,8 @@ def train_bundle(
         progress: is told of every step.
         out: folder of the new bundle; by default `trained` in the bundle's.
     """
+    out = out or path / "trained"
+    refuse_existing(out)
     bundle = read_bundle(path)
     steps = steps or bundle.settings.num_steps
     trained, history = fit_bundle(
@@ -100,13 +102,14 @@ def train_bundle(
         progress=progress or silent_progress(),
     )
     origin = f"{bundle.settings.origin}, then trained for {steps} steps"
-    return save_trained(trained, history, out or path / "trained", origin=origin)
+    return save_trained(trained, history, out, origin=origin)
 
 
 def save_trained(bundle: Bundle, history: list[dict[str, float]], out: Path, *, origin: str) -> Path:
     """Writes a trained bundle with what is now to be expected of it, and the loss over time."""
     described = dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"origin": origin}))
     expected = expectations(described)
-    write_bundle(out, described, expected=expected, card=model_card(described, expected))
-    (out / "history.json").write_text(json.dumps(history) + "\n", "utf-8")
+    with new_folder(out) as folder:
+        write_bundle(folder, described, expected=expected, card=model_card(described, expected))
+        (folder / "history.json").write_text(json.dumps(history) + "\n", "utf-8")
     return out

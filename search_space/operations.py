@@ -90,6 +90,8 @@ def residual_operations(
 ) -> tuple[Operation, ...]:
     """Concatenation, norm, SiLU, convolution, time, norm, SiLU, convolution, shortcut."""
     full = in_channels + skip_channels
+    for channels in (full, out_channels):
+        scale.groups(channels)  # refuses a width that the norm rule does not fit
     image, out = (resolution, resolution, full), (resolution, resolution, out_channels)
     operations = [Operation("concat", "concat", image, image)] if skip_channels else []
     operations += [_norm("norm1", image), _same("activation1", "activation", image)]

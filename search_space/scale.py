@@ -53,11 +53,17 @@ class Scale:
 
     def groups(self, channels: int) -> int:
         """Number of normalisation groups of so many channels."""
-        return self.norm_groups or _divide("norm_group_size", channels, self.norm_group_size)
+        if self.norm_groups:
+            _divide("norm_groups", channels, self.norm_groups)
+            return self.norm_groups
+        return _divide("norm_group_size", channels, self.norm_group_size)
 
     def heads(self, channels: int) -> int:
         """Number of attention heads of so many channels."""
-        return self.num_heads or _divide("head_width", channels, self.head_width)
+        if self.num_heads:
+            _divide("num_heads", channels, self.num_heads)
+            return self.num_heads
+        return _divide("head_width", channels, self.head_width)
 
 
 def _divide(name: str, channels: int, size: int | None) -> int:

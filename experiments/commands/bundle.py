@@ -7,7 +7,7 @@ import click
 OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist.")
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: as training.yaml says]")
-SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of every draw.")
+SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
 
 
 @click.command()

@@ -114,7 +114,7 @@ def test_all_problems_are_told_at_once(tmp_path):
 
 @pytest.mark.parametrize("text", ["- a\n", "", "3\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
-    assert "a sweep is a mapping of keys to values" in refusal(written(tmp_path, text))[0]
+    assert "this file must be a mapping of keys to values" in refusal(written(tmp_path, text))[0]
 
 
 def test_broken_yaml_is_refused_with_its_line(tmp_path):

@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
-from experiments import cli
+from experiments import cli, pipeline
 from experiments.bundle import read_bundle
 from experiments.config import load_config
 from experiments.ledger import read_ledger
@@ -33,8 +34,16 @@ SHRUNK = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_checks():
+    """Looks at fewer architectures for what is feasible: with shape checks on, a thousand of them take half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_DRY_RUN_SAMPLES", 20)
+        yield
+
+
 @pytest.fixture(scope="module")
-def run_dir(tmp_path_factory) -> pathlib.Path:
+def run_dir(tmp_path_factory, quick_checks) -> pathlib.Path:
     """A finished run: three evaluations, then, by the same command with a larger goal, three more."""
     folder = tmp_path_factory.mktemp("runs") / "digits-small"
     for goal in (3, 6):
@@ -121,9 +130,11 @@ def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
     ("arguments", "message"),
     [
         (("handoff", "{run}", "--pick", "zzz", "--out", "{new}"), "no architecture of .* has a digest that begins so"),
-        (("handoff", "{run}", "--pick", "knee", "--out", "{run}"), "it exists already; choose another folder for --out"),
+        (("handoff", "{run}", "--pick", "knee", "--out", "{run}"), "it exists already; choose another folder with --out"),
         (("handoff", "{run}", "--pick", "knee", "--out", "{new}", "--scale", "deploy"), "needs a teacher at the deploy scale"),
         (("train", "{new}"), "there is no such bundle"),
+        (("train", "{run}/winner", "--out", "{run}"), "it exists already; choose another folder with --out"),
+        (("distill", "{run}/winner"), "winner/distilled: it exists already"),
         (("distill", "{run}/winner/distilled"), "the bundle has no teacher to distil from"),
         (("sample", "{run}"), "architecture.json is missing"),
     ],
@@ -155,6 +166,9 @@ def test_bad_input_is_one_message_exit_code_2_and_changes_nothing(run_dir, tmp_p
             "another",
         ),
         ("training.yaml", lambda data: data.replace(b"learning_rate", b"learning_rat"), "did you mean 'learning_rate'"),
+        ("training.yaml", lambda data: data.replace(b"resolution: 8", b"resolution: 7"), "training.yaml: scale: resolution 7"),
+        ("training.yaml", lambda data: bytes([200, 1, 2]), "this is no UTF-8 text"),
+        ("training.yaml", lambda data: data.replace(b"seed: 0", b"seed: 2024-13-45"), "cannot be read"),
     ],
 )
 def test_damaged_bundles_are_refused_by_file_and_key(run_dir, tmp_path, capsys, name, damage, message):
@@ -165,6 +179,59 @@ def test_damaged_bundles_are_refused_by_file_and_key(run_dir, tmp_path, capsys, 
     error = capsys.readouterr().err
     assert str(bundle) in error
     assert message in error
+
+
+def test_prompts_and_promises_of_a_bundle_are_checked(run_dir, tmp_path, capsys):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(run_dir / "winner", bundle)
+    weights = load_file(bundle / "weights.safetensors")
+    save_file({**weights, "prompt/tokens": weights["prompt/tokens"][:5].copy()}, bundle / "weights.safetensors")
+    assert _run("verify", bundle) == 2
+    assert "the prompt encoder's parameters must be" in capsys.readouterr().err
+    save_file({k: x for k, x in weights.items() if not k.startswith("prompt/")}, bundle / "weights.safetensors")
+    assert _run("sample", bundle) == 2
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name].astype(np.int32)}, bundle / "weights.safetensors")
+    assert _run("verify", bundle) == 2
+    assert f"tensor {name!r} must be float32, got int32" in capsys.readouterr().err
+    save_file(weights, bundle / "weights.safetensors")
+    for text in ("[]", '{"schema": 2}', '{"schema": 1, "promises": {"macs": {"value": "x"}}}'):
+        (bundle / "expected.json").write_text(text)
+        assert _run("verify", bundle) == 2
+        assert "expected.json: key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("limits.parameters=1", "loosen these limits"),
+        ("data=./nope", "there is no such file or folder"),
+        ("data=cifar10", "cifar10"),
+        ("latency.num_architectures=2", "greater than or equal to 8"),
+        ("seed=99999999999", "less than 4294967296"),
+        ("objectives=[kid_classifiers]", "did you mean"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_written(tmp_path, capsys, override, message):
+    assert _run("sweep", "digits-small", override, "--run-dir", tmp_path / "run") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_searcher_or_limit_is_refused_and_changes_nothing(run_dir, capsys):
+    before = _files(run_dir)
+    for override in ("search.searcher=random", "limits.latency_ms=20"):
+        assert _run("sweep", "digits-small", *SHRUNK, override, "--run-dir", run_dir) == 2
+        assert "this ledger was begun with" in capsys.readouterr().err
+    assert _files(run_dir) == before
+
+
+def test_a_sweep_draws_the_samples_that_a_kill_left_undrawn(run_dir, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    (copy / "samples.png").unlink()
+    run_sweep(load_config(copy / "sweep.yaml", [f"run_dir={json.dumps(str(copy))}"]), silent_progress())
+    assert (copy / "samples.png").is_file()
 
 
 def test_a_run_folder_of_another_sweep_is_left_alone(run_dir):

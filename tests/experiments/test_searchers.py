@@ -174,6 +174,7 @@ def two_sample_t(ours, theirs):
     return (np.mean(ours) - np.mean(theirs)) / error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "num"), [("nsga2", 160), ("motpe", 80)])
 def test_it_beats_random_search(name, num):
     # Were they equal, t > 2.5 would come by chance in about 1 of 50 choices of seeds; ours are fixed.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from search_space import Architecture, Level, Scale, Stage, get_scale, get_space, layer_plan
-from search_space.plan import ConvolutionSpec, ResidualSpec
+from search_space.plan import ResidualSpec
 
 SD15_SCALE = Scale(
     "sd15-test", 64, 4, 4, 320, context_length=77, context_width=768, time_features=320, time_width=1280,
@@ -93,10 +93,10 @@ def test_resolutions_that_cannot_be_halved_are_refused():
 
 def test_widths_that_break_the_norm_rule_are_refused():
     scale = Scale("odd", 8, 1, 1, 12, 1, 8, 8, 16, norm_group_size=8, head_width=4)
-    plan = layer_plan(Architecture((Level(1, Stage(1), Stage(1)),)), scale)
-    assert any(isinstance(block.spec, ConvolutionSpec) for block in plan.blocks)
     with pytest.raises(ValueError, match="multiple of norm_group_size=8, got 12; use 16"):
-        scale.groups(12)
+        layer_plan(Architecture((Level(1, Stage(1), Stage(1)),)), scale)
+    with pytest.raises(ValueError, match="multiple of num_heads=7, got 320; use 322"):
+        Scale("heads", 64, 4, 4, 320, 1, 8, 8, 16, norm_groups=32, num_heads=7).heads(320)
 
 
 def test_scales_name_one_rule_of_each_kind():
