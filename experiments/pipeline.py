@@ -168,6 +168,7 @@ def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     from experiments.sweep import SweepProgress, run_search
 
     predictor = fit_predictor(config, run_dir, progress)
+    drop_programs()
     progress.say(held_out_text(predictor))
     space, objectives = get_space(config.space), tuple(get_objective(name) for name in config.objectives)
     costs = Costs(get_scale(config.deploy_scale), predictor)
