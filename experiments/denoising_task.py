@@ -82,8 +82,8 @@ class DenoisingTask:
         return (x_t, TIMESTEPS_PER_UNIT_TIME * t, prompts), self.parameterisation.target(images, eps, alpha, sigma)
 
 
-def load_examples(data: str, scale: Scale, *, split: str) -> Dataset:
-    """A data set at a scale, in memory where it is small.
+def open_examples(data: str, scale: Scale, *, split: str) -> Dataset:
+    """A data set at a scale; its examples are read when they are asked for.
 
     Raises:
         InputError: the data set cannot be read, or does not fit the scale; the message names the key to change.
@@ -107,7 +107,13 @@ def load_examples(data: str, scale: Scale, *, split: str) -> Dataset:
             f"data set {data!r} needs a vocabulary of {needed} tokens, scale {scale.name!r} has {scale.vocabulary}; "
             "choose a scale with a larger one"
         )
-    if np.prod(wanted) * 4 * info.num_examples > _IN_MEMORY_BYTES:
+    return dataset
+
+
+def load_examples(data: str, scale: Scale, *, split: str) -> Dataset:
+    """The same, in memory where it is small; for what reads examples more than once."""
+    dataset = open_examples(data, scale, split=split)
+    if np.prod(dataset.info.image_shape) * 4 * dataset.info.num_examples > _IN_MEMORY_BYTES:
         return dataset
     examples = list(dataset)
     return dataclasses.replace(dataset, read=examples.__getitem__)

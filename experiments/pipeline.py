@@ -86,7 +86,7 @@ def _check(config: SweepConfig) -> str:
     Raises:
         InputError: nothing in the space keeps the limits that can be checked, or the data set does not serve.
     """
-    from experiments.denoising_task import load_examples
+    from experiments.denoising_task import open_examples
     from experiments.latency import Costs
     from latency_models.predictor import Predictor
 
@@ -96,7 +96,7 @@ def _check(config: SweepConfig) -> str:
     costs = Costs(get_scale(config.deploy_scale), predictor).columns
     found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
     for split in ("train", "validation"):
-        dataset = load_examples(config.data, get_scale(config.proxy_scale), split=split)
+        dataset = open_examples(config.data, get_scale(config.proxy_scale), split=split)
     judged = sorted({"frechet_classifier", "kid_classifier"} & set(config.objectives))
     if judged and dataset.info.num_classes is None:
         raise InputError(f"objectives: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out")
@@ -136,11 +136,11 @@ def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> N
     """The classifier in whose features samples are judged, where the data set has labels."""
     if (run_dir / "features" / "classifier.json").is_file():
         return
-    from experiments.data import as_arrays, load_dataset
+    from experiments.data import as_arrays
+    from experiments.denoising_task import open_examples
     from experiments.feature_training import save_classifier, train_classifier
 
-    scale = get_scale(config.proxy_scale)
-    dataset = load_dataset(config.data, split="train", resolution=scale.resolution, channels=scale.in_channels)
+    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
     if dataset.info.num_classes is None:
         return
     arrays = as_arrays(dataset)
@@ -242,4 +242,5 @@ def _show(run_dir: Path) -> None:
         ("winner", run_dir / "winner" / "distilled"),
         ("samples", run_dir / "samples.png"),
     ):
-        console.print(f"{text:8} {path}", highlight=False)
+        if path.exists():  # an empty front has no winner
+            console.print(f"{text:8} {path}", highlight=False)
