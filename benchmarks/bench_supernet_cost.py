@@ -91,10 +91,10 @@ def compile_once(parameters: Any, inputs: tuple[jax.Array, ...], num: int) -> di
     architectures = [SPACE.sample(rng) for _ in range(num)]
     start = time.process_time()
     program = jax.jit(apply, compiler_options=COMPILER_OPTIONS)
-    genotypes = [jnp.asarray(SPACE.encode(architecture)) for architecture in architectures]
-    predictions = [program(parameters, *inputs, genotypes[0]).block_until_ready()]
+    routes = [jnp.asarray(SUPERNET.route(architecture)) for architecture in architectures]
+    predictions = [program(parameters, *inputs, routes[0]).block_until_ready()]
     compile_s = time.process_time() - start
-    runs = [seconds(lambda g=g: predictions.append(program(parameters, *inputs, g).block_until_ready())) for g in genotypes]
+    runs = [seconds(lambda g=g: predictions.append(program(parameters, *inputs, g).block_until_ready())) for g in routes]
     fresh: dict[str, list[float]] = {"matmul": [], "xla": []}
     errors = []
     lowerings = [MATMUL, XLA]
@@ -127,8 +127,8 @@ def running_cost(parameters: Any, inputs: tuple[jax.Array, ...], rounds: int) ->
         start = time.process_time()
         shared = jax.jit(of(SUPERNET.apply), compiler_options=COMPILER_OPTIONS)
         for end, architecture in ends.items():
-            genotype = jnp.asarray(SPACE.encode(architecture))
-            runs[kind, end, "supernet"] = lambda f=shared, g=genotype: jax.block_until_ready(f(parameters, *inputs, g))
+            route = jnp.asarray(SUPERNET.route(architecture))
+            runs[kind, end, "supernet"] = lambda f=shared, g=route: jax.block_until_ready(f(parameters, *inputs, g))
         runs[kind, "smallest", "supernet"]()
         value = time.process_time() - start
         numbers[f"{kind}_compile"] = {"value": value, "unit": "CPU s", "n": 1, "low": None, "high": None}

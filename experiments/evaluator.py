@@ -28,7 +28,7 @@ class SupernetEvaluator:
         run_dir = Path(run_dir)
         config = load_config(run_dir / "sweep.yaml")
         task, supernet = sweep_task(config), sweep_supernet(config)
-        self._space = supernet.space
+        self._supernet = supernet
         self._parameters = load_supernet(config, run_dir)
         images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
         self._losses = loss_program(task, supernet.apply, images, prompts, num_samples=config.quality.loss_samples)
@@ -42,10 +42,10 @@ class SupernetEvaluator:
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
-        genotype = jnp.asarray(self._space.encode(architecture))
-        estimates = {"denoising_loss": loss_estimate(self._losses(self._parameters, genotype), num_images=self._num_images)}
+        route = jnp.asarray(self._supernet.route(architecture))
+        estimates = {"denoising_loss": loss_estimate(self._losses(self._parameters, route), num_images=self._num_images)}
         if self._draw is not None:
-            estimates |= self._distances.measure(self._draw(self._parameters, genotype))
+            estimates |= self._distances.measure(self._draw(self._parameters, route))
         if not self._is_compiled:
             trim_memory()  # the first call compiled
             self._is_compiled = True

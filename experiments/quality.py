@@ -26,7 +26,7 @@ from supernet.training import COMPILER_OPTIONS
 
 _CHUNK = 64
 _LOSS_SEED, _SAMPLE_SEED = 101, 202
-# (network parameters, noisy images, time steps, contexts, anything more such as a genotype) to a prediction.
+# (network parameters, noisy images, time steps, contexts, anything more such as a route) to a prediction.
 Apply = Callable[..., Array]
 
 

@@ -94,7 +94,7 @@ def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
             state,
             inputs,
             target,
-            jnp.asarray(chosen.genotypes),
+            jnp.asarray(np.stack([supernet.route(supernet.space.decode(genotype)) for genotype in chosen.genotypes])),
             jnp.int32(chosen.num_paths),
             jnp.asarray(chosen.in_place),
         )
@@ -102,10 +102,10 @@ def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
 
 
 def _compiled_step(config: SweepConfig, task: DenoisingTask, supernet: Supernet) -> Any:
-    def predict(parameters: Any, inputs: Any, genotype: Any) -> Any:
+    def predict(parameters: Any, inputs: Any, route: Any) -> Any:
         x_t, timestep, prompts = inputs
         context = task.encode(parameters["prompt"], prompts)
-        return supernet.apply(parameters["network"], x_t, timestep, context, genotype)
+        return supernet.apply(parameters["network"], x_t, timestep, context, route)
 
     gradient = path_gradient(predict, lambda prediction, target: jnp.mean((prediction - target) ** 2))
     return training_step(gradient, _optimizer(config), ema_decay=config.supernet.ema_decay)

@@ -20,7 +20,7 @@ from supernet.layers import Conv3x3, GroupNorm, LayerNorm, Linear, SeparableConv
 Tokens = Float[Array, "batch tokens features"]
 Context = Float[Array, "batch keys context_features"]
 Layer = Callable[[Array], Array]
-_TRANSFORMER_NORM_EPSILON = 1e-6
+TRANSFORMER_NORM_EPSILON = 1e-6
 
 
 class TimeEmbedding(nnx.Module):
@@ -91,22 +91,29 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Tokens, context: Context | None = None) -> Tokens:
         """Attends to `context`, or to the normalised sequence itself where there is none."""
-        project = self.value
-        value = (lambda source, key: key) if project is None else (lambda source, key: project(source))
-        return self.attend(x, context, weigh=ATTENTION_FUNCTIONS[self.function], value=value)
-
-    def attend(self, x: Tokens, context: Context | None, *, weigh: Layer, value: Callable[[Array, Array], Array]) -> Tokens:
-        """Attends with `weigh` from scores to weights, and with the values that `value` makes of source and keys."""
         h = self.norm(x)
-        source = h if context is None else context
-        key = self.key(source)
-        query = self._split(self.query(h) * (x.shape[-1] // self.heads) ** -0.5)
-        weights = weigh(jnp.einsum("bqhd,bkhd->bhqk", query, self._split(key)))
-        attended = jnp.einsum("bhqk,bkhd->bqhd", weights, self._split(value(source, key)))
-        return x + self.out(attended.reshape(x.shape))
+        return x + attend(
+            h, h if context is None else context, query=self.query, key=self.key, value=self.value, out=self.out,
+            heads=self.heads, weigh=ATTENTION_FUNCTIONS[self.function],
+        )  # fmt: skip
 
-    def _split(self, x: Array) -> Array:
-        return x.reshape(*x.shape[:2], self.heads, -1)
+
+def attend(
+    h: Tokens, source: Context, *, query: Layer, key: Layer, value: Layer | None, out: Layer, heads: int, weigh: Layer
+) -> Tokens:
+    """Multi-head attention of a normalised sequence to a source.
+
+    `weigh` turns scores into weights; without `value` the keys are the values too.
+    """
+
+    def split(x: Array) -> Array:
+        return x.reshape(*x.shape[:2], heads, -1)
+
+    keys = key(source)
+    queries = query(h) * (h.shape[-1] // heads) ** -0.5
+    weights = weigh(jnp.einsum("bqhd,bkhd->bhqk", split(queries), split(keys)))
+    attended = jnp.einsum("bhqk,bkhd->bqhd", weights, split(keys if value is None else value(source)))
+    return out(attended.reshape(h.shape))
 
 
 def _relu_over_keys(scores: Array) -> Array:
@@ -114,6 +121,7 @@ def _relu_over_keys(scores: Array) -> Array:
 
 
 ATTENTION_FUNCTIONS: dict[str, Layer] = {"softmax": jax.nn.softmax, "relu": _relu_over_keys}
+ACTIVATIONS: dict[str, Layer] = {"gelu": gelu, "silu": jax.nn.silu}
 
 
 class FeedForward(nnx.Module):
@@ -128,9 +136,14 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Tokens) -> Tokens:
         """Applies the block."""
-        h = self.norm(x)
-        activation = gelu if self.gating == "gelu" else jax.nn.silu
-        return x + self.contract(self.expand(h) * activation(self.gate(h)))
+        return x + feed_forward_of(
+            self.norm(x), expand=self.expand, gate=self.gate, contract=self.contract, activation=ACTIVATIONS[self.gating]
+        )
+
+
+def feed_forward_of(h: Tokens, *, expand: Layer, gate: Layer, contract: Layer, activation: Layer) -> Tokens:
+    """What a gated feed-forward computes of a normalised sequence."""
+    return contract(expand(h) * activation(gate(h)))
 
 
 class TransformerLayer(nnx.Module):
@@ -175,7 +188,7 @@ class ProjectIn(nnx.Module):
     """Group norm and 1x1 convolution of an image, then its pixels as a sequence."""
 
     def __init__(self, channels: int, scale: Scale, *, init: Initializer) -> None:
-        self.norm = GroupNorm(channels, groups=scale.groups(channels), epsilon=_TRANSFORMER_NORM_EPSILON, init=init)
+        self.norm = GroupNorm(channels, groups=scale.groups(channels), epsilon=TRANSFORMER_NORM_EPSILON, init=init)
         self.dense = Linear(channels, channels, init=init)
 
     def __call__(self, x: Image) -> Tokens:

@@ -9,8 +9,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -18,8 +16,9 @@ from search_space import Scale
 from search_space.plan import ResidualSpec
 from supernet.blocks import residual
 from supernet.convolution import Lowering
-from supernet.families import Family, Parameters
-from supernet.layers import normalise_groups
+from supernet.elastic_layers import elastic_group_norm, pad
+from supernet.elastic_stage import Row
+from supernet.families import Family, Parameters, only
 from supernet.switch import switch
 
 
@@ -41,18 +40,6 @@ class ElasticResidual:
     lowering: Lowering
     width: int
 
-    def choices(
-        self, in_channels: Array, skip_channels: Array | int, out_channels: Array, convolution: Array
-    ) -> dict[str, Array]:
-        """What `__call__` needs to know of one block: traced channels, and the index of each layer's member."""
-        full, kinds = in_channels + skip_channels, len(self.convolutions)
-        shape = _find(self.shapes, full, out_channels)
-        out = _find(tuple((out, out) for out in self.outs), out_channels, out_channels)
-        return {
-            "in": in_channels, "full": full, "out": out_channels, "convolution": convolution,
-            "conv1": shape * kinds + convolution, "conv2": out * kinds + convolution, "shortcut": shape,
-        }  # fmt: skip
-
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Channels that a block takes, stream and skip together, and that it gives."""
@@ -63,81 +50,68 @@ class ElasticResidual:
         """Channels that a block gives."""
         return tuple(sorted({out for _, out in self.shapes}))
 
-    def __call__(
-        self, choices: dict[str, Array], stored: Parameters, x: Array, time: Array, skip: Array | None = None
-    ) -> Array:
+    def __call__(self, row: Row, stored: Parameters, x: Array, time: Array, skip: Array | None = None) -> Array:
         """Applies the chosen block; channels behind the chosen ones come in and go out as zeros."""
         if skip is not None:
-            stored = self.family.compact(stored, choices["in"])
-            x = lax.dynamic_update_slice_in_dim(pad(x, x.shape[-1] + skip.shape[-1]), skip, choices["in"], -1)
+            x = pad(x, x.shape[-1] + skip.shape[-1])
+            x = lax.dynamic_update_slice_in_dim(x, skip, row["in_channels"], -1, allow_negative_indices=False)
         narrow = self.outs[-1]
         widest = next(spec for spec in self.family.specs if spec.out_channels == narrow)
         return residual(
             x,
             time,
-            norm1=lambda x: self._norm("norm1", choices["full"], stored, x),
-            conv1=lambda x: self._convolve("conv1", choices, stored, x, narrow),
+            norm1=lambda x: self._norm("norm1", row["full_channels"], row, stored, x),
+            conv1=lambda x: self._convolve("conv1", row, stored, x, narrow),
             time_dense=self.family.layer(stored, widest, "time"),
-            norm2=lambda x: self._norm("norm2", choices["out"], stored, x),
-            conv2=lambda x: self._convolve("conv2", choices, stored, x, self.width),
-            shortcut=lambda x: self._shortcut(choices, stored, x),
+            norm2=lambda x: self._norm("norm2", row["channels"], row, stored, x),
+            conv2=lambda x: self._convolve("conv2", row, stored, x, self.width),
+            shortcut=lambda x: self._shortcut(row, stored, x),
         )
 
-    def _norm(self, name: str, channels: Array, stored: Parameters, x: Array) -> Array:
-        """Group norm of the leading channels; a matrix averages over each channel's group, whatever the norm rule."""
-        groups = self.scale.norm_groups
-        size = channels // groups if groups else jnp.asarray(self.scale.norm_group_size)
-        place = jnp.arange(x.shape[-1])
-        same_group = (place[:, None] // size == place[None, :] // size) & (place < channels)[:, None]
-        matrix = same_group / size.astype(x.dtype)
-        scale, bias = (stored[f"{name}/{path}"].reshape(1, 1, -1) for path in ("scale", "bias"))
-        average = lambda moments: jnp.matmul(moments, matrix[None], precision="highest")  # noqa: E731
-        return normalise_groups(x, scale, bias, average=average, epsilon=self.scale.norm_epsilon)
+    def _norm(self, name: str, channels: Array, row: Row, stored: Parameters, x: Array) -> Array:
+        scale, bias = (self._whole(stored, f"{name}/{path}", x.shape[-1:], row) for path in ("scale", "bias"))
+        return elastic_group_norm(x, channels, scale, bias, rule=self.scale, epsilon=self.scale.norm_epsilon)
 
-    def _convolve(self, name: str, choices: dict[str, Array], stored: Parameters, x: Array, width: int) -> Array:
+    def _convolve(self, name: str, row: Row, stored: Parameters, x: Array, width: int) -> Array:
         if "separable" in self.convolutions:
-            kinds = {"full": lambda x, kernel: x, "separable": self.lowering.depthwise3x3}
+            path = f"{name}/depthwise"
+            kernel = lambda row, stored, x: self._whole(stored, path, (3, 3, x.shape[-1]), row)  # noqa: E731
+            kinds = {
+                "full": lambda row, stored, x: x,
+                "separable": lambda row, stored, x: self.lowering.depthwise3x3(x, kernel(row, stored, x)),
+            }
             branches = [kinds[kind] for kind in self.convolutions]
-            x = switch(choices["convolution"], branches, x, stored[f"{name}/depthwise"])
+            x = switch(row["convolution"], branches, {path: stored[path]}, x, choices=row)
         paths = {"full": name, "separable": f"{name}/pointwise"}
         shapes = self.shapes if name == "conv1" else [(out, out) for out in self.outs]
         layers = [(shape, kind, paths[kind]) for shape in shapes for kind in self.convolutions]
-        return self._switch(choices[name], layers, stored, x, width)
+        return self._switch(name, layers, row, stored, x, width)
 
-    def _shortcut(self, choices: dict[str, Array], stored: Parameters, x: Array) -> Array:
+    def _whole(self, stored: Parameters, path: str, shape: tuple[int, ...], row: Row) -> Array:
+        """A parameter at full width, with the skip's channels right behind the chosen ones of the stream."""
+        return self.family.cut(path, shape, stored, row["in_channels"])
+
+    def _shortcut(self, row: Row, stored: Parameters, x: Array) -> Array:
         layers = [(shape, self.convolutions[0], "shortcut") for shape in self.shapes]
-        return self._switch(choices["shortcut"], layers, stored, x, self.width)
+        return self._switch("shortcut", layers, row, stored, x, self.width)
 
     def _switch(
-        self, index: Array, layers: Sequence[tuple[tuple[int, int], str, str]], stored: Parameters, x: Array, width: int
-    ) -> Array:
+        self, name: str, layers: Sequence[tuple[tuple[int, int], str, str]], row: Row, stored: Parameters,
+        x: Array, width: int,
+    ) -> Array:  # fmt: skip
         """The chosen one of layers that are given by shape, kind of convolution and path, on exactly its channels."""
-        used = {name: array for name, array in stored.items() if name.startswith(tuple(f"{path}/" for _, _, path in layers))}
-        return switch(index, [self._branch(*layer, width) for layer in layers], used, x)
+        used = only(stored, *(path for _, _, path in layers))
+        return switch(row[name], [self._branch(*layer, width) for layer in layers], used, x, choices=row)
 
     def _branch(self, shape: tuple[int, int], kind: str, path: str, width: int) -> Callable[..., Array]:
         taken, given = shape
         if path == "shortcut" and taken == given:
-            return lambda used, x: pad(x[..., :taken], width)
+            return lambda row, used, x: pad(x[..., :taken], width)
         spec = next(s for s in self.family.specs if s.convolution == kind and _fits(s, path, shape))
-        return lambda used, x: pad(self.family.layer(used, spec, path)(x[..., :taken]), width)
+        return lambda row, used, x: pad(self.family.layer(used, spec, path, row["in_channels"])(x[..., :taken]), width)
 
 
 def _fits(spec: ResidualSpec, path: str, shape: tuple[int, int]) -> bool:
     if path.startswith("conv2"):
         return spec.out_channels == shape[1]
     return (spec.in_channels + spec.skip_channels, spec.out_channels) == shape
-
-
-def pad(x: Array, channels: int) -> Array:
-    """The image or sequence with zeros behind its channels, or without those beyond."""
-    missing = channels - x.shape[-1]
-    if missing <= 0:
-        return x[..., :channels]
-    return jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, missing),))
-
-
-def _find(known: Sequence[tuple[int, int]], first: Array, second: Array) -> Array:
-    """Where, among known pairs of integers, the wanted one stands."""
-    pairs = np.asarray(known)
-    return jnp.sum(((pairs[:, 0] == first) & (pairs[:, 1] == second)) * np.arange(len(known)))

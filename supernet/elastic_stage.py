@@ -1,29 +1,15 @@
-"""The stages of a supernet: for each stage of a search space, the families of blocks that any architecture can put there."""
+"""The stages of a supernet: for each stage of a search space, everything that any architecture can put there."""
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
-from functools import cached_property
-from typing import Any
 
-from search_space import Scale, SearchSpace
-from search_space.plan import ConvolutionSpec, OutputSpec, ResidualSpec, TimeSpec, TransformerSpec
+from jaxtyping import Array, Int
+
+from search_space.plan import ResidualSpec, TransformerSpec
 from search_space.space import StageChoices
-from supernet.blocks import (
-    Convolution,
-    OutputHead,
-    ProjectIn,
-    ProjectOut,
-    ResidualBlock,
-    TimeEmbedding,
-    cross_attention,
-    feed_forward,
-    self_attention,
-)
-from supernet.convolution import Lowering
-from supernet.elastic_residual import ElasticResidual
-from supernet.families import Family
-from supernet.initializer import Initializer
+
+# What is chosen at one position of a stage, by name: see `route.FIELDS`.
+Row = dict[str, Int[Array, ""]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +34,12 @@ class ElasticStage:
     entry_widths: tuple[int, ...]
     skip_widths: tuple[int, ...]
     resolution: int
+
+    def entry_level(self, last: int) -> int:
+        """The level from which its stream comes, where `last` is the coarsest."""
+        if self.name == "mid":
+            return self.level
+        return min(self.level + 1, last) if self.skip_widths else max(self.level - 1, 0)
 
     @property
     def positions(self) -> int:
@@ -104,100 +96,9 @@ def feed_forward_part(spec: TransformerSpec) -> TransformerSpec:
     return TransformerSpec(spec.channels, 1, "self", "softmax", spec.expansion, False, spec.gating)
 
 
-@dataclasses.dataclass(frozen=True)
-class ElasticLayout:
-    """The stages of a space at a scale, and the families of all their blocks by name."""
-
-    space: SearchSpace
-    scale: Scale
-    lowering: Lowering
-
-    def widths(self, level: int) -> tuple[int, ...]:
-        """Channels that a level may have."""
-        return tuple(width * self.scale.base_width for width in self.space.levels[level].width)
-
-    @cached_property
-    def stages(self) -> dict[str, ElasticStage]:
-        """Stages by name, in execution order."""
-        last = len(self.space.levels) - 1
-        stages = [
-            self._stage(f"down{i}", i, level.down, self.widths(max(i - 1, 0)), ()) for i, level in enumerate(self.space.levels)
-        ]
-        if max(self.space.mid.num_blocks):
-            stages.append(self._stage("mid", last, self.space.mid, self.widths(last), ()))
-        for i in range(last, -1, -1):
-            up, below, above = self.space.levels[i].up, self.widths(min(i + 1, last)), self.widths(max(i - 1, 0))
-            stages.append(self._stage(f"up{i}", i, up, below, above))
-        return {stage.name: stage for stage in stages}
-
-    def _stage(
-        self, name: str, level: int, choices: StageChoices, entry: tuple[int, ...], skips: tuple[int, ...]
-    ) -> ElasticStage:
-        return ElasticStage(name, level, choices, self.widths(level), entry, skips, self.scale.resolution >> level)
-
-    @cached_property
-    def families(self) -> dict[str, Family]:
-        """Every family by name, "down0.residual"."""
-        scale, lowering = self.scale, self.lowering
-        convolution = _builder(lambda spec, init: Convolution(spec, lowering=lowering, init=init))
-        families = {"time.embedding": Family((TimeSpec(scale.time_features, scale.time_width),), _builder(TimeEmbedding))}
-        families["input.convolution"] = Family(
-            tuple(ConvolutionSpec(scale.in_channels, width, "keep") for width in self.widths(0)), convolution
-        )
-        for stage in self.stages.values():
-            families |= {f"{stage.name}.{part}": family for part, family in self._stage_families(stage)}
-        last = len(self.space.levels) - 1
-        for i in range(last):
-            specs = tuple(ConvolutionSpec(width, width, "down") for width in self.widths(i))
-            families[f"down{i}.downsample"] = Family(specs, convolution)
-            specs = tuple(ConvolutionSpec(width, width, "up") for width in self.widths(i + 1))
-            families[f"up{i + 1}.upsample"] = Family(specs, convolution)
-        families["output.head"] = Family(
-            tuple(OutputSpec(width, scale.out_channels) for width in self.widths(0)),
-            _builder(lambda spec, init: OutputHead(spec, scale, lowering=lowering, init=init)),
-        )
-        return families
-
-    @cached_property
-    def residuals(self) -> dict[str, ElasticResidual]:
-        """The residual blocks of each stage, by its name."""
-        return {
-            stage.name: ElasticResidual(
-                self.families[f"{stage.name}.residual"],
-                stage.choices.convolution,
-                self.scale,
-                self.lowering,
-                stage.carried_width,
-            )
-            for stage in self.stages.values()
-        }
-
-    def _stage_families(self, stage: ElasticStage) -> Iterator[tuple[str, Family]]:
-        scale, lowering, positions = self.scale, self.lowering, (stage.positions,)
-        residual = _builder(lambda spec, init: ResidualBlock(spec, scale, lowering=lowering, init=init))
-        yield "residual", Family(stage.residuals, residual, positions)
-        if not stage.depth:
-            return
-        project_in = _builder(lambda channels, init: ProjectIn(channels, scale, init=init))
-        project_out = _builder(lambda channels, init: ProjectOut(channels, init=init))
-        yield "project_in", Family(stage.widths, project_in, positions)
-        yield "project_out", Family(stage.widths, project_out, positions)
-        layers = (stage.positions, stage.depth)
-        with_self = [spec for spec in stage.transformers if spec.attention != "cross"]
-        with_cross = [spec for spec in stage.transformers if spec.attention != "self"]
-        if with_self:
-            build = _builder(lambda spec, init: self_attention(spec, scale, init=init))
-            yield "self_attention", Family(_distinct(with_self, self_attention_part), build, layers)
-        if with_cross:
-            build = _builder(lambda spec, init: cross_attention(spec, scale, init=init))
-            yield "cross_attention", Family(_distinct(with_cross, cross_attention_part), build, layers)
-        build = _builder(lambda spec, init: feed_forward(spec, init=init))
-        yield "feed_forward", Family(_distinct(stage.transformers, feed_forward_part), build, layers)
-
-
-def _builder(build: Callable[..., Any]) -> Callable[[Any, Initializer], Any]:
-    return lambda spec, init: build(spec, init=init)
-
-
-def _distinct(specs: Any, part: Callable[[TransformerSpec], TransformerSpec]) -> tuple[TransformerSpec, ...]:
-    return tuple(dict.fromkeys(part(spec) for spec in specs))
+# The parts of a transformer layer in their order, and the kinds of attention that have each.
+PART_KINDS = {
+    "self_attention": ("self", "self_cross"),
+    "cross_attention": ("cross", "self_cross"),
+    "feed_forward": ("self", "cross", "self_cross"),
+}

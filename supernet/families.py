@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx, traverse_util
 from jax import lax
 from jaxtyping import Array
@@ -73,32 +74,36 @@ class Family:
             path: init((*self.copies, *stored.shape), std=stored.std, mean=stored.mean) for path, stored in self._stored.items()
         }
 
-    def compact(self, stored: Mapping[str, Array], stream_channels: Any) -> Parameters:
-        """The stored arrays with the skip's channels right behind so many of the stream's; a member's are then leading ones."""
-        moved = dict(stored)
-        for path, axis in _SKIP_AXES.items():
-            if path in stored:
-                skip = lax.slice_in_dim(stored[path], self.stream_channels, None, axis=axis)
-                moved[path] = lax.dynamic_update_slice_in_dim(stored[path], skip, stream_channels, axis)
-        return moved
+    def cut(self, path: str, shape: tuple[int, ...], stored: Mapping[str, Array], stream_channels: Any = None) -> Array:
+        """A member's parameter from a stored array without its leading axes: the leading entries of each axis.
+
+        Where a skip stands behind the stream, it takes the leading entries of both, so many channels of the stream, which
+        may be traced.
+        """
+        axis = _SKIP_AXES.get(path) if self.stream_channels else None
+        if axis is None:
+            return _lead(stored[path], shape)
+        return _lead_of_both(stored[path], shape, axis, self.stream_channels, stream_channels)
 
     def member_parameters(self, stored: Mapping[str, Array], spec: Any) -> Parameters:
-        """A member's parameters as slices of arrays that were stored without their leading axes."""
+        """A member's parameters, from arrays that were stored without their leading axes."""
         member = self.members[spec]
-        compact = self.compact(stored, member.stream_channels) if member.stream_channels else stored
-        return {path: _lead(compact[path], wanted.shape) for path, wanted in member.shapes.items()}
+        shapes = member.shapes.items()
+        return {path: self.cut(path, wanted.shape, stored, member.stream_channels) for path, wanted in shapes}
 
     def apply(self, stored: Mapping[str, Array], spec: Any) -> Any:
         """The member as a callable block whose parameters are slices of the stored arrays."""
         return self._merge(self.members[spec].block, self.member_parameters(stored, spec))
 
-    def layer(self, compact: Mapping[str, Array], spec: Any, path: str) -> Any:
-        """One layer of the member ("conv1/pointwise"), from arrays that were stored without leading axes and compacted."""
-        layer, prefix = self.members[spec].block, f"{path}/"
+    def layer(self, stored: Mapping[str, Array], spec: Any, path: str, stream_channels: Any = None) -> Any:
+        """One layer of the member ("conv1/pointwise"), whose input has so many channels of the stream."""
+        member, prefix = self.members[spec], f"{path}/"
+        layer: Any = member.block
         for name in path.split("/"):
             layer = getattr(layer, name)
-        shapes = {p.removeprefix(prefix): w.shape for p, w in self.members[spec].shapes.items() if p.startswith(prefix)}
-        return self._merge(layer, {p: _lead(compact[prefix + p], shape) for p, shape in shapes.items()})
+        shapes = {p: wanted.shape for p, wanted in member.shapes.items() if p.startswith(prefix)}
+        found = {p.removeprefix(prefix): self.cut(p, shape, stored, stream_channels) for p, shape in shapes.items()}
+        return self._merge(layer, found)
 
     def _merge(self, block: nnx.Module, parameters: Parameters) -> Any:
         return nnx.merge(nnx.graphdef(block), nnx.State(traverse_util.unflatten_dict(parameters, sep="/")))
@@ -118,8 +123,23 @@ class Family:
         return stored
 
 
+def only(stored: Mapping[str, Array], *layers: str) -> Parameters:
+    """The parameters of some layers ("conv1", "conv1/pointwise")."""
+    return {path: array for path, array in stored.items() if path.rpartition("/")[0] in layers}
+
+
 def _lead(array: Array, shape: tuple[int, ...]) -> Array:
     return array[tuple(slice(size) for size in shape)]
+
+
+def _lead_of_both(array: Array, shape: tuple[int, ...], axis: int, stored_stream: int, stream: Any) -> Array:
+    """Along one axis the leading `stream` entries of the stored stream, then the leading ones of the skip behind it."""
+    lead = _lead(array, shape)
+    if shape[axis] == array.shape[axis]:  # what is moved forward leaves a place behind it; it is not used
+        array = jnp.pad(array, [(0, stored_stream if i == axis else 0) for i in range(array.ndim)])
+    start = [stored_stream - stream if i == axis else 0 for i in range(array.ndim)]
+    in_stream = lax.broadcasted_iota(jnp.int32, shape, axis) < stream
+    return jnp.where(in_stream, lead, lax.dynamic_slice(array, start, shape, allow_negative_indices=False))
 
 
 def _describe(shape: tuple[int, ...], *, std: float, mean: float = 0.0) -> ParameterShape:

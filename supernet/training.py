@@ -1,7 +1,7 @@
 """The training step: gradients, optimizer, moving average, for any loss; and the gradient over several subnets.
 
 The loss is a callable, so that denoising, distillation and anything else train with one step. A step is compiled once: which
-subnets it trains, and how many, are inputs. Trained with one genotype alone, the same program trains a stand-alone subnet.
+subnets it trains, and how many, are inputs. Trained with one subnet alone, the same program trains a stand-alone subnet.
 """
 
 import dataclasses
@@ -75,11 +75,11 @@ def training_step(
 def path_gradient(predict: Predict, loss: Loss) -> Gradient:
     """The mean loss and gradient over several subnets of a supernet on one batch, as one program for any number of them.
 
-    The result is called as `gradient(parameters, inputs, target, genotypes, num_paths, in_place)`: the first `num_paths`
-    rows of `genotypes` are trained; with `in_place`, all but the first learn the first one's prediction, not `target`.
+    The result is called as `gradient(parameters, inputs, target, subnets, num_paths, in_place)`: the first `num_paths`
+    of `subnets` are trained; with `in_place`, all but the first learn the first one's prediction, not `target`.
 
     Args:
-        predict: (parameters, inputs, genotype) to prediction.
+        predict: (parameters, inputs, subnet) to prediction.
         loss: (prediction, target) to a number.
 
     Source: Yu et al. 2020 (BigNAS) for the sandwich rule and in-place distillation.
@@ -89,17 +89,17 @@ def path_gradient(predict: Predict, loss: Loss) -> Gradient:
         parameters: Any,
         inputs: Any,
         target: Array,
-        genotypes: Int[Array, "paths genes"],
+        subnets: Int[Array, "paths *subnet"],
         num_paths: Int[Array, ""],
         in_place: Bool[Array, ""],
     ) -> tuple[Float[Array, ""], Any]:
-        def one(parameters: Any, genotype: Array, target: Array) -> tuple[Array, Array]:
-            prediction = predict(parameters, inputs, genotype)
+        def one(parameters: Any, subnet: Array, target: Array) -> tuple[Array, Array]:
+            prediction = predict(parameters, inputs, subnet)
             return loss(prediction, target), prediction
 
         def add(i: Array, carry: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
             total, gradients, taught = carry
-            (value, prediction), of_path = jax.value_and_grad(one, has_aux=True)(parameters, genotypes[i], taught)
+            (value, prediction), of_path = jax.value_and_grad(one, has_aux=True)(parameters, subnets[i], taught)
             taught = jnp.where((i == 0) & in_place, prediction, taught)
             return total + value, jax.tree.map(jnp.add, gradients, of_path), taught
 

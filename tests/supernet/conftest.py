@@ -41,26 +41,26 @@ class Case:
 
     @cached_property
     def forward(self) -> Callable[..., Any]:
-        """(parameters, inputs, genotype) to the prediction; counts its traces."""
+        """(parameters, inputs, route) to the prediction; counts its traces."""
 
-        def apply(parameters: Any, inputs: Any, genotype: Any) -> Any:
+        def apply(parameters: Any, inputs: Any, route: Any) -> Any:
             self.traces += 1
-            return self.supernet.apply(parameters, *inputs, genotype)
+            return self.supernet.apply(parameters, *inputs, route)
 
         return jax.jit(apply, compiler_options=QUICK_COMPILE)
 
     @cached_property
     def gradient(self) -> Callable[..., Any]:
-        """(parameters, inputs, genotype) to the parameters' gradient of the mean square of the prediction."""
+        """(parameters, inputs, route) to the parameters' gradient of the mean square of the prediction."""
 
-        def loss(parameters: Any, inputs: Any, genotype: Any) -> Any:
-            return (self.supernet.apply(parameters, *inputs, genotype) ** 2).mean()
+        def loss(parameters: Any, inputs: Any, route: Any) -> Any:
+            return (self.supernet.apply(parameters, *inputs, route) ** 2).mean()
 
         return jax.jit(jax.grad(loss), compiler_options=QUICK_COMPILE)
 
     def predict(self, architecture: Architecture) -> Any:
         """The supernet's prediction."""
-        return self.forward(self.parameters, self.inputs, jnp.asarray(self.space.encode(architecture)))
+        return self.forward(self.parameters, self.inputs, jnp.asarray(self.supernet.route(architecture)))
 
     def predict_alone(self, architecture: Architecture) -> Any:
         """The extracted network's prediction, operation by operation: most shapes recur, so this compiles less."""

@@ -51,7 +51,7 @@ def test_one_trace_serves_200_architectures(digits):
 
 def test_gradient_is_zero_outside_the_subnet_and_nowhere_inside(small):
     for architecture in sampled(small.space, n=4, seed=3):
-        gradient = small.gradient(small.parameters, small.inputs, jnp.asarray(small.space.encode(architecture)))
+        gradient = small.gradient(small.parameters, small.inputs, jnp.asarray(small.supernet.route(architecture)))
         used = _mask_of_used(small, architecture)
         for name, family in gradient.items():
             for path, array in family.items():
@@ -85,8 +85,8 @@ def _mask_of_used(case, architecture: Architecture) -> dict[str, dict[str, np.nd
 
 def test_gradient_equals_the_stand_alone_gradient(small):
     architecture = small.space.largest()
-    genotype = jnp.asarray(small.space.encode(architecture))
-    gradient = small.gradient(small.parameters, small.inputs, genotype)
+    route = jnp.asarray(small.supernet.route(architecture))
+    gradient = small.gradient(small.parameters, small.inputs, route)
     alone = jax.grad(lambda parameters: _loss_alone(small, parameters, architecture))
     expected = jax.jit(alone, compiler_options=QUICK_COMPILE)(small.parameters)
     for found, wanted in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
