@@ -54,6 +54,11 @@ class BlockPlan:
         """Multiply-accumulates of this block, attention matmuls included."""
         return sum(operation.macs for operation in self.operations)
 
+    @property
+    def macs_attention(self) -> int:
+        """Multiply-accumulates of this block's attention matmuls."""
+        return sum(operation.macs for operation in self.operations if operation.kind.startswith("attention_"))
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerPlan:
@@ -82,7 +87,7 @@ class LayerPlan:
     @cached_property
     def macs_attention(self) -> int:
         """Multiply-accumulates of the two matmuls of every attention."""
-        return sum(operation.macs for operation in self.operations if operation.kind.startswith("attention_"))
+        return sum(block.macs_attention for block in self.blocks)
 
     @cached_property
     def macs_conv_linear(self) -> int:
@@ -103,6 +108,15 @@ class LayerPlan:
     def peak_activation_bytes(self) -> int:
         """Most bytes of float32 activations alive at once."""
         return max(self.live_bytes)
+
+    @cached_property
+    def stage_peak_bytes(self) -> dict[str, int]:
+        """Most bytes of float32 activations alive at once while each stage runs."""
+        peaks = dict.fromkeys(self.stages, 0)
+        stage_of = (block.stage for block in self.blocks for _ in block.operations)
+        for stage, live in zip(stage_of, self.live_bytes, strict=True):
+            peaks[stage] = max(peaks[stage], live)
+        return peaks
 
     @cached_property
     def weight_bytes(self) -> dict[str, int]:
