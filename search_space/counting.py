@@ -25,9 +25,9 @@ from search_space.blocks import (
     block_inputs,
     block_operations,
 )
-from search_space.memory import WEIGHT_BYTES, live_bytes
+from search_space.memory import live_bytes, weight_bytes
 from search_space.operations import float_bytes
-from search_space.plan import check_levels, network_inputs
+from search_space.plan import BlockPlan, check_levels, network_inputs
 from search_space.scale import Scale
 from search_space.space import SearchSpace
 
@@ -118,11 +118,8 @@ def _count(values: Mapping[str, Numbers], num_levels: int, scale: Scale) -> Coun
     walk = _Walk(values, num_levels, scale)
     walk.run()
     parameters, macs_conv_linear, macs_attention, matrix_weights, matrix_channels = walk.totals.T
-    weight_bytes = {
-        dtype: per_weight * matrix_weights + per_other * (parameters - matrix_weights) + per_channel * matrix_channels
-        for dtype, (per_weight, per_other, per_channel) in WEIGHT_BYTES.items()
-    }
-    return Counts(parameters, macs_conv_linear, macs_attention, walk.peak, weight_bytes)
+    by_dtype = weight_bytes(parameters, matrix_weights=matrix_weights, matrix_channels=matrix_channels)
+    return Counts(parameters, macs_conv_linear, macs_attention, walk.peak, by_dtype)
 
 
 class _Walk:
@@ -309,23 +306,15 @@ def _distinct(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 @functools.lru_cache(maxsize=1 << 16)
 def _block_counts(spec: Spec, resolution: int, scale: Scale, dying: frozenset[str]) -> tuple[int, ...]:
     """A row of `_Walk.totals` for one block, and the most bytes alive in it, of what comes in only what dies there."""
-    operations = block_operations(spec, resolution, scale)
-    shapes = block_inputs(spec, resolution, scale)
+    block = BlockPlan("", "", spec, resolution, None, block_operations(spec, resolution, scale))
     live = live_bytes(
-        [(operation.name, operation.reads, operation.output_bytes) for operation in operations],
-        {name: float_bytes(shape) for name, shape in shapes.items() if name in dying},
+        [(operation.name, operation.reads, operation.output_bytes) for operation in block.operations],
+        {name: float_bytes(shape) for name, shape in block_inputs(spec, resolution, scale).items() if name in dying},
     )
-    macs = sum(operation.macs for operation in operations)
-    attention = sum(operation.macs for operation in operations if operation.kind.startswith("attention_"))
-    matrices = [operation for operation in operations if operation.matrix_weights]
+    macs_conv_linear = block.macs - block.macs_attention
     return (
-        sum(operation.parameters for operation in operations),
-        macs - attention,
-        attention,
-        sum(operation.matrix_weights for operation in matrices),
-        sum(operation.out_shape[-1] for operation in matrices),
-        max(live),
-    )
+        block.parameters, macs_conv_linear, block.macs_attention, block.matrix_weights, block.matrix_channels, max(live)
+    )  # fmt: skip
 
 
 def _value(field: str, number: int) -> Any:

@@ -8,13 +8,17 @@ convolution's unfolded image), and what it saves by fusing two.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
+import numpy as np
+
+Number = TypeVar("Number", int, np.ndarray)
 Step = tuple[str, tuple[str, ...], int]  # what is made, what is read to make it, bytes of what is made
 
-# Bytes of a weight of a convolution or dense layer, of any other parameter, and of each output channel of a convolution or
-# dense layer. int8 is per output channel, as runtimes quantise weights: a float32 scale for each, and biases and norms in
-# float32.
-WEIGHT_BYTES: dict[str, tuple[int, int, int]] = {
+# By dtype, the bytes of a weight of a convolution or dense layer, of any other parameter, and of each output channel of a
+# convolution or dense layer. int8 is per output channel, as runtimes quantise weights: one float32 scale for each, and
+# biases and norms in float32.
+_WEIGHT_BYTES: dict[str, tuple[int, int, int]] = {
     "float32": (4, 4, 0),
     "float16": (2, 2, 0),
     "bfloat16": (2, 2, 0),
@@ -44,3 +48,21 @@ def live_bytes(steps: Iterable[Step], inputs: Mapping[str, int]) -> tuple[int, .
             if last_use[name] == i:
                 alive.pop(name, None)
     return tuple(found)
+
+
+def weight_bytes(parameters: Number, *, matrix_weights: Number, matrix_channels: Number) -> dict[str, Number]:
+    """Bytes of the parameters by dtype, for one network or for an array of them.
+
+    >>> weight_bytes(110, matrix_weights=100, matrix_channels=10)["int8"]
+    180
+
+    Args:
+        parameters: all of them.
+        matrix_weights: those that convolutions and dense layers multiply with.
+        matrix_channels: output channels of all convolutions and dense layers together.
+    """
+    others = parameters - matrix_weights
+    return {
+        dtype: per_weight * matrix_weights + per_other * others + per_channel * matrix_channels
+        for dtype, (per_weight, per_other, per_channel) in _WEIGHT_BYTES.items()
+    }

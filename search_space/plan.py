@@ -18,7 +18,7 @@ from search_space.blocks import (
     TransformerSpec,
     block_operations,
 )
-from search_space.memory import WEIGHT_BYTES, Step, live_bytes
+from search_space.memory import Step, live_bytes, weight_bytes
 from search_space.operations import Operation, Shape, float_bytes
 from search_space.scale import Scale
 
@@ -58,6 +58,16 @@ class BlockPlan:
     def macs_attention(self) -> int:
         """Multiply-accumulates of this block's attention matmuls."""
         return sum(operation.macs for operation in self.operations if operation.kind.startswith("attention_"))
+
+    @property
+    def matrix_weights(self) -> int:
+        """Weights that this block's convolutions and dense layers multiply with."""
+        return sum(operation.matrix_weights for operation in self.operations)
+
+    @property
+    def matrix_channels(self) -> int:
+        """Output channels of this block's convolutions and dense layers together."""
+        return sum(operation.out_shape[-1] for operation in self.operations if operation.matrix_weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +131,11 @@ class LayerPlan:
     @cached_property
     def weight_bytes(self) -> dict[str, int]:
         """Bytes of all parameters by dtype; see `search_space.memory`."""
-        matrices = [operation for operation in self.operations if operation.matrix_weights]
-        weights = sum(operation.matrix_weights for operation in matrices)
-        channels = sum(operation.out_shape[-1] for operation in matrices)
-        return {
-            dtype: per_weight * weights + per_other * (self.parameters - weights) + per_channel * channels
-            for dtype, (per_weight, per_other, per_channel) in WEIGHT_BYTES.items()
-        }
+        return weight_bytes(
+            self.parameters,
+            matrix_weights=sum(block.matrix_weights for block in self.blocks),
+            matrix_channels=sum(block.matrix_channels for block in self.blocks),
+        )
 
     def _steps(self) -> Iterator[Step]:
         """All operations, with names of tensors that are unique in the network."""

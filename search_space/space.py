@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import itertools
 import math
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -255,8 +255,14 @@ _ANY_LEVEL = (Level(1, Stage(1), Stage(1)),)
 
 def _level_size(level: LevelChoices) -> int:
     """Number of distinct levels: widths times the pairs of stages that obey the skip rule."""
-    down, up = ({n: len(stages) for n, stages in side.stages().items()} for side in (level.down, level.up))
+    down, up = _num_stages(level.down), _num_stages(level.up)
     return len(level.width) * sum(down[d] * up[u] for d in down for u in up if u <= d + 1)
+
+
+@lru_cache(maxsize=256)
+def _num_stages(choices: StageChoices) -> dict[int, int]:
+    """Number of distinct stages by their number of blocks; levels often have the same choices."""
+    return {n: len(stages) for n, stages in choices.stages().items()}
 
 
 def _canonical_side(stage: Stage) -> Stage:
