@@ -52,6 +52,7 @@ class ScaleSection(Section):
     norm_epsilon: Positive
     num_heads: Count | None
     head_width: Count | None
+    shared_projections: bool = Field(default=True, strict=True)
     dtype: Literal["float32"]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from experiments.amounts import amount
 from experiments.errors import InputError
 from objectives import get_objective
 from search_space import Architecture, SearchSpace
@@ -86,13 +87,11 @@ def rendered(found: Feasibility) -> str:
     for heading in ("cost", "smallest net", "least", "median", "most", "largest net", "limit", "excludes"):
         table.add_column(heading, justify="left" if heading == "cost" else "right")
     for row in found.ranges:
-        numbers = [row.smallest, row.least, row.median, row.most, row.largest]
-        limit = "" if row.limit is None else _quantity(row.limit)
-        excluded = "" if row.excluded is None else f"{row.excluded:.1%}"
         unit = get_objective(row.name).unit
-        table.add_row(
-            f"{row.name} [{unit}]" if unit else row.name, *map(_quantity, numbers), limit, excluded, end_section=False
-        )
+        numbers = (amount(x, unit) for x in (row.smallest, row.least, row.median, row.most, row.largest))
+        limit = "" if row.limit is None else amount(row.limit, unit)
+        excluded = "" if row.excluded is None else f"{row.excluded:.1%}"
+        table.add_row(row.name, *numbers, limit, excluded, end_section=False)
     console = Console(file=io.StringIO(), width=110, markup=False)
     with console.capture() as capture:
         console.print(table)
@@ -121,8 +120,9 @@ def _nearest_miss(
 ) -> str:
     excess = np.sum([np.maximum(0.0, values[name] - bound) / bound for name, bound in limits.items()], axis=0)
     nearest = int(np.argmin(excess))
+    units = {name: get_objective(name).unit for name in limits}
     told = ", ".join(
-        f"{name} {_quantity(values[name][nearest])} {get_objective(name).unit} against {_quantity(bound)}"
+        f"{name} {amount(values[name][nearest], units[name])} against {amount(bound, units[name])}"
         for name, bound in limits.items()
         if values[name][nearest] > bound
     )
@@ -130,10 +130,3 @@ def _nearest_miss(
         f"no architecture of space {space.name!r} that was looked at keeps all limits ({len(architectures):,} were); the "
         f"nearest, {architectures[nearest].digest}, has {told}; loosen these limits, or search a space of smaller networks"
     )
-
-
-def _quantity(value: float) -> str:
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor * 10:
-            return f"{value / factor:.3g} {letter}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

@@ -5,11 +5,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.amounts import amount
 from experiments.evaluation import Evaluation
 from experiments.run_folder import Run
 from objectives import Estimate, Objective, get_objective
 
-_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 _COSTS_SHOWN = ("latency_ms", "parameters", "macs", "peak_activation_bytes")
 
 
@@ -52,19 +52,6 @@ def shown_objectives(run: Run) -> list[str]:
     """Names of the objectives that a table of the front shows: those of the sweep, then the costs that came along."""
     names = [objective.name for objective in run.objectives]
     return names + [name for name in _COSTS_SHOWN if name not in names and any(name in e.objectives for e in run.front)]
-
-
-def amount(value: float, unit: str) -> str:
-    """A number with its unit, short.
-
-    >>> amount(12_345_678, "MACs"), amount(4.5, "ms"), amount(0.0432, ""), amount(2048, "bytes")
-    ('12.3 M', '4.50 ms', '0.04320', '2.05 kB')
-    """
-    if unit in ("MACs", "parameters", "bytes"):
-        factor, prefix = next(((f, p) for f, p in _PREFIXES if abs(value) >= f), (1.0, ""))
-        return f"{value / factor:.3g} {prefix}{'B' if unit == 'bytes' else ''}".strip()
-    digits = f"{value:#.3g}" if unit else f"{value:#.4g}"
-    return f"{digits.rstrip('.')} {unit}".strip()
 
 
 def interval(estimate: Estimate, objective: Objective) -> str:

@@ -22,7 +22,7 @@ from latency_models.measure import (
 from latency_models.predictor import Predictor
 from latency_models.timing import TimingProtocol
 from objectives import Estimate
-from objectives.cost import cost_estimates
+from objectives.cost import cost_estimates, counted_costs
 from objectives.objective import OBJECTIVES
 from search_space import Architecture, LayerPlan, Scale, get_scale, get_space, layer_plan
 from supernet import XLA, UNet
@@ -143,9 +143,7 @@ class Costs:
 
     def columns(self, architectures: Sequence[Architecture]) -> dict[str, np.ndarray]:
         """Values by objective name, many architectures."""
-        plans = [layer_plan(x, self._scale) for x in architectures]
-        rows = [{name: x.value for name, x in _objectives_among(cost_estimates(plan)).items()} for plan in plans]
-        columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        columns = counted_costs(architectures, self._scale)
         if self._predictor:
-            columns["latency_ms"] = self._predictor.predict(plans)[0]
+            columns["latency_ms"] = self._predictor.predict([layer_plan(x, self._scale) for x in architectures])[0]
         return columns

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from experiments.amounts import amount
 from experiments.evaluation import Evaluation
-from experiments.front_view import amount, interval, why_empty
+from experiments.front_view import interval, why_empty
 from experiments.progress import duration
 from experiments.report_data import objective_names, report_data, space_size, trust_notes
 from experiments.run_folder import Run, read_run

@@ -16,7 +16,8 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 
-_WORDS = {
+# The words that each field of a stage may be.
+STAGE_WORDS = {
     "convolution": ("full", "separable"),
     "attention": ("self_cross", "cross", "self"),
     "attention_function": ("softmax", "relu"),
@@ -50,7 +51,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         """Checks every field against its type and range."""
-        for name, choices in _WORDS.items():
+        for name, choices in STAGE_WORDS.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, least in (("num_blocks", 0), ("transformer_depth", 0), ("expansion", 1)):

@@ -20,13 +20,9 @@ def to_nni(space: SearchSpace) -> Any:
     """
     mutable = _nni_mutable()
     genes = {gene.name: mutable.Categorical(gene.choices, label=gene.name) for gene in space.genes}
-    rules = {
-        f"skip_rule{i}": mutable.ExpressionConstraint(
-            genes[f"up{i}.num_blocks"] <= genes[f"down{i}.num_blocks"] + 1, label=f"skip_rule{i}"
-        )
-        for i in range(len(space.levels))
-    }
-    return mutable.MutableDict({**genes, **rules})
+    rules = {f"skip_rule{i}": _skip_rule(genes, i) for i in range(len(space.levels))}
+    constraints = {name: mutable.ExpressionConstraint(rule, label=name) for name, rule in rules.items()}
+    return mutable.MutableDict({**genes, **constraints})
 
 
 def from_nni(space: SearchSpace, sample: Mapping[str, Any]) -> Architecture:
@@ -36,6 +32,12 @@ def from_nni(space: SearchSpace, sample: Mapping[str, Any]) -> Architecture:
         ValueError: a gene is missing or unknown, has a value that is none of its choices, or the skip rule is broken.
     """
     return space.from_values({name: value for name, value in sample.items() if not name.startswith("skip_rule")})
+
+
+def _skip_rule(genes: Mapping[str, Any], level: int) -> Any:
+    """NNI's expression of the skip rule, which binds a level only where the level is there."""
+    rule = genes[f"up{level}.num_blocks"] <= genes[f"down{level}.num_blocks"] + 1
+    return (genes["num_levels"] <= level) | rule if "num_levels" in genes else rule
 
 
 def _nni_mutable() -> Any:

@@ -31,6 +31,17 @@ def picture(architecture: Architecture, scale: Scale | None = None) -> str:
     return "\n".join(lines)
 
 
+def layer_text(stage: Stage) -> str:
+    """What a transformer layer of a stage is made of; the gate is named where it is not GELU.
+
+    >>> layer_text(Stage(1, transformer_depth=1, expansion=3, shared_kv=True, gating="silu"))
+    'self cross ff3 softmax K=V silu'
+    """
+    shared = " K=V" if stage.shared_kv else ""
+    gating = "" if stage.gating == "gelu" else f" {stage.gating}"
+    return f"{stage.attention.replace('_', ' ')} ff{stage.expansion} {stage.attention_function}{shared}{gating}"
+
+
 def _row(name: str, depth: int, width: str, stage: Stage) -> tuple[str, str, str]:
     return name, f"{'  ' * depth}{name}", f"{width}  {_describe(stage, is_mid=name == 'mid')}".strip()
 
@@ -38,9 +49,7 @@ def _row(name: str, depth: int, width: str, stage: Stage) -> tuple[str, str, str
 def _describe(stage: Stage, *, is_mid: bool) -> str:
     if not stage.transformer_depth:
         return f"{stage.convolution} x{stage.num_blocks}"
-    attention = stage.attention.replace("_", " ")
-    shared = " K=V" if stage.shared_kv else ""
-    layer = f"[{attention} ff{stage.expansion} {stage.attention_function}{shared}] x{stage.transformer_depth}"
+    layer = f"[{layer_text(stage)}] x{stage.transformer_depth}"
     if is_mid:
         return f"{stage.convolution} x{stage.num_blocks} with {layer} between"
     return f"({stage.convolution} + {layer}) x{stage.num_blocks}"

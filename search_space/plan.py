@@ -5,70 +5,22 @@ are (height, width, channels), sequences (tokens, channels). MACs are multiply-a
 """
 
 import dataclasses
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal
 
 from search_space.architecture import Architecture, Stage
-from search_space.operations import (
-    Operation,
-    convolution_operations,
-    output_operations,
-    residual_operations,
-    time_operations,
-    transformer_operations,
+from search_space.blocks import (
+    ConvolutionSpec,
+    OutputSpec,
+    ResidualSpec,
+    Spec,
+    TimeSpec,
+    TransformerSpec,
+    block_operations,
 )
+from search_space.memory import Step, live_bytes, weight_bytes
+from search_space.operations import Operation, Shape, float_bytes
 from search_space.scale import Scale
-
-
-@dataclasses.dataclass(frozen=True)
-class ResidualSpec:
-    """A residual block: channels of the stream, of the skip that is concatenated to it (0: none), and of the output."""
-
-    in_channels: int
-    skip_channels: int
-    out_channels: int
-    convolution: str
-
-
-@dataclasses.dataclass(frozen=True)
-class TransformerSpec:
-    """A spatial transformer: its channels, and the genes of its layers."""
-
-    channels: int
-    depth: int
-    attention: str
-    attention_function: str
-    expansion: int
-    shared_kv: bool
-    gating: str
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvolutionSpec:
-    """A 3x3 convolution outside residual blocks; `resample` says what happens to the resolution."""
-
-    in_channels: int
-    out_channels: int
-    resample: Literal["keep", "down", "up"]
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputSpec:
-    """The head: group norm, SiLU and a 3x3 convolution."""
-
-    in_channels: int
-    out_channels: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TimeSpec:
-    """The time embedding: sinusoids and a two-layer perceptron."""
-
-    features: int
-    width: int
-
-
-Spec = ResidualSpec | TransformerSpec | ConvolutionSpec | OutputSpec | TimeSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +28,8 @@ class BlockPlan:
     """One block of a network.
 
     Attributes:
-        name: unique, `stage.position.kind`: "down0.1.residual".
+        name: unique, `stage.position.kind`: "down0.1.residual"; where one position holds several transformers, the second is
+            "down0.1.1.transformer".
         stage: the stage it belongs to: "time", "input", "down0", "mid", "up0", "output".
         spec: what it is.
         resolution: of its input, in pixels a side.
@@ -100,6 +53,21 @@ class BlockPlan:
     def macs(self) -> int:
         """Multiply-accumulates of this block, attention matmuls included."""
         return sum(operation.macs for operation in self.operations)
+
+    @property
+    def macs_attention(self) -> int:
+        """Multiply-accumulates of this block's attention matmuls."""
+        return sum(operation.macs for operation in self.operations if operation.kind.startswith("attention_"))
+
+    @property
+    def matrix_weights(self) -> int:
+        """Weights that this block's convolutions and dense layers multiply with."""
+        return sum(operation.matrix_weights for operation in self.operations)
+
+    @property
+    def matrix_channels(self) -> int:
+        """Output channels of this block's convolutions and dense layers together."""
+        return sum(operation.out_shape[-1] for operation in self.operations if operation.matrix_weights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +97,7 @@ class LayerPlan:
     @cached_property
     def macs_attention(self) -> int:
         """Multiply-accumulates of the two matmuls of every attention."""
-        return sum(operation.macs for operation in self.operations if operation.kind.startswith("attention_"))
+        return sum(block.macs_attention for block in self.blocks)
 
     @cached_property
     def macs_conv_linear(self) -> int:
@@ -142,26 +110,51 @@ class LayerPlan:
         return sum(operation.macs for operation in self.operations)
 
     @cached_property
-    def peak_activation_bytes(self) -> int:
-        """Largest sum of live activations: skips that wait, what a block adds at its end, an operation's input and output.
+    def live_bytes(self) -> tuple[int, ...]:
+        """Bytes of float32 activations alive while each operation runs; see `search_space.memory`."""
+        return live_bytes(self._steps(), {name: float_bytes(shape) for name, shape in network_inputs(self.scale).items()})
 
-        What attention holds beside its scores (queries, keys and values) is not counted.
-        """
-        wanted = {block.skip_from for block in self.blocks}
-        waiting: dict[str | None, int] = {}
-        peak = 0
+    @cached_property
+    def peak_activation_bytes(self) -> int:
+        """Most bytes of float32 activations alive at once."""
+        return max(self.live_bytes)
+
+    @cached_property
+    def stage_peak_bytes(self) -> dict[str, int]:
+        """Most bytes of float32 activations alive at once while each stage runs."""
+        peaks = dict.fromkeys(self.stages, 0)
+        stage_of = (block.stage for block in self.blocks for _ in block.operations)
+        for stage, live in zip(stage_of, self.live_bytes, strict=True):
+            peaks[stage] = max(peaks[stage], live)
+        return peaks
+
+    @cached_property
+    def weight_bytes(self) -> dict[str, int]:
+        """Bytes of all parameters by dtype; see `search_space.memory`."""
+        return weight_bytes(
+            self.parameters,
+            matrix_weights=sum(block.matrix_weights for block in self.blocks),
+            matrix_channels=sum(block.matrix_channels for block in self.blocks),
+        )
+
+    def _steps(self) -> Iterator[Step]:
+        """All operations, with names of tensors that are unique in the network."""
+        made = {name: name for name in network_inputs(self.scale)}
+        made["stream"] = "image"
+        outputs: dict[str | None, str] = {}
         for block in self.blocks:
-            waiting.pop(block.skip_from, None)  # from here on it is the input of the concatenation
-            first, *rest = block.operations
-            peak = max(peak, sum(waiting.values()) + first.input_bytes + first.output_bytes)
-            joined = first.output_bytes if first.kind == "concat" else first.input_bytes
-            for i, operation in enumerate(rest):
-                reads_joined = i == 0 and first.kind == "concat"
-                held = joined if rest[-1].kind == "add" and not reads_joined else 0
-                peak = max(peak, sum(waiting.values()) + held + operation.input_bytes + operation.output_bytes)
-            if block.name in wanted:
-                waiting[block.name] = block.operations[-1].output_bytes
-        return peak
+            inside = {**made, "skip": outputs.get(block.skip_from, "")}
+            for operation in block.operations:
+                inside[operation.name] = output = f"{block.name}.{operation.name}"
+                yield output, tuple(inside[name] for name in operation.reads), operation.output_bytes
+                outputs[block.name] = output
+            made["time_embedding" if isinstance(block.spec, TimeSpec) else "stream"] = outputs[block.name]
+
+
+def network_inputs(scale: Scale) -> dict[str, Shape]:
+    """Shapes of what a network takes, by name."""
+    image = (scale.resolution, scale.resolution, scale.in_channels)
+    return {"image": image, "timestep": (1,), "context": (scale.context_length, scale.context_width)}
 
 
 def layer_plan(architecture: Architecture, scale: Scale) -> LayerPlan:
@@ -170,14 +163,18 @@ def layer_plan(architecture: Architecture, scale: Scale) -> LayerPlan:
     Raises:
         ValueError: the resolution cannot be halved often enough, or a width does not fit the scale's norm or head rule.
     """
-    halvings = len(architecture.levels) - 1
-    if scale.resolution % (1 << halvings):
-        raise ValueError(
-            f"resolution {scale.resolution} of scale {scale.name!r} cannot be halved {halvings} times; "
-            f"use at most {(scale.resolution & -scale.resolution).bit_length()} levels"
-        )
+    check_levels(scale, len(architecture.levels))
     builder = _Builder(architecture.canonical(), scale)
     return LayerPlan(builder.architecture, scale, tuple(builder.build()))
+
+
+def check_levels(scale: Scale, num_levels: int) -> None:
+    """Raises ValueError where a scale's resolution cannot be halved once for each level but the first."""
+    if scale.resolution % (1 << (num_levels - 1)):
+        raise ValueError(
+            f"resolution {scale.resolution} of scale {scale.name!r} cannot be halved {num_levels - 1} times; "
+            f"use at most {(scale.resolution & -scale.resolution).bit_length()} levels"
+        )
 
 
 class _Builder:
@@ -238,30 +235,17 @@ class _Builder:
         self.add(position, "residual", spec, skip_from)
 
     def transformer(self, position: str, stage: Stage) -> None:
-        if stage.transformer_depth:
+        """The layers behind a residual block: one block of all, or each a block of its own, numbered from the second on."""
+        if not stage.transformer_depth:
+            return
+        depths = (stage.transformer_depth,) if self.scale.shared_projections else (1,) * stage.transformer_depth
+        for i, depth in enumerate(depths):
             spec = TransformerSpec(
-                self.channels, stage.transformer_depth, stage.attention, stage.attention_function, stage.expansion,
-                stage.shared_kv, stage.gating,
-            )  # fmt: skip
-            self.add(position, "transformer", spec)
+                self.channels, depth, stage.attention, stage.attention_function, stage.expansion, stage.shared_kv, stage.gating
+            )
+            self.add(f"{position}.{i}" if i else position, "transformer", spec)
 
     def add(self, position: str, kind: str, spec: Spec, skip_from: str | None = None) -> None:
         name = f"{position}.{kind}"
-        operations = _operations(spec, self.resolution, self.scale)
+        operations = block_operations(spec, self.resolution, self.scale)
         self.blocks.append(BlockPlan(name, position.split(".")[0], spec, self.resolution, skip_from, operations))
-
-
-def _operations(spec: Spec, resolution: int, scale: Scale) -> tuple[Operation, ...]:
-    match spec:
-        case ResidualSpec():
-            return residual_operations(
-                spec.in_channels, spec.skip_channels, spec.out_channels, spec.convolution, resolution, scale
-            )
-        case TransformerSpec():
-            return transformer_operations(spec, resolution, scale)
-        case ConvolutionSpec():
-            return convolution_operations(spec.in_channels, spec.out_channels, spec.resample, resolution)
-        case OutputSpec():
-            return output_operations(spec.in_channels, spec.out_channels, resolution)
-        case TimeSpec():
-            return time_operations(spec.features, spec.width)

@@ -1,6 +1,7 @@
 """The scale at which an architecture lives: everything about a UNet that the search does not choose."""
 
 import dataclasses
+import difflib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Scale:
         norm_epsilon: added to the variance by every group normalisation but the transformers' (1e-6).
         num_heads: attention heads at every width, or None.
         head_width: channels of a head instead, or None.
+        shared_projections: whether the transformer layers behind a residual block stand between one pair of projections
+            (diffusers' `transformer_layers_per_block`), or each layer is a spatial transformer with its own pair (as SnapFusion
+            and MobileDiffusion stack them). For a depth of 1 it is the same.
         dtype: of parameters and activations.
     """
 
@@ -41,6 +45,7 @@ class Scale:
     norm_epsilon: float = 1e-5
     num_heads: int | None = None
     head_width: int | None = None
+    shared_projections: bool = True
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -88,6 +93,11 @@ _SCALES = {
             "digits-deploy", 32, 4, 4, 24, context_length=16, context_width=128, time_features=64, time_width=256,
             norm_group_size=8, head_width=24,
         ),
+        # Stable Diffusion 1.5 at 512x512 images. Widths of its whole family are multiples of 64 channels.
+        Scale(
+            "sd15", 64, 4, 4, 64, context_length=77, context_width=768, time_features=320, time_width=1280, norm_groups=32,
+            num_heads=8, shared_projections=False,
+        ),
     )
 }  # fmt: skip
 
@@ -101,8 +111,9 @@ def get_scale(name: str) -> Scale:
     """The scale of this name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message lists those there are, and the nearest.
     """
     if name not in _SCALES:
-        raise ValueError(f"there is no scale {name!r}; known are {', '.join(_SCALES)}")
+        nearest = difflib.get_close_matches(name, _SCALES, n=1, cutoff=0)[0]
+        raise ValueError(f"there is no scale {name!r}; known are {', '.join(_SCALES)}; did you mean {nearest!r}?")
     return _SCALES[name]

@@ -7,7 +7,8 @@ no effect); `encode` returns the canonical one, and `size` counts architectures,
 import dataclasses
 import difflib
 import itertools
-from functools import cached_property
+import math
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,17 +69,32 @@ class SearchSpace:
     Attributes:
         name: how configurations refer to it.
         levels: choices per level, finest first.
-        mid: choices of the mid stage; 0 among its `num_blocks` allows to leave it out.
+        mid: choices of the mid stage, which follows the coarsest level there is; 0 among its `num_blocks` allows to leave it
+            out.
+        num_levels: how many levels there may be, ascending up to all that are given; empty stands for all, always. With a
+            choice there is a gene `num_levels`, and the genes of levels that are not there have no effect.
     """
 
     name: str
     levels: tuple[LevelChoices, ...]
     mid: StageChoices
+    num_levels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Fills in the number of levels, or checks the choices of it."""
+        if not self.num_levels:
+            object.__setattr__(self, "num_levels", (len(self.levels),))
+        ascending = sorted({number for number in self.num_levels if number > 0})
+        if list(self.num_levels) != ascending or ascending[-1] != len(self.levels):
+            raise ValueError(
+                f"space {self.name!r}: num_levels must ascend, from 1 or more to the {len(self.levels)} levels that are given, "
+                f"got {self.num_levels!r}"
+            )
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """Every gene in the order of the encoding."""
-        genes = []
+        genes = [Gene("num_levels", self.num_levels)] if len(self.num_levels) > 1 else []
         for i, level in enumerate(self.levels):
             genes.append(Gene(f"level{i}.width", level.width))
             genes += _stage_genes(f"down{i}", level.down) + _stage_genes(f"up{i}", level.up)
@@ -87,13 +103,9 @@ class SearchSpace:
     @cached_property
     def size(self) -> int:
         """Number of distinct architectures."""
-        size = 1
-        for level in self.levels:
-            down, up = ({n: len(stages) for n, stages in side.stages().items()} for side in (level.down, level.up))
-            pairs = sum(down[d] * up[u] for d in down for u in up if u <= d + 1)
-            size *= len(level.width) * pairs
+        levels = [_level_size(level) for level in self.levels]
         mids = {Architecture(_ANY_LEVEL, stage).canonical().mid for stages in self.mid.stages().values() for stage in stages}
-        return size * len(mids)
+        return len(mids) * sum(math.prod(levels[:number]) for number in self.num_levels)
 
     def decode(self, genotype: Genotype) -> Architecture:
         """The canonical architecture of one choice index per gene.
@@ -129,7 +141,8 @@ class SearchSpace:
         def stage(position: str) -> Stage:
             return _stage(values[f"{position}.{field}"] for field in _STAGE_FIELDS)
 
-        levels = tuple(Level(values[f"level{i}.width"], stage(f"down{i}"), stage(f"up{i}")) for i in range(len(self.levels)))
+        present = range(values.get("num_levels", len(self.levels)))
+        levels = tuple(Level(values[f"level{i}.width"], stage(f"down{i}"), stage(f"up{i}")) for i in present)
         return Architecture(levels, stage("mid")).canonical()
 
     def encode(self, architecture: Architecture) -> Genotype:
@@ -153,10 +166,10 @@ class SearchSpace:
 
     def validate(self, architecture: Architecture) -> None:
         """Raises ValueError where an architecture is not in this space, naming the gene and the nearest value."""
-        if len(architecture.levels) != len(self.levels):
+        if len(architecture.levels) not in self.num_levels:
             raise ValueError(
                 f"architecture {architecture.digest} is not in space {self.name!r}: it has {len(architecture.levels)} "
-                f"levels, the space has {len(self.levels)}"
+                f"levels, the space has {' or '.join(map(str, self.num_levels))}"
             )
         self.encode(architecture)
 
@@ -218,7 +231,7 @@ class SearchSpace:
         }
         genotype = [len(gene.choices) - 1 for gene in self.genes]
         for i, gene in enumerate(self.genes):
-            value = preferred.get(gene.name.split(".")[1])
+            value = preferred.get(gene.name.split(".")[-1])
             if value in gene.choices:
                 genotype[i] = gene.choices.index(value)
         return self.decode(self.repair(np.array(genotype, np.int32)))
@@ -240,6 +253,18 @@ class SearchSpace:
 _ANY_LEVEL = (Level(1, Stage(1), Stage(1)),)
 
 
+def _level_size(level: LevelChoices) -> int:
+    """Number of distinct levels: widths times the pairs of stages that obey the skip rule."""
+    down, up = _num_stages(level.down), _num_stages(level.up)
+    return len(level.width) * sum(down[d] * up[u] for d in down for u in up if u <= d + 1)
+
+
+@lru_cache(maxsize=256)
+def _num_stages(choices: StageChoices) -> dict[int, int]:
+    """Number of distinct stages by their number of blocks; levels often have the same choices."""
+    return {n: len(stages) for n, stages in choices.stages().items()}
+
+
 def _canonical_side(stage: Stage) -> Stage:
     """Canonical form of a stage that stands on a side, where every block has a transformer behind it."""
     if not stage.num_blocks:
@@ -258,9 +283,10 @@ def _stage_genes(position: str, choices: StageChoices) -> list[Gene]:
 
 def _gene_values(architecture: Architecture, space: SearchSpace) -> dict[str, tuple[Any, bool]]:
     """Each gene's value in a canonical architecture, and whether it has an effect there."""
-    values: dict[str, tuple[Any, bool]] = {}
-    if len(architecture.levels) != len(space.levels):
+    if len(architecture.levels) not in space.num_levels:
         space.validate(architecture)
+    values: dict[str, tuple[Any, bool]] = dict.fromkeys((gene.name for gene in space.genes), (None, False))
+    values["num_levels"] = (len(architecture.levels), True)
     for i, level in enumerate(architecture.levels):
         values[f"level{i}.width"] = (level.width, True)
         for position, stage in ((f"down{i}", level.down), (f"up{i}", level.up)):

@@ -1,4 +1,10 @@
-"""The search spaces that ship with the project, by name."""
+"""The search spaces that ship with the project, by name.
+
+`digits` and `digits-small` are tiny UNets. `mobile-sd` is the family of Stable Diffusion 1.5 and its descendants for small
+devices: 9,013,494,968,163,847,392,000 architectures, among them every published design (`search_space.published`).
+"""
+
+import difflib
 
 from search_space.space import LevelChoices, SearchSpace, StageChoices
 
@@ -41,7 +47,30 @@ def _digits_small() -> SearchSpace:
     return SearchSpace("digits-small", levels, mid=StageChoices(num_blocks=(0, 1)))
 
 
-_SPACES = {"digits": _digits, "digits-small": _digits_small}
+def _mobile_sd() -> SearchSpace:
+    """Three or four resolutions; none of the published designs is wider or deeper in any gene than the largest network."""
+
+    def side(num_blocks: tuple[int, ...], depth: tuple[int, ...]) -> StageChoices:
+        return StageChoices(
+            num_blocks=num_blocks,
+            convolution=("separable", "full"),
+            transformer_depth=depth,
+            attention=("cross", "self_cross"),
+            attention_function=("relu", "softmax"),
+            expansion=(2, 3, 4),
+            shared_kv=(True, False),
+            gating=("silu", "gelu"),
+        )
+
+    def level(widths: tuple[int, ...], depth: tuple[int, ...]) -> LevelChoices:
+        return LevelChoices(widths, down=side((1, 2), depth), up=side((1, 2, 3), depth))
+
+    levels = (level((4, 5), (0, 1)), level((8, 10), (0, 1)), level((14, 16, 20), (0, 1, 2, 3)), level((16, 20), (0, 1)))
+    return SearchSpace("mobile-sd", levels, mid=side((0, 1, 2), (0, 1)), num_levels=(3, 4))
+
+
+_SPACES = {"digits": _digits, "digits-small": _digits_small, "mobile-sd": _mobile_sd}
+_DEPLOY_SCALES = {"digits": "digits-deploy", "digits-small": "digits-deploy", "mobile-sd": "sd15"}
 
 
 def space_names() -> tuple[str, ...]:
@@ -53,8 +82,14 @@ def get_space(name: str) -> SearchSpace:
     """The search space of this name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message lists those there are, and the nearest.
     """
     if name not in _SPACES:
-        raise ValueError(f"there is no search space {name!r}; known are {', '.join(_SPACES)}")
+        nearest = difflib.get_close_matches(name, _SPACES, n=1, cutoff=0)[0]
+        raise ValueError(f"there is no search space {name!r}; known are {', '.join(_SPACES)}; did you mean {nearest!r}?")
     return _SPACES[name]()
+
+
+def deploy_scale(space: SearchSpace) -> str:
+    """Name of the scale at which a shipped space's architectures are to run on a device."""
+    return _DEPLOY_SCALES[space.name]

@@ -10,7 +10,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = {"jax", "flax", "ray", "nni", "tensorflow_datasets", "optuna", "pymoo", "plotly", "numpy", "rich", "pydantic"}
-COMMANDS = ["sweep", "front", "report", "handoff", "train", "distill", "sample", "verify", "data", "space", "ledger"]
+COMMANDS = ["sweep", "front", "report", "handoff", "train", "distill", "sample", "verify", "data", "space", "describe"]
+COMMANDS += ["compare", "ledger"]
 
 
 def _modules_after(*arguments: str) -> set[str]:
@@ -31,6 +32,20 @@ def test_help_imports_nothing_heavy(arguments):
     loaded = _modules_after(*arguments)
     assert not loaded & HEAVY
     assert {"click", "experiments"} <= loaded
+
+
+@pytest.mark.parametrize(
+    "arguments", [("describe", "sd15"), ("describe", "md-lite", "--json"), ("compare", "sd15", "mobilediffusion")]
+)
+def test_looking_at_full_size_designs_imports_nothing_heavy_but_numpy(arguments):
+    loaded = _modules_after(*arguments)
+    assert not loaded & (HEAVY - {"numpy"})
+    assert {"numpy", "search_space"} <= loaded
+
+
+def test_looking_at_a_space_imports_neither_jax_nor_ray():
+    loaded = _modules_after("space", "describe", "digits-small", "--limit", "parameters=1e9")
+    assert not loaded & (HEAVY - {"numpy", "rich"})
 
 
 def test_help_names_every_command():

@@ -32,21 +32,47 @@ def space() -> None:
 
 @space.command("describe")
 @click.argument("name")
-def space_describe(name: str) -> None:
-    """Print a search space: size, genes, choices, both its ends."""
-    from experiments.describe import describe_space
+@click.option("--scale", help="Name of the scale to count at.  [default: where the space's networks are to run]")
+@click.option("--limit", "limits", multiple=True, metavar="KEY=VALUE", help="Upper bound on a cost, as parameters=4e8.")
+def space_describe(name: str, *, scale: str | None, limits: tuple[str, ...]) -> None:
+    """Print a search space: size, genes, choices, both its ends, and what is feasible."""
+    from experiments.describe_space import describe_space, parse_limits
 
-    click.echo(describe_space(name))
+    click.echo(describe_space(name, scale=scale, limits=parse_limits(limits)))
+
+
+_SCALE = click.option("--scale", help="Name of the scale to count at.  [default: the design's or the bundle's own]")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command()
-@click.argument("what", metavar="FILE-or-BUNDLE", type=click.Path(path_type=Path))
-@click.option("--scale", help="Name of the scale to count at, as digits-proxy.  [default: the bundle's own]")
-def describe(what: Path, *, scale: str | None) -> None:
-    """Draw an architecture and count it."""
-    from experiments.describe import describe_architecture
+@click.argument("what", metavar="NAME-or-FILE-or-BUNDLE")
+@_SCALE
+@_JSON
+def describe(what: str, *, scale: str | None, as_json: bool) -> None:
+    """Draw an architecture and count it.
 
-    click.echo(describe_architecture(what, scale=scale))
+    WHAT is the name of a published design (sd15, mobilediffusion), an architecture.json, or a bundle.
+    """
+    from experiments.describe import find_subject, subject_json, subject_text
+
+    subject = find_subject(what, scale=scale)
+    click.echo(json.dumps(subject_json(subject), indent=2) if as_json else subject_text(subject))
+
+
+@click.command()
+@click.argument("what", metavar="NAME-or-FILE-or-BUNDLE...", nargs=-1)
+@_SCALE
+@_JSON
+def compare(what: tuple[str, ...], *, scale: str | None, as_json: bool) -> None:
+    """Put architectures side by side, what differs marked with an asterisk."""
+    if len(what) < 2:
+        raise click.UsageError("give two or more architectures, as `pocketunet compare sd15 mobilediffusion`")
+    from experiments.compare import comparison_json, comparison_text
+    from experiments.describe import find_subject
+
+    subjects = [find_subject(one, scale=scale) for one in what]
+    click.echo(json.dumps(comparison_json(subjects), indent=2) if as_json else comparison_text(subjects))
 
 
 @click.group()

@@ -36,6 +36,22 @@ def test_ledger_check_of_a_whole_ledger(run_dir, capsys):
     assert "29 asked for, 29 evaluated" in capsys.readouterr().out
 
 
+def test_describe_and_compare_print_one_json_object(capsys):
+    assert _run("describe", "mobilediffusion", "--json") == 0
+    described = json.loads(capsys.readouterr().out)
+    keys = {"parameters", "macs_conv_linear", "macs_attention", "peak_activation_bytes", "stages"}
+    assert keys <= set(described)
+    assert _run("compare", "mobilediffusion", "md-lite", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["subjects"][0] == described
+
+
+def test_a_space_is_described_with_what_its_limits_exclude(capsys):
+    assert _run("space", "describe", "digits-small", "--limit", "macs=1e9", "--scale", "digits-proxy") == 0
+    shown = capsys.readouterr().out
+    assert "at scale digits-proxy" in shown
+    assert "of the sample keep all limits" in shown
+
+
 def test_a_damaged_line_is_found_then_moved_aside(tmp_path, capsys):
     ledger = make_run(tmp_path / "run") / "ledger.jsonl"
     lines = ledger.read_bytes().split(b"\n")
@@ -59,6 +75,20 @@ def test_a_damaged_line_is_found_then_moved_aside(tmp_path, capsys):
         (("sweep", "no-such-sweep"), "pocketunet: no-such-sweep: there is no such file, and no such sweep ships"),
         (("sweep", "digits", "serach.population=8"), "serach"),
         (("space", "describe", "digit"), "digits"),
+        (("space", "describe", "mobil-sd"), "did you mean 'mobile-sd'?"),
+        (("space", "describe", "digits-small", "--scale", "sd"), "there is no scale 'sd'; known are digits-proxy, "),
+        (("space", "describe", "digits-small", "--limit", "macs"), "--limit must be KEY=VALUE with a number, as parameters="),
+        (("space", "describe", "digits-small", "--limit", "mac=1"), "no objective is called 'mac'; did you mean 'macs'?"),
+        (("space", "describe", "digits-small", "--limit", "latency_ms=1"), "no cost latency_ms is computed here"),
+        (
+            ("space", "describe", "digits-small", "--limit", "macs=1"),
+            "no architecture of space 'digits-small' that was",
+        ),
+        (("describe", "sd-15"), "sd-15: there is no such file or bundle, and it is not a published design: sd15, bk-sdm-base"),
+        (("describe", "no/such.json"), "no/such.json: there is no such file; give an architecture.json, a bundle, or a pub"),
+        (("describe", "sd15", "--scale", "sd"), "there is no scale 'sd'"),
+        (("compare", "sd15"), "give two or more architectures"),
+        (("compare", "sd15", "mobildiffusion"), "did you mean 'mobilediffusion'?"),
         (("handoff", "run"), "Missing option '--pick'"),
         (("fornt", "run"), "No such command 'fornt'"),
     ],

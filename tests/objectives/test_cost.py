@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from objectives.cost import cost_estimates
+from objectives.cost import cost_estimates, counted_costs
 from objectives.objective import OBJECTIVES
 from search_space import get_scale, get_space, layer_plan
 
@@ -29,3 +29,13 @@ def test_the_largest_network_costs_more_than_the_smallest():
     space, scale = get_space("digits"), get_scale("digits-proxy")
     small, large = (cost_estimates(layer_plan(one, scale)) for one in (space.smallest(), space.largest()))
     assert all(small[name].value < large[name].value for name in ("parameters", "macs", "peak_activation_bytes"))
+
+
+def test_costs_of_many_are_the_costs_of_each():
+    space, scale, rng = get_space("digits"), get_scale("digits-deploy"), np.random.default_rng(0)
+    architectures = [space.sample(rng) for _ in range(5)]
+    each = [cost_estimates(layer_plan(one, scale)) for one in architectures]
+    for name, column in counted_costs(architectures, scale).items():
+        assert column.tolist() == [costs[name].value for costs in each]
+    known = {objective.name for objective in OBJECTIVES if objective.is_cost}
+    assert known - set(counted_costs(architectures, scale)) == {"latency_ms"}

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from search_space import Architecture, Level, Stage, get_space, picture
+from search_space import Architecture, Level, Stage, get_design, get_space, picture
 
 
 def _one_level(down: Stage, up: Stage, mid: Stage | None = None) -> Architecture:
@@ -106,3 +106,4 @@ def test_the_picture_shows_every_stage_and_gene():
     assert [line.split()[0] for line in drawn.splitlines()] == ["down0", "down1", "down2", "mid", "up2", "up1", "up0"]
     assert "[self cross ff4 softmax] x2" in drawn
     assert "K=V" not in drawn
+    assert "(separable + [self cross ff3 relu K=V silu] x3) x2" in picture(get_design("mobilediffusion").architecture)

@@ -9,10 +9,11 @@ from search_space.nni_bridge import from_nni, to_nni
 nni = pytest.importorskip("nni")
 
 
-def test_every_sample_of_nni_is_an_architecture_of_the_space():
+@pytest.mark.parametrize("name", ["digits", "mobile-sd"])
+def test_every_sample_of_nni_is_an_architecture_of_the_space(name: str):
     from nni.mutable.exception import ConstraintViolation
 
-    space = get_space("digits")
+    space = get_space(name)
     mutable, found = to_nni(space), set()
     for seed in range(30):
         try:
@@ -25,8 +26,9 @@ def test_every_sample_of_nni_is_an_architecture_of_the_space():
     assert len(found) > 5
 
 
-def test_freezing_an_architecture_gives_it_back():
-    space = get_space("digits")
+@pytest.mark.parametrize("name", ["digits", "mobile-sd"])
+def test_freezing_an_architecture_gives_it_back(name: str):
+    space = get_space(name)
     for seed in range(5):
         architecture = space.sample(np.random.default_rng(seed))
         values = {gene.name: gene.choices[i] for gene, i in zip(space.genes, space.encode(architecture), strict=True)}
@@ -39,6 +41,13 @@ def test_nni_refuses_what_breaks_the_skip_rule():
     assert not to_nni(space).contains(values)
     with pytest.raises(ValueError, match=r"up.num_blocks must be at most down.num_blocks \+ 1 = 2"):
         from_nni(space, values)
+
+
+def test_nni_holds_the_skip_rule_only_where_the_level_is():
+    space = get_space("mobile-sd")
+    values = {gene.name: gene.choices[0] for gene in space.genes} | {"up3.num_blocks": 3}
+    assert to_nni(space).contains(values | {"num_levels": 3})
+    assert not to_nni(space).contains(values | {"num_levels": 4})
 
 
 def test_a_sample_of_another_space_is_refused():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search_space import Architecture, Gene, Level, SearchSpace, Stage, get_space, space_names
+from search_space import Architecture, Gene, Level, SearchSpace, Stage, get_space, space_names, spaces
 from search_space.space import LevelChoices, StageChoices
 
 SPACES = [get_space(name) for name in space_names()]
@@ -56,9 +56,14 @@ def test_repair_gives_a_valid_genotype_and_leaves_valid_ones_alone(space: Search
     assert np.array_equal(space.repair(repaired), repaired)
 
 
-@pytest.mark.parametrize("mid", [(0,), (0, 1), (1, 2)])
-def test_size_counts_distinct_architectures(mid: tuple[int, ...]):
-    space = _tiny(mid)
+def _few_levels(num_levels: tuple[int, ...] = (1, 2)) -> SearchSpace:
+    side = StageChoices(num_blocks=(1, 2))
+    levels = (LevelChoices((1, 2), side, StageChoices(num_blocks=(1,))), LevelChoices((2,), side, StageChoices((1, 3))))
+    return SearchSpace("few", levels, StageChoices((0, 2), transformer_depth=(0, 1)), num_levels)
+
+
+@pytest.mark.parametrize("space", [_tiny((0,)), _tiny((0, 1)), _tiny((1, 2)), _few_levels(), _few_levels((2,))])
+def test_size_counts_distinct_architectures(space: SearchSpace):
     found = set()
     for genotype in itertools.product(*(range(len(gene.choices)) for gene in space.genes)):
         if np.array_equal(space.repair(np.array(genotype, np.int32)), genotype):
@@ -75,6 +80,39 @@ def test_the_digits_space_is_large_and_has_every_gene_of_the_mission():
         assert all(len(genes[f"{side}{i}.{field}"]) > 1 for side in ("down", "up") for i in range(3))
 
 
+def test_the_size_of_mobile_sd_is_the_one_that_its_documentation_states():
+    assert spaces.__doc__
+    assert f"{get_space('mobile-sd').size:,} architectures" in spaces.__doc__
+
+
+def test_a_variable_number_of_levels_is_a_gene_and_absent_levels_have_none():
+    space = _few_levels()
+    assert space.genes[0] == Gene("num_levels", (1, 2))
+    values = {gene.name: gene.choices[0] for gene in space.genes} | {"num_levels": 1, "mid.num_blocks": 2}
+    one = space.from_values(values)
+    # The second level is not there: neither its genes nor a broken skip rule in them make a difference.
+    assert space.from_values(values | {"down1.num_blocks": 1, "up1.num_blocks": 3}) == one
+    assert len(one.levels) == 1
+    assert one.mid == Stage(2)
+    two = space.from_values(values | {"num_levels": 2, "down1.num_blocks": 2})
+    assert len(two.levels) == 2
+    assert not np.any(space.encode(one)[[gene.name[-1:] == "1" or "1." in gene.name for gene in space.genes]])
+    children = {len(space.crossover(one, two, np.random.default_rng(seed)).levels) for seed in range(20)}
+    mutants = {len(space.mutate(one, np.random.default_rng(seed)).levels) for seed in range(20)}
+    assert children == mutants == {1, 2}
+
+
+def test_a_space_of_all_its_levels_has_no_gene_for_them():
+    assert [gene.name for gene in get_space("digits").genes][:2] == ["level0.width", "down0.num_blocks"]
+    assert _few_levels((2,)).genes == SearchSpace("few", _few_levels().levels, _few_levels().mid).genes
+
+
+@pytest.mark.parametrize("wrong", [(2, 1), (1,), (0, 2), (1, 1, 2), (0,)])
+def test_numbers_of_levels_that_the_levels_do_not_fit_are_refused(wrong: tuple[int, ...]):
+    with pytest.raises(ValueError, match="space 'few': num_levels must ascend, from 1 or more to the 2 levels that are given"):
+        _few_levels(wrong)
+
+
 @every_space
 def test_sampling_reaches_every_choice_and_follows_the_seed(space: SearchSpace):
     rng = np.random.default_rng(0)
@@ -89,7 +127,8 @@ def test_smallest_and_largest_are_the_ends(space: SearchSpace):
     smallest, largest = space.smallest(), space.largest()
     assert space.contains(smallest)
     assert space.contains(largest)
-    for low, high in zip(smallest.levels, largest.levels, strict=True):
+    assert (len(smallest.levels), len(largest.levels)) == (space.num_levels[0], space.num_levels[-1])
+    for low, high in zip(smallest.levels, largest.levels, strict=False):
         assert low.width < high.width
         assert low.down.num_blocks <= high.down.num_blocks
         assert low.up.num_blocks < high.up.num_blocks
@@ -105,6 +144,8 @@ def test_what_is_not_in_the_space_is_refused_by_gene_with_the_nearest_value():
         space.validate(wide)
     with pytest.raises(ValueError, match="it has 1 levels, the space has 3"):
         space.validate(Architecture((first,)))
+    with pytest.raises(ValueError, match="not in space 'mobile-sd': it has 1 levels, the space has 3 or 4"):
+        get_space("mobile-sd").encode(Architecture((first,)))
     assert not space.contains(wide)
 
 
@@ -122,7 +163,7 @@ def test_bad_genotypes_and_values_are_refused():
         space.from_values({})
     with pytest.raises(ValueError, match="at least one choice and no choice twice"):
         Gene("x", (1, 1))
-    with pytest.raises(ValueError, match="there is no search space 'digit'; known are digits"):
+    with pytest.raises(ValueError, match="there is no search space 'digit'; known are digits, .*; did you mean 'digits'"):
         get_space("digit")
 
 
