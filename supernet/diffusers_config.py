@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search_space import Architecture, Level, Scale, Stage, get_scale, scale_names
+from search_space import Architecture, Level, Scale, Stage, get_scale, layer_plan, scale_names
 
 CLASS_NAME = "UNet2DConditionModel"
 DIFFUSERS_VERSION = "0.42.1"
@@ -72,6 +72,11 @@ _HAS_TRANSFORMERS = {
     "down": {"DownBlock2D": False, "CrossAttnDownBlock2D": True},
     "up": {"UpBlock2D": False, "CrossAttnUpBlock2D": True},
 }
+# Fields in which a named scale must be the same: those that blocks and their operations do not show, or not always.
+_AGREEING = (
+    "resolution", "context_length", "context_width", "vocabulary", "norm_groups", "norm_group_size", "norm_epsilon",
+    "num_heads", "head_width", "dtype",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +128,8 @@ def unet_from_config(config: Mapping[str, Any], *, context_length: int = DEFAULT
         norm_epsilon=_positive(settings, "norm_eps"),
         **_head_rule(settings, widths, has_attention),
     )
-    scale = _named(scale, widths)
-    levels = _levels(settings, [width // scale.base_width for width in widths], down_has, up_has)
-    return DiffusersUNet(Architecture(levels, mid), scale, _truth(settings, "use_linear_projection"))
+    architecture = Architecture(_levels(settings, [width // scale.base_width for width in widths], down_has, up_has), mid)
+    return DiffusersUNet(*_named(architecture, scale), _truth(settings, "use_linear_projection"))
 
 
 def _levels(
@@ -281,11 +285,19 @@ def _head_rule(settings: Mapping[str, Any], widths: Sequence[int], attends: Sequ
     raise _refusal(key, settings[key], "one number of heads for all levels with attention, or heads of one width")
 
 
-def _named(scale: Scale, widths: Sequence[int]) -> Scale:
-    """The named scale that agrees in every field and whose base width divides all widths, or the scale itself."""
+def _named(architecture: Architecture, scale: Scale) -> tuple[Architecture, Scale]:
+    """The same network at the named scale at which it can be said, or as it is."""
     for name in scale_names():
         known = get_scale(name)
-        same = dataclasses.replace(scale, name=name, base_width=known.base_width)
-        if same == known and all(width % known.base_width == 0 for width in widths):
-            return known
-    return scale
+        agrees = all(getattr(known, field) == getattr(scale, field) for field in _AGREEING)
+        widths = [level.width * scale.base_width for level in architecture.levels]
+        if not agrees or any(width % known.base_width for width in widths):
+            continue
+        levels = [
+            dataclasses.replace(level, width=width // known.base_width)
+            for level, width in zip(architecture.levels, widths, strict=True)
+        ]
+        renamed = dataclasses.replace(architecture, levels=tuple(levels))
+        if layer_plan(renamed, known).blocks == layer_plan(architecture, scale).blocks:
+            return renamed, known
+    return architecture, scale

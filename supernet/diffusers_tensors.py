@@ -70,12 +70,13 @@ def correspondences(plan: LayerPlan, *, has_linear_projections: bool = False) ->
     """
     shapes = {path: tuple(array.shape) for path, array in unet_parameters(UNet(plan, init=abstract_initializer)).items()}
     found = [
-        found
+        entry
         for block in plan.blocks
         for layer in _layers(block, plan, has_linear_projections)
-        for found in _tensors(layer, shapes)
+        for entry in _tensors(layer, shapes)
     ]
-    covered = {path for tensor in found for path in tensor.paths}
+    assert len({entry.tensor for entry in found}) == len(found), "two of our blocks are one block in diffusers"
+    covered = {path for entry in found for path in entry.paths}
     assert covered == shapes.keys(), f"parameters without a tensor: {sorted(shapes.keys() - covered)[:3]}"
     return tuple(found)
 
