@@ -11,11 +11,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test slow sweep bench clean
+.PHONY: help install lint types test slow sweep bench parity clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
-	@echo "targets: install sweep test lint types slow bench clean"
+	@echo "targets: install sweep test lint types slow bench parity clean"
 
 install:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" STAMP="$(STAMP)" EXTRAS="$(EXTRAS)" .ci/install
@@ -38,6 +38,10 @@ slow: install
 
 bench: install
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+# Needs torch and diffusers, which `make install EXTRAS=parity` brings.
+parity:
+	$(BIN)/python tests/parity/record.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

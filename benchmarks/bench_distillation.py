@@ -39,8 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     student, teacher = read_bundle(options.run / "winner"), read_bundle(options.run / "winner" / "teacher")
     task = student.task
-    images, _ = all_examples(load_examples(student.settings.data, task.scale, split="train"), task.scale)
-    _, prompts = all_examples(load_examples(student.settings.data, task.scale, split="validation"), task.scale)
+    images, _ = all_examples(load_examples(student.data, task.scale, split="train"), task.scale)
+    _, prompts = all_examples(load_examples(student.data, task.scale, split="validation"), task.scale)
     distances = FeatureDistances(load_classifier(options.run / "features"), images)
 
     def measure(bundle: Bundle) -> dict[str, float]:

@@ -17,21 +17,21 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
+from experiments.safetensors_stream import StoredTensor, mismatch, read_header, type_of, write_safetensors
 from search_space import Architecture, LayerPlan, Scale, layer_plan
-from supernet import XLA, Lowering, UNet, load_unet, training_lowering
+from supernet import XLA, Lowering, UNet, load_unet, training_lowering, unet_parameters
 from supernet.initializer import abstract_initializer
 
 ARCHITECTURE, WEIGHTS, TRAINING, EXPECTED = "architecture.json", "weights.safetensors", "training.yaml", "expected.json"
 TEACHER = "teacher"
 EXPECTED_SCHEMA = 1
-PROMISES = ("parameters", "macs", "denoising_loss")
+ALWAYS_PROMISED = ("parameters", "macs")
+PROMISES = (*ALWAYS_PROMISED, "denoising_loss")  # the loss, where there are data to measure it on
 
 
 class ScaleSection(Section):
@@ -62,7 +62,7 @@ class TrainingSettings(Section):
     Attributes:
         origin: where the weights come from, for people.
         scale: of the network.
-        data: name of a data set, or a folder.
+        data: name of a data set, or a folder; None where weights were imported without one.
         schedule: of the noise.
         parameterisation: what the network predicts.
         prompt_dropout: share of prompts that are dropped in training, for guidance.
@@ -75,7 +75,7 @@ class TrainingSettings(Section):
 
     origin: Name
     scale: ScaleSection
-    data: Name
+    data: Name | None
     seed: Seed = 0
     schedule: Literal["cosine", "scaled_linear"] = "cosine"
     parameterisation: Literal["eps", "x0", "v"] = "v"
@@ -105,6 +105,12 @@ class Bundle:
         """What the network learns."""
         s = self.settings
         return DenoisingTask(Scale(**s.scale.model_dump()), s.schedule, s.parameterisation, s.prompt_dropout)
+
+    @property
+    def data(self) -> str:
+        """Its data set; `check_has_data` tells a person where there is none."""
+        assert self.settings.data is not None
+        return self.settings.data
 
     @property
     def plan(self) -> LayerPlan:
@@ -144,61 +150,99 @@ def new_folder(path: Path) -> Iterator[Path]:
 def write_bundle(path: Path, bundle: Bundle, *, expected: dict[str, Any], card: str) -> None:
     """Writes the files of a bundle into a folder, which is made where it is missing."""
     path.mkdir(parents=True, exist_ok=True)
-    flat = {f"{part}/{name}": np.asarray(x) for part, of in bundle.parameters.items() for name, x in of.items()}
-    save_file(flat, path / WEIGHTS)
-    (path / ARCHITECTURE).write_text(json.dumps(bundle.architecture.to_json(), indent=2) + "\n", "utf-8")
-    (path / TRAINING).write_text(yaml.safe_dump(bundle.settings.model_dump(mode="json"), sort_keys=False), "utf-8")
+    flat = {f"{part}/{name}": x for part, of in bundle.parameters.items() for name, x in of.items()}
+    types = {name: type_of(x) for name, x in flat.items()}
+    write_safetensors(path / WEIGHTS, types, lambda name: np.asarray(flat[name]))
+    write_description(path, bundle.architecture, bundle.settings, expected=expected, card=card)
+
+
+def write_description(
+    path: Path, architecture: Architecture, settings: TrainingSettings, *, expected: dict[str, Any], card: str
+) -> None:
+    """Writes every file of a bundle but its weights into a folder."""
+    (path / ARCHITECTURE).write_text(json.dumps(architecture.to_json(), indent=2) + "\n", "utf-8")
+    (path / TRAINING).write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), "utf-8")
     (path / "README.md").write_text(card, "utf-8")
     (path / EXPECTED).write_text(json.dumps(expected, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads a bundle, and holds its weights to its architecture.
+    """Reads a bundle, and holds its weights to its architecture; whatever they are stored in, they become float32.
 
     Raises:
         NotADirectoryError: there is no such folder.
         FileNotFoundError: a file of it is missing.
         InputError: a file is damaged, or the weights belong to another architecture.
     """
-    if not path.is_dir():
-        raise NotADirectoryError(
-            f"{path}: there is no such bundle; `pocketunet handoff RUN --pick knee --out {path}` makes one"
-        )
-    for name in (ARCHITECTURE, WEIGHTS, TRAINING):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"{path / name} is missing; make the bundle anew with `pocketunet handoff`")
+    bundle, stored = open_bundle(path)
+    for name, tensor in stored.items():
+        part, _, rest = name.partition("/")
+        bundle.parameters[part][rest] = jnp.asarray(tensor.read(), jnp.float32)
     try:
-        architecture = Architecture.from_json(json.loads((path / ARCHITECTURE).read_text("utf-8"))).canonical()
-    except ValueError as error:
-        raise InputError(f"{path / ARCHITECTURE}: {error}") from None
-    settings = validated(read_document(read_text(path / TRAINING), source=str(path / TRAINING)), TrainingSettings)
-    bundle = Bundle(architecture, settings, _read_weights(path / WEIGHTS))
-    try:
-        network = bundle.network(XLA)
-    except ValueError as error:
-        raise InputError(f"{path / TRAINING}: scale: {error}") from None
-    try:
-        load_unet(network, bundle.parameters["network"])
         bundle.task.check_prompt_parameters(bundle.parameters["prompt"])
     except ValueError as error:
         raise InputError(f"{path / WEIGHTS}: {error}; copy the bundle again, or make it anew") from None
     return bundle
 
 
-def _read_weights(path: Path) -> dict[str, dict[str, Any]]:
+def open_bundle(path: Path) -> tuple[Bundle, dict[str, StoredTensor]]:
+    """A bundle without its weights, and where these are stored ("network/...", "prompt/..."), held to its architecture.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        FileNotFoundError: a file of it is missing.
+        InputError: a file is damaged, or the weights belong to another architecture.
+    """
+    settings = read_settings(path)
     try:
-        flat = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: this is no whole safetensors file ({error}); copy the bundle again") from None
-    parameters: dict[str, dict[str, Any]] = {"network": {}, "prompt": {}}
-    for name, array in flat.items():
-        part, _, rest = name.partition("/")
-        if part not in parameters:
-            raise InputError(f"{path}: tensor {name!r} is not of this format; its name must begin with network/ or prompt/")
-        if array.dtype != np.float32:
-            raise InputError(f"{path}: tensor {name!r} must be float32, got {array.dtype}; convert it")
-        parameters[part][rest] = jnp.asarray(array)
-    return parameters
+        architecture = Architecture.from_json(json.loads((path / ARCHITECTURE).read_text("utf-8"))).canonical()
+    except ValueError as error:
+        raise InputError(f"{path / ARCHITECTURE}: {error}") from None
+    bundle = Bundle(architecture, settings, {"network": {}, "prompt": {}})
+    stored, _ = read_header(path / WEIGHTS)
+    for name in stored:
+        if name.partition("/")[0] not in bundle.parameters:
+            raise InputError(
+                f"{path / WEIGHTS}: tensor {name!r} is not of this format; its name must begin with network/ or prompt/"
+            )
+    try:
+        shapes = {path: tuple(array.shape) for path, array in unet_parameters(bundle.network(XLA)).items()}
+    except ValueError as error:
+        raise InputError(f"{path / TRAINING}: scale: {error}") from None
+    network = {name.removeprefix("network/"): tensor for name, tensor in stored.items() if name.startswith("network/")}
+    if problem := mismatch(network, shapes):
+        raise InputError(
+            f"{path / WEIGHTS}: {problem}; the weights belong to another architecture: copy the bundle again, or make it anew"
+        )
+    return bundle, stored
+
+
+def read_settings(path: Path) -> TrainingSettings:
+    """The settings of a bundle, whose other files are there too.
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        FileNotFoundError: a file of it is missing.
+        InputError: the settings are damaged.
+    """
+    if not path.is_dir():
+        raise NotADirectoryError(
+            f"{path}: there is no such bundle; `pocketunet handoff RUN --pick knee --out {path}` or "
+            f"`pocketunet weights import DIR --out {path}` makes one"
+        )
+    for name in (ARCHITECTURE, WEIGHTS, TRAINING):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name} is missing; make the bundle anew")
+    return validated(read_document(read_text(path / TRAINING), source=str(path / TRAINING)), TrainingSettings)
+
+
+def check_has_data(path: Path) -> None:
+    """Raises InputError where a bundle names no data set, as one that was imported does not."""
+    if read_settings(path).data is None:
+        raise InputError(
+            f"{path / TRAINING}: key 'data' is null: these weights came without a data set; "
+            "set it to the name of one, or to a folder, and look through the keys below it"
+        )
 
 
 def read_expected(path: Path) -> dict[str, Any]:
@@ -215,8 +259,13 @@ def read_expected(path: Path) -> dict[str, Any]:
     if not isinstance(expected, dict) or expected.get("schema") != EXPECTED_SCHEMA:
         raise InputError(f"{file}: key 'schema' must be {EXPECTED_SCHEMA}; read it with the version that wrote it")
     promises = expected.get("promises")
-    for name in PROMISES:
-        promise = promises.get(name) if isinstance(promises, dict) else None
+    if not isinstance(promises, dict):
+        raise InputError(f"{file}: key 'promises' must be a mapping of names to values; make the bundle anew")
+    for name in promises:
+        if name not in PROMISES:
+            raise InputError(f"{file}: key 'promises.{name}' is not known; known are {', '.join(PROMISES)}")
+    for name in [*promises, *ALWAYS_PROMISED]:
+        promise = promises.get(name)
         for key in ("value", "tolerance"):
             if not isinstance(promise, dict) or not isinstance(promise.get(key), int | float):
                 raise InputError(f"{file}: key 'promises.{name}.{key}' must be a number; make the bundle anew")

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import EXPECTED_SCHEMA, Bundle, apply_network, read_bundle, read_expected
+from experiments.bundle import EXPECTED_SCHEMA, Bundle, apply_network, check_has_data, read_bundle, read_expected
 from experiments.denoising_task import all_examples, load_examples
 from experiments.errors import InputError
 from experiments.quality import loss_estimate, loss_program
@@ -38,30 +38,29 @@ class Check:
 
 
 def expectations(bundle: Bundle) -> dict[str, Any]:
-    """What `expected.json` holds: each promise with value and tolerance, and how the loss was measured."""
-    loss = bundle_loss(bundle)
-    return {
-        "schema": EXPECTED_SCHEMA,
-        "digest": bundle.architecture.digest,
-        "promises": {
-            "parameters": {"value": bundle.plan.parameters, "tolerance": 0.0},
-            "macs": {"value": bundle.plan.macs, "tolerance": 0.0},
-            "denoising_loss": {
-                "value": loss.value,
-                "low": loss.low,
-                "high": loss.high,
-                "n": loss.n,
-                "tolerance": _LOSS_TOLERANCE,
-            },
-        },
-        "fingerprint": _loss_fingerprint(bundle),
+    """What `expected.json` holds: each promise with value and tolerance, and how the loss was measured.
+
+    A bundle without data promises its counts alone.
+    """
+    plan = bundle.plan
+    promises: dict[str, Any] = {
+        "parameters": {"value": plan.parameters, "tolerance": 0.0},
+        "macs": {"value": plan.macs, "tolerance": 0.0},
     }
+    expected = {"schema": EXPECTED_SCHEMA, "digest": bundle.architecture.digest, "promises": promises}
+    if bundle.settings.data is None:
+        return expected
+    loss = bundle_loss(bundle)
+    promises["denoising_loss"] = {
+        "value": loss.value, "low": loss.low, "high": loss.high, "n": loss.n, "tolerance": _LOSS_TOLERANCE,
+    }  # fmt: skip
+    return {**expected, "fingerprint": _loss_fingerprint(bundle)}
 
 
 def bundle_loss(bundle: Bundle) -> Estimate:
     """The denoising loss at medium noise on the validation split."""
     task, network = bundle.task, bundle.network()
-    images, prompts = all_examples(load_examples(bundle.settings.data, task.scale, split="validation"), task.scale)
+    images, prompts = all_examples(load_examples(bundle.data, task.scale, split="validation"), task.scale)
 
     def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
         return apply_network(network, parameters, x, timestep, context)
@@ -77,27 +76,35 @@ def verify_bundle(path: Path) -> list[Check]:
         InputError: the bundle is damaged, or its promises were measured in another way than here.
     """
     bundle, expected = read_bundle(path), read_expected(path)
-    if expected.get("digest") != bundle.architecture.digest or expected.get("fingerprint") != _loss_fingerprint(bundle):
+    promises = expected["promises"]
+    promises_loss = "denoising_loss" in promises
+    if promises_loss:
+        check_has_data(path)
+    is_measured_so = not promises_loss or expected.get("fingerprint") == _loss_fingerprint(bundle)
+    if expected.get("digest") != bundle.architecture.digest or not is_measured_so:
         raise InputError(
             f"{path / 'expected.json'}: it was written for another architecture or measured in another way; "
             "make the bundle anew"
         )
-    found = {
-        "parameters": bundle.plan.parameters,
-        "macs": bundle.plan.macs,
-        "denoising_loss": bundle_loss(bundle).value,
-    }
-    promises = expected["promises"]
+    found: dict[str, float] = {"parameters": bundle.plan.parameters, "macs": bundle.plan.macs}
+    if promises_loss:
+        found["denoising_loss"] = bundle_loss(bundle).value
     return [Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()]
 
 
 def model_card(bundle: Bundle, expected: dict[str, Any]) -> str:
     """The bundle's README: what it is, what it costs, how well it denoises, how to use it."""
-    loss = expected["promises"]["denoising_loss"]
     settings, plan = bundle.settings, bundle.plan
+    loss = expected["promises"].get("denoising_loss")
+    loss_row = (
+        "| denoising loss at medium noise, validation | "
+        f"{loss['value']:.5f} ({loss['low']:.5f} to {loss['high']:.5f}, n = {loss['n']}) |\n"
+        if loss
+        else ""
+    )
     return f"""# UNet {bundle.architecture.digest}
 
-A diffusion UNet found by PocketUNet; {settings.origin}.
+A diffusion UNet, bundled by PocketUNet; {settings.origin}.
 
 ```
 {picture(bundle.architecture, plan.scale)}
@@ -108,10 +115,9 @@ A diffusion UNet found by PocketUNet; {settings.origin}.
 | parameters | {plan.parameters:,} |
 | multiply-accumulates of one forward pass, attention included | {plan.macs:,} |
 | input | {plan.scale.resolution}x{plan.scale.resolution}x{plan.scale.in_channels} |
-| data set | {settings.data} |
+| data set | {settings.data or "none; set `data` in training.yaml"} |
 | predicts | {settings.parameterisation}, {settings.schedule} schedule |
-| denoising loss at medium noise, validation | {loss["value"]:.5f} ({loss["low"]:.5f} to {loss["high"]:.5f}, n = {loss["n"]}) |
-
+{loss_row}
     pocketunet verify DIR     # holds the files to expected.json
     pocketunet train DIR      # trains further, as training.yaml says
     pocketunet distill DIR    # learns from teacher/, where there is one

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from experiments.bundle import TEACHER, Bundle, read_bundle, refuse_existing
+from experiments.bundle import TEACHER, Bundle, check_has_data, read_bundle, refuse_existing
 from experiments.errors import InputError
 from experiments.progress import Progress, silent_progress
 from experiments.training import BundleLoss, fit_bundle, save_trained
@@ -81,6 +81,7 @@ def distill_bundle(
     """
     out = out or path / "distilled"
     refuse_existing(out)
+    check_has_data(path)
     student = read_bundle(path)
     if not (path / TEACHER).is_dir():
         raise InputError(f"{path / TEACHER}: the bundle has no teacher to distil from; train it with `pocketunet train {path}`")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from experiments.bundle import Bundle, apply_network, read_bundle
+from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle
 from experiments.data import image_grid
 from experiments.denoising_task import all_examples, load_examples
 from experiments.quality import SampleSettings, sample_program
@@ -28,6 +28,7 @@ def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> 
 
 def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0) -> Path:
     """Draws images with a bundle's network and saves them as one grid; every class, or the first prompts, in turn."""
+    check_has_data(path)
     bundle = read_bundle(path)
     images = draw_images(bundle, _grid_prompts(bundle), num=num, seed=seed)
     if images.shape[-1] not in (1, 3):  # latents: show the first channel, there is no decoder here
@@ -42,7 +43,7 @@ def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0) -> Path:
 def _grid_prompts(bundle: Bundle) -> np.ndarray:
     """One prompt for each column: the classes in order, or the first prompts of the validation split."""
     task = bundle.task
-    dataset = load_examples(bundle.settings.data, task.scale, split="validation")
+    dataset = load_examples(bundle.data, task.scale, split="validation")
     if dataset.info.num_classes is None or not task.scale.vocabulary:
         return all_examples(dataset, task.scale)[1][:_GRID_COLUMNS]
     tokens = np.zeros((dataset.info.num_classes, task.scale.context_length), np.int32)

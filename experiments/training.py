@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bundle import Bundle, apply_network, new_folder, read_bundle, refuse_existing, write_bundle
+from experiments.bundle import Bundle, apply_network, check_has_data, new_folder, read_bundle, refuse_existing, write_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import load_examples, training_examples
 from experiments.progress import Progress, silent_progress
@@ -59,7 +59,7 @@ def fit_bundle(
     step_function = training_step(jax.value_and_grad(loss), optimizer, ema_decay=settings.ema_decay)
     state = initial_state({**bundle.parameters, **(extra_parameters or {})}, optimizer)
     noisy_batch = jax.jit(task.noisy_batch)
-    dataset = load_examples(settings.data, task.scale, split="train")
+    dataset = load_examples(bundle.data, task.scale, split="train")
     examples = training_examples(dataset, task.scale, batch_size=settings.batch_size, seed=seed)
     history, losses = [], []
     every = max(1, steps // _HISTORY_POINTS)
@@ -91,6 +91,7 @@ def train_bundle(
     """
     out = out or path / "trained"
     refuse_existing(out)
+    check_has_data(path)
     bundle = read_bundle(path)
     steps = steps or bundle.settings.num_steps
     trained, history = fit_bundle(

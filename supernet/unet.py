@@ -26,13 +26,13 @@ class UNet(nnx.Module):
             {b.name.replace(".", "_"): build_block(b.spec, plan.scale, lowering=lowering, init=init) for b in plan.blocks}
         )
 
-    def __call__(self, x: Image, timestep: Float[Array, " batch"], context: Tokens) -> Image:
+    def __call__(self, x: Image, timestep: Float[Array, " batch"], context: Tokens) -> Float[Array, "batch height width out"]:
         """The network's prediction; see `features` for the arguments."""
         return self.features(x, timestep, context)[0]
 
     def features(
         self, x: Image, timestep: Float[Array, " batch"], context: Tokens
-    ) -> tuple[Image, dict[str, Float[Array, "batch _ _ _"]]]:
+    ) -> tuple[Float[Array, "batch height width out"], dict[str, Float[Array, "batch _ _ _"]]]:
         """The prediction, and the stream at the end of each stage by the stage's name.
 
         Args:
