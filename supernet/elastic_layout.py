@@ -51,9 +51,13 @@ class ElasticLayout:
         return {stage.name: stage for stage in stages}
 
     def _stage(self, name: str, level: int, choices: StageChoices, skips: tuple[int, ...] = ()) -> ElasticStage:
-        stage = ElasticStage(name, level, choices, self.widths(level), (), skips, self.scale.resolution >> level)
-        entry = self.widths(stage.entry_level(len(self.space.levels) - 1))
-        return dataclasses.replace(stage, entry_widths=entry)
+        stage = ElasticStage(name, level, choices, (), (), skips)
+        existing = [number for number in self.space.num_levels if number > level or name == "mid"]
+        widths, entry = (
+            tuple(sorted({width for number in existing for width in self.widths(of(number))}))
+            for of in (stage.level_of, stage.entry_level)
+        )
+        return dataclasses.replace(stage, widths=widths, entry_widths=entry)
 
     @cached_property
     def families(self) -> dict[str, Family]:
@@ -116,17 +120,17 @@ class ElasticLayout:
             return
         project_in = _builder(lambda channels, init: ProjectIn(channels, scale, init=init))
         project_out = _builder(lambda channels, init: ProjectOut(channels, init=init))
-        yield "project_in", Family(stage.widths, project_in, positions)
-        yield "project_out", Family(stage.widths, project_out, positions)
         layers = (stage.positions, stage.depth)
+        yield "project_in", Family(stage.widths, project_in, positions if scale.shared_projections else layers)
+        yield "project_out", Family(stage.widths, project_out, positions if scale.shared_projections else layers)
         with_self = [spec for spec in stage.transformers if spec.attention != "cross"]
         with_cross = [spec for spec in stage.transformers if spec.attention != "self"]
         if with_self:
             build = _builder(lambda spec, init: self_attention(spec, scale, init=init))
-            yield "self_attention", Family(_distinct(with_self, self_attention_part), build, layers)
+            yield "self_attention", Family(_distinct(with_self, self_attention_part), build, layers, scale.num_heads)
         if with_cross:
             build = _builder(lambda spec, init: cross_attention(spec, scale, init=init))
-            yield "cross_attention", Family(_distinct(with_cross, cross_attention_part), build, layers)
+            yield "cross_attention", Family(_distinct(with_cross, cross_attention_part), build, layers, scale.num_heads)
         build = _builder(lambda spec, init: feed_forward(spec, init=init))
         yield "feed_forward", Family(_distinct(stage.transformers, feed_forward_part), build, layers)
 

@@ -18,13 +18,12 @@ class ElasticStage:
 
     Attributes:
         name: "down0", "mid", "up0".
-        level: index of its level; the mid stage has that of the coarsest.
+        level: index of its level; the mid stage has that of the coarsest that there may be.
         choices: what each gene may be.
         widths: of its output.
         entry_widths: of the stream that comes in.
         skip_widths: of the skips behind the first position's, empty where the stage takes none. The first position's skip
             has the stage's own width.
-        resolution: height and width of its images.
     """
 
     name: str
@@ -33,13 +32,16 @@ class ElasticStage:
     widths: tuple[int, ...]
     entry_widths: tuple[int, ...]
     skip_widths: tuple[int, ...]
-    resolution: int
 
-    def entry_level(self, last: int) -> int:
-        """The level from which its stream comes, where `last` is the coarsest."""
+    def level_of(self, num_levels: int) -> int:
+        """The level that it belongs to where there are so many: the mid stage follows the coarsest."""
+        return num_levels - 1 if self.name == "mid" else self.level
+
+    def entry_level(self, num_levels: int) -> int:
+        """The level from which its stream comes where there are so many."""
         if self.name == "mid":
-            return self.level
-        return min(self.level + 1, last) if self.skip_widths else max(self.level - 1, 0)
+            return num_levels - 1
+        return min(self.level + 1, num_levels - 1) if self.skip_widths else max(self.level - 1, 0)
 
     @property
     def positions(self) -> int:

@@ -7,7 +7,8 @@ from flax import nnx, traverse_util
 from search_space import Architecture
 from supernet.convolution import XLA, Lowering
 from supernet.initializer import abstract_initializer
-from supernet.supernet import Supernet, SupernetParameters, subnet_parameters
+from supernet.subnets import subnet_parameters
+from supernet.supernet import Supernet, SupernetParameters
 from supernet.unet import UNet
 
 

@@ -24,6 +24,9 @@ _SKIP_AXES = {
     "shortcut/kernel": 0,
 }  # fmt: skip
 
+# Axes of an attention's parameters that run over its heads.
+_HEAD_AXES = {"query/kernel": 1, "key/kernel": 1, "value/kernel": 1, "out/kernel": 0}
+
 
 @dataclasses.dataclass(frozen=True)
 class ParameterShape:
@@ -52,11 +55,14 @@ class Family:
         specs: what tells the members apart, each once.
         build: the block of a specification.
         copies: leading axes of the stored arrays: positions of a stage, layers of a transformer.
+        heads: number of attention heads at every width, of each of which a member takes the leading channels; None where the
+            channels of a head are fixed, so that a narrower member has fewer heads.
     """
 
     specs: tuple[Any, ...]
     build: Callable[[Any, Initializer], nnx.Module]
     copies: tuple[int, ...] = ()
+    heads: int | None = None
 
     @cached_property
     def members(self) -> dict[Any, Member]:
@@ -80,10 +86,11 @@ class Family:
         Where a skip stands behind the stream, it takes the leading entries of both, so many channels of the stream, which
         may be traced.
         """
-        axis = _SKIP_AXES.get(path) if self.stream_channels else None
-        if axis is None:
-            return _lead(stored[path], shape)
-        return _lead_of_both(stored[path], shape, axis, self.stream_channels, stream_channels)
+        if self.stream_channels and path in _SKIP_AXES:
+            return _lead_of_both(stored[path], shape, _SKIP_AXES[path], self.stream_channels, stream_channels)
+        if self.heads and path in _HEAD_AXES:
+            return _lead_of_heads(stored[path], shape, _HEAD_AXES[path], self.heads)
+        return _lead(stored[path], shape)
 
     def member_parameters(self, stored: Mapping[str, Array], spec: Any) -> Parameters:
         """A member's parameters, from arrays that were stored without their leading axes."""
@@ -130,6 +137,13 @@ def only(stored: Mapping[str, Array], *layers: str) -> Parameters:
 
 def _lead(array: Array, shape: tuple[int, ...]) -> Array:
     return array[tuple(slice(size) for size in shape)]
+
+
+def _lead_of_heads(array: Array, shape: tuple[int, ...], axis: int, heads: int) -> Array:
+    """Along one axis the leading entries of each head."""
+    split = (*array.shape[:axis], heads, -1, *array.shape[axis + 1 :])
+    wanted = (*shape[:axis], heads, shape[axis] // heads, *shape[axis + 1 :])
+    return _lead(array.reshape(split), wanted).reshape(shape)
 
 
 def _lead_of_both(array: Array, shape: tuple[int, ...], axis: int, stored_stream: int, stream: Any) -> Array:

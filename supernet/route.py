@@ -45,13 +45,16 @@ def find_route(layout: ElasticLayout, architecture: Architecture) -> Int[np.ndar
 
 def _row(layout: ElasticLayout, stage: ElasticStage, architecture: Architecture, position: int) -> dict[str, int]:
     chosen, levels = _stage_of(architecture, stage), architecture.levels
+    if chosen is None:
+        return {}
     widths = [level.width * layout.scale.base_width for level in levels]
     choices, residuals = stage.choices, layout.residuals[stage.name]
-    channels = widths[stage.level]
-    in_channels = channels if position else widths[stage.entry_level(len(levels) - 1)]
-    # An up stage's skips, deepest first: the outputs of the down stage, then what came into the level.
-    skip = max(levels[stage.level].down.num_blocks - position, 0)
-    skip_channels = (channels if skip else widths[max(stage.level - 1, 0)]) if stage.skip_widths else 0
+    channels = widths[stage.level_of(len(levels))]
+    in_channels = channels if position else widths[stage.entry_level(len(levels))]
+    skip, skip_channels = 0, 0
+    if stage.skip_widths:  # the deepest first: the outputs of the down stage, then what came into the level
+        skip = max(levels[stage.level].down.num_blocks - position, 0)
+        skip_channels = channels if skip else widths[max(stage.level - 1, 0)]
     full = in_channels + skip_channels
     row = {"is_active": int(position < chosen.num_blocks), "in_channels": in_channels, "full_channels": full}
     row |= {"channels": channels, "skip": skip, "width": stage.widths.index(channels)}
@@ -76,8 +79,10 @@ def _transformer(stage: ElasticStage, chosen: Stage, width: int) -> dict[str, in
     return {"feed_forward_branch": branch, **flags}
 
 
-def _stage_of(architecture: Architecture, stage: ElasticStage) -> Stage:
+def _stage_of(architecture: Architecture, stage: ElasticStage) -> Stage | None:
     if stage.name == "mid":
         return architecture.mid or Stage(0)
+    if stage.level >= len(architecture.levels):
+        return None
     level = architecture.levels[stage.level]
     return level.up if stage.skip_widths else level.down

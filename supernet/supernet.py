@@ -16,19 +16,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from search_space import Architecture, LayerPlan, Scale, SearchSpace, layer_plan
-from search_space.plan import ConvolutionSpec, OutputSpec, TransformerSpec
+from search_space import Architecture, Scale, SearchSpace
+from search_space.plan import ConvolutionSpec, OutputSpec
 from supernet.blocks import Tokens
 from supernet.convolution import Image, Lowering
 from supernet.elastic_layers import pad, run_or_keep
 from supernet.elastic_layout import ElasticLayout
 from supernet.elastic_stage import (
-    PART_KINDS,
     ElasticStage,
     Row,
-    cross_attention_part,
-    feed_forward_part,
-    self_attention_part,
 )
 from supernet.families import Parameters
 from supernet.initializer import random_initializer
@@ -65,7 +61,10 @@ class Supernet:
         route: Route,
     ) -> Image:
         """What the subnet of `route` predicts; arguments as in `UNet`."""
-        return _Pass(self.layout, parameters, route, context).run(x, timestep)
+        rows = {name: route[i] for i, name in enumerate(self.layout.stages)}
+        embedding = self.layout.families["time.embedding"]
+        time = embedding.apply(parameters["time.embedding"], embedding.specs[0])(timestep)
+        return _Pass(self.layout, parameters, rows, time, context).run(x)
 
     def route(self, architecture: Architecture) -> Int[np.ndarray, "stages positions fields"]:
         """An architecture as `apply` takes it.
@@ -77,36 +76,50 @@ class Supernet:
         return find_route(self.layout, architecture.canonical())
 
 
+@dataclasses.dataclass(frozen=True)
 class _Pass:
     """One forward pass: the route of one architecture, traced, and the walk down and up."""
 
-    def __init__(self, layout: ElasticLayout, parameters: SupernetParameters, route: Array, context: Array) -> None:
-        self.layout = layout
-        self.parameters = parameters
-        self.context = context
-        self.rows = {name: route[i] for i, name in enumerate(layout.stages)}
+    layout: ElasticLayout
+    parameters: SupernetParameters
+    rows: dict[str, Array]
+    time: Array
+    context: Array
 
-    def run(self, x: Array, timestep: Array) -> Array:
-        stages, last = self.layout.stages, len(self.layout.space.levels) - 1
-        embedding = self.layout.families["time.embedding"]
-        self.time = embedding.apply(self.parameters["time.embedding"], embedding.specs[0])(timestep)
-        x = self.resample("input.convolution", 0, x)
-        skips = []
-        for i in range(last + 1):
-            x, outputs = self.stage(stages[f"down{i}"], x)
-            skips.append(outputs)
-            if i < last:
-                x = self.resample(f"down{i}.downsample", i, x)
-        if "mid" in stages:
-            x, _ = self.stage(stages["mid"], x)
-        for i in range(last, -1, -1):
-            x, _ = self.stage(stages[f"up{i}"], x, skips[i])
-            if i:
-                x = self.resample(f"up{i}.upsample", i, x)
-        return self.by_width("output.head", 0, x, _head)
+    def run(self, x: Array) -> Array:
+        x = self.by_width("input.convolution", 0, x, _convolve)
+        return self.by_width("output.head", 0, self.from_level(0, x), _head)
 
-    def resample(self, name: str, level: int, x: Array) -> Array:
-        return self.by_width(name, level, x, _convolve)
+    def from_level(self, i: int, x: Array) -> Array:
+        """Down a level, through all that is below, and up again."""
+        x, skips = self.stage(self.layout.stages[f"down{i}"], x)
+        return self.stage(self.layout.stages[f"up{i}"], self.below(i, x), skips)[0]
+
+    def below(self, i: int, x: Array) -> Array:
+        """What lies below a level: the next level, or the mid stage where this one is the coarsest."""
+        num_levels = self.layout.space.num_levels
+        if i + 1 == max(num_levels):
+            return self.middle(x)
+        if i + 1 not in num_levels:
+            return self.deeper(i, x)
+        width = self.layout.stages[f"up{i}"].carried_width
+        branches = [
+            lambda rows, parameters, x, *rest, go=go: pad(go(_Pass(self.layout, parameters, rows, *rest), x), width)
+            for go in (_Pass.middle, lambda inner, x: inner.deeper(i, x))
+        ]
+        inner = {"mid", *(f"{side}{j}" for side in ("down", "up") for j in range(i + 1, max(num_levels)))}
+        reached = {name: of for name, of in self.parameters.items() if name.split(".")[0] in inner}
+        reached[f"down{i}.downsample"] = self.parameters[f"down{i}.downsample"]
+        is_there = row_at(self.rows[f"down{i + 1}"], 0)["is_active"]
+        return switch(is_there, branches, reached, x, self.time, self.context, choices=self.rows)
+
+    def middle(self, x: Array) -> Array:
+        mid = self.layout.stages.get("mid")
+        return x if mid is None else self.stage(mid, x)[0]
+
+    def deeper(self, i: int, x: Array) -> Array:
+        x = self.from_level(i + 1, self.by_width(f"down{i}.downsample", i, x, _convolve))
+        return self.by_width(f"up{i + 1}.upsample", i + 1, x, _convolve)
 
     def by_width(self, name: str, level: int, x: Array, branch: Callable[..., Array]) -> Array:
         """A family whose members are the widths of a level, in that order."""
@@ -146,23 +159,25 @@ class _Pass:
 
     def transformer(self, stage: ElasticStage, stored: dict[str, Any], x: Array, row: Row) -> Array:
         block, depth = self.layout.transformers[stage.name], row["depth"]
+        parts = {part: stored[part] for part in block.parts}
+        ends = {part: stored[part] for part in ("project_in", "project_out")}
 
         def layer(carry: tuple[Array, Array], parts: dict[str, Parameters]) -> tuple[tuple[Array, Array], None]:
             tokens, i = carry
             return (block.layer(row, parts, tokens, self.context, (i < depth).astype(jnp.int32)), i + 1), None
 
+        def whole(carry: tuple[Array, Array], stored: dict[str, Any]) -> tuple[tuple[Array, Array], None]:
+            (x, i), is_active = carry, (carry[1] < depth).astype(jnp.int32)
+            tokens = block.enter(row, stored["project_in"], x, is_active)
+            tokens = block.layer(row, stored, tokens, self.context, is_active)
+            return (block.leave(row, stored["project_out"], tokens, x, is_active), i + 1), None
+
+        if not self.layout.scale.shared_projections:
+            return lax.scan(whole, (x, jnp.int32(0)), parts | ends)[0][0]
         is_active = jnp.minimum(depth, 1)
-        tokens = block.enter(row, stored["project_in"], x, is_active)
-        parts = {part: stored[part] for part in block.parts}
+        tokens = block.enter(row, ends["project_in"], x, is_active)
         (tokens, _), _ = lax.scan(layer, (tokens, jnp.int32(0)), parts)
-        return block.leave(row, stored["project_out"], tokens, x, is_active)
-
-
-_PARTS = {
-    "self_attention": self_attention_part,
-    "cross_attention": cross_attention_part,
-    "feed_forward": feed_forward_part,
-}
+        return block.leave(row, ends["project_out"], tokens, x, is_active)
 
 
 def _convolve(block: Any, spec: ConvolutionSpec, width: int, x: Array) -> Array:
@@ -172,36 +187,3 @@ def _convolve(block: Any, spec: ConvolutionSpec, width: int, x: Array) -> Array:
 def _head(block: Any, spec: OutputSpec, width: int, x: Array) -> Array:
     del width
     return block(x[..., : spec.in_channels])
-
-
-def subnet_parameters(supernet: Supernet, parameters: SupernetParameters, architecture: Architecture) -> tuple[LayerPlan, dict]:
-    """The layer plan of an architecture, and its blocks' parameters by block name and path, sliced from the supernet.
-
-    Raises:
-        ValueError: the architecture is not in the supernet's space.
-    """
-    supernet.space.validate(architecture)
-    plan = layer_plan(architecture, supernet.scale)
-    families = supernet.layout.families
-
-    def member(family: str, place: tuple[int, ...], spec: Any) -> Parameters:
-        stored = {path: array[place] for path, array in parameters[family].items()}
-        return families[family].member_parameters(stored, spec)
-
-    sliced: dict[str, Parameters] = {}
-    for block in plan.blocks:
-        stage, *place, kind = block.name.split(".")
-        position = tuple(map(int, place))
-        if not isinstance(block.spec, TransformerSpec):
-            sliced[block.name] = member(f"{stage}.{kind}", position, block.spec)
-            continue
-        spec = block.spec
-        ends = {end: member(f"{stage}.{end}", position, spec.channels) for end in ("project_in", "project_out")}
-        found = {f"{end}/{path}": array for end, of in ends.items() for path, array in of.items()}
-        for i in range(spec.depth):
-            for part, as_part in _PARTS.items():
-                if spec.attention in PART_KINDS[part]:
-                    of = member(f"{stage}.{part}", (*position, i), as_part(spec))
-                    found |= {f"layers/{i}/{part}/{path}": array for path, array in of.items()}
-        sliced[block.name] = found
-    return plan, sliced

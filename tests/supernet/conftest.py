@@ -98,3 +98,15 @@ def small_by_number() -> Case:
     """The small space under Stable Diffusion's rules: a fixed number of groups and of heads."""
     rules = {"norm_groups": 4, "norm_group_size": None, "num_heads": 2, "head_width": None}
     return Case(small_space(), dataclasses.replace(get_scale("digits-proxy"), **rules), batch=2)
+
+
+@pytest.fixture(scope="session")
+def small_by_levels() -> Case:
+    """One or two resolutions, stacked spatial transformers with projections of their own, fixed numbers of groups and heads."""
+    stacked = StageChoices((1, 2), transformer_depth=(0, 1, 2), attention=("cross", "self_cross"), expansion=(1,))
+    plain = StageChoices((1, 2), ("separable", "full"))
+    levels = LevelChoices((2, 4), down=plain, up=plain), LevelChoices((2, 6), down=stacked, up=stacked)
+    mid = StageChoices((0, 1, 2), transformer_depth=(0, 2), attention=("cross",), expansion=(1,))
+    space = SearchSpace("small-by-levels", levels, mid=mid, num_levels=(1, 2))
+    rules = {"norm_groups": 4, "norm_group_size": None, "num_heads": 2, "head_width": None, "shared_projections": False}
+    return Case(space, dataclasses.replace(get_scale("digits-proxy"), **rules), batch=2)

@@ -7,6 +7,7 @@ import pytest
 from search_space import get_scale, get_space, layer_plan
 from supernet import UNet, extract, load_unet, unet_parameters
 from supernet.initializer import abstract_initializer
+from supernet.subnets import put_subnet, subnet_parameters
 
 
 @pytest.mark.parametrize("scale", ["digits-proxy", "digits-deploy"])
@@ -44,3 +45,26 @@ def test_load_unet_refuses_missing_left_over_and_misshapen_parameters(stand_alon
 def test_extract_refuses_an_architecture_of_another_space(small):
     with pytest.raises(ValueError, match="is not in space 'small'"):
         extract(small.supernet, small.parameters, get_space("digits").largest())
+
+
+@pytest.mark.parametrize("rules", ["small", "small_by_levels"])
+def test_a_subnet_that_is_written_into_a_supernet_is_read_out_again(rules, request):
+    case = request.getfixturevalue(rules)
+    rng = np.random.default_rng(5)
+    for architecture in (case.space.largest(), case.space.sample(rng)):
+        _, blocks = subnet_parameters(case.supernet, case.parameters, architecture)
+        drawn = {
+            name: {p: jnp.asarray(rng.standard_normal(a.shape, np.float32)) for p, a in of.items()}
+            for name, of in blocks.items()
+        }
+        written = put_subnet(case.supernet, case.parameters, architecture, drawn)
+        _, found = subnet_parameters(case.supernet, written, architecture)
+        for name, of in drawn.items():
+            for path, array in of.items():
+                np.testing.assert_array_equal(found[name][path], array, err_msg=f"{name}/{path}")
+        changed = sum(int((x != y).sum()) for x, y in zip(_leaves(written), _leaves(case.parameters), strict=True))
+        assert changed == sum(array.size for of in drawn.values() for array in of.values())
+
+
+def _leaves(parameters) -> list[np.ndarray]:
+    return [np.asarray(parameters[name][path]) for name in sorted(parameters) for path in sorted(parameters[name])]

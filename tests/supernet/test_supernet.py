@@ -7,7 +7,7 @@ import pytest
 
 from search_space import Architecture, Level, Stage
 from supernet import extract
-from supernet.supernet import subnet_parameters
+from supernet.subnets import subnet_parameters
 
 QUICK_COMPILE = {"xla_backend_optimization_level": 0}
 
@@ -26,8 +26,8 @@ def test_supernet_equals_extracted_on_the_shipped_space(digits):
         assert relative_error(digits.predict(architecture), digits.predict_alone(architecture)) < 1e-5
 
 
-@pytest.mark.parametrize("rules", ["small", "small_by_number"])
-def test_supernet_equals_extracted_under_both_norm_and_head_rules(rules, request):
+@pytest.mark.parametrize("rules", ["small", "small_by_number", "small_by_levels"])
+def test_supernet_equals_extracted_under_all_rules(rules, request):
     case = request.getfixturevalue(rules)
     for architecture in sampled(case.space, n=6, seed=1):
         assert relative_error(case.predict(architecture), case.predict_alone(architecture)) < 1e-5
@@ -41,6 +41,17 @@ def test_up_blocks_take_the_last_skips_deepest_first(small):
         assert relative_error(small.predict(architecture), small.predict_alone(architecture)) < 1e-5
 
 
+def test_a_coarsest_level_may_be_left_out(small_by_levels):
+    """The mid stage then follows the level before, whatever stands in the weights of the one that is not there."""
+    case = small_by_levels
+    levels = Level(4, Stage(2), Stage(2)), Level(6, Stage(1, transformer_depth=2, expansion=1), Stage(2))
+    mid = Stage(2, transformer_depth=2, attention="cross", expansion=1)
+    for n in (1, 2):
+        architecture = Architecture(levels[:n], mid)
+        assert relative_error(case.predict(architecture), case.predict_alone(architecture)) < 1e-5
+    assert case.traces == 1
+
+
 def test_one_trace_serves_200_architectures(digits):
     digits.predict(digits.space.smallest())
     before = digits.traces
@@ -49,7 +60,9 @@ def test_one_trace_serves_200_architectures(digits):
     assert len({np.asarray(prediction).tobytes() for prediction in predictions}) > 190
 
 
-def test_gradient_is_zero_outside_the_subnet_and_nowhere_inside(small):
+@pytest.mark.parametrize("rules", ["small", "small_by_levels"])
+def test_gradient_is_zero_outside_the_subnet_and_nowhere_inside(rules, request):
+    small = request.getfixturevalue(rules)
     for architecture in sampled(small.space, n=4, seed=3):
         gradient = small.gradient(small.parameters, small.inputs, jnp.asarray(small.supernet.route(architecture)))
         used = _mask_of_used(small, architecture)
