@@ -206,7 +206,7 @@ def open_bundle(path: Path) -> tuple[Bundle, dict[str, StoredTensor]]:
                 f"{path / WEIGHTS}: tensor {name!r} is not of this format; its name must begin with network/ or prompt/"
             )
     try:
-        shapes = {path: tuple(array.shape) for path, array in unet_parameters(bundle.network(XLA)).items()}
+        shapes = {name: tuple(array.shape) for name, array in unet_parameters(bundle.network(XLA)).items()}
     except ValueError as error:
         raise InputError(f"{path / TRAINING}: scale: {error}") from None
     network = {name.removeprefix("network/"): tensor for name, tensor in stored.items() if name.startswith("network/")}

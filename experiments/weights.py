@@ -23,6 +23,7 @@ from supernet.diffusers_tensors import Correspondence, correspondences
 
 # In the header of an imported bundle's weights: the choice of diffusers' configuration that our architecture does not have.
 _LINEAR_PROJECTIONS = "use_linear_projection"
+Reader = Callable[[str], np.ndarray]  # a tensor by its name
 
 
 def import_weights(folder: Path, out: Path, *, context_length: int = DEFAULT_CONTEXT_LENGTH) -> Path:
@@ -105,9 +106,6 @@ def _settings(folder: Path, unet: DiffusersUNet) -> TrainingSettings:
             "parameterisation": read_parameterisation(folder),
         }
     )
-
-
-Reader = Callable[[str], np.ndarray]
 
 
 def _ours(stored: Mapping[str, StoredTensor], table: tuple[Correspondence, ...]) -> tuple[dict[str, TensorType], Reader]:

@@ -1,4 +1,7 @@
-"""One set of weights for every architecture: the supernet, the stand-alone UNet, training, extraction, prompt encoder."""
+"""One set of weights for every architecture: the supernet, the stand-alone UNet, training, extraction, prompt encoder.
+
+`diffusers_config`, `diffusers_export` and `diffusers_tensors` say which of these networks is which of diffusers', and back.
+"""
 
 from supernet.convolution import MATMUL, XLA, Lowering, training_lowering
 from supernet.extraction import extract, load_unet, unet_parameters
