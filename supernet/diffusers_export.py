@@ -56,7 +56,8 @@ def _inexpressible(architecture: Architecture, scale: Scale) -> list[str]:
             problems.append(f"up{i}.num_blocks is {level.up.num_blocks}; there it is down{i}.num_blocks + 1 = {wanted}")
     if mid:
         problems += _mid_problems(mid, levels[-1].down.transformer_depth, f"down{len(levels) - 1}")
-    return problems + _scale_problems(scale, levels[0].width * scale.base_width)
+    deepest = max(stage.transformer_depth for stage in stages.values())
+    return problems + _scale_problems(scale, levels[0].width * scale.base_width, deepest)
 
 
 def _stage_problems(name: str, stage: Stage) -> list[str]:
@@ -80,8 +81,10 @@ def _mid_problems(mid: Stage, deepest: int, name: str) -> list[str]:
     return []
 
 
-def _scale_problems(scale: Scale, width: int) -> list[str]:
+def _scale_problems(scale: Scale, width: int, deepest: int) -> list[str]:
     problems = []
+    if not scale.shared_projections and deepest > 1:
+        problems.append("scale.shared_projections is false; there the layers behind a block share one pair of projections")
     if scale.norm_groups is None:
         problems.append(f"scale.norm_group_size is {scale.norm_group_size}; there the number of groups is fixed")
     if scale.time_features != width:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -55,10 +56,10 @@ def put_subnet(
     for block in layer_plan(architecture, supernet.scale).blocks:
         for name, place, spec, prefix in _members(block, shared_projections=supernet.scale.shared_projections):
             stored = {path: array[place] for path, array in written[name].items()}  # views
-            numbered = {path: np.arange(array.size, dtype=np.int32).reshape(array.shape) for path, array in stored.items()}
+            numbered = {path: jnp.arange(array.size).reshape(array.shape) for path, array in stored.items()}
             for path, wanted in supernet.layout.families[name].member_parameters(numbered, spec).items():
                 np.put(stored[path], np.asarray(wanted), np.asarray(blocks[block.name][prefix + path]))
-    return written
+    return {name: {path: jnp.asarray(array) for path, array in family.items()} for name, family in written.items()}
 
 
 def _members(block: BlockPlan, *, shared_projections: bool) -> Iterator[_Member]:

@@ -221,6 +221,14 @@ def test_a_scale_that_diffusers_does_not_have_is_refused_by_field():
     assert "scale.vocabulary is 11; there contexts come encoded" in str(refusal.value)
 
 
+def test_stacked_transformers_with_projections_of_their_own_are_refused():
+    unet = unet_from_config(SMALL | {"transformer_layers_per_block": 2})
+    apart = dataclasses.replace(unet, scale=dataclasses.replace(unet.scale, shared_projections=False))
+    with pytest.raises(ValueError, match="scale.shared_projections is false; there the layers behind a block share one pair"):
+        unet_to_config(apart)
+    unet_to_config(unet)
+
+
 def test_many_problems_are_counted_and_the_first_are_said():
     with pytest.raises(ValueError, match=r"; and \d+ more$"):
         unet_to_config(DiffusersUNet(get_space("digits").smallest(), get_scale("digits-proxy")))

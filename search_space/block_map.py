@@ -1,0 +1,92 @@
+"""The block map: which block of a teacher feeds which block of a network that is as wide, and at least as deep.
+
+Levels and widths must be the same. A block that the teacher does not have is to hand its input on. A down stage takes the
+teacher's blocks in their order; those behind them hand on the last output, so the two networks have the same skips, the last
+one several times. An up stage's block takes the teacher's block with the same skip; the first takes the first.
+"""
+
+import dataclasses
+from typing import Any
+
+from search_space.architecture import Architecture, Stage
+from search_space.plan import LayerPlan
+
+# By name of the larger network's block, the teacher's; None where the teacher has none.
+BlockMap = dict[str, str | None]
+_FIXED = ("in_channels", "out_channels", "context_width", "time_features", "time_width", "norm_groups", "norm_group_size",
+          "norm_epsilon", "num_heads", "head_width")  # fmt: skip
+
+
+def block_map(teacher: LayerPlan, larger: LayerPlan) -> BlockMap:
+    """The block map.
+
+    Raises:
+        ValueError: the teacher does not fit into the larger network; the message names what differs, and both values.
+    """
+    if problems := _misfits(teacher, larger):
+        raise ValueError(f"teacher {teacher.architecture.digest} does not fit: {'; '.join(problems)}")
+    names = {block.name for block in teacher.blocks}
+    feeding = {block.name: _source(block.name, teacher.architecture, larger.architecture) for block in larger.blocks}
+    return {name: source if source in names else None for name, source in feeding.items()}
+
+
+def _source(name: str, teacher: Architecture, larger: Architecture) -> str | None:
+    """The teacher's block of a name, were it there."""
+    stage, *numbers, kind = name.split(".")
+    if not numbers or not stage.startswith("up"):
+        return name
+    level = int(stage.removeprefix("up"))
+    more = larger.levels[level].down.num_blocks - teacher.levels[level].down.num_blocks
+    position, *layer = map(int, numbers)
+    if 0 < position <= more:
+        return None
+    return ".".join(map(str, (stage, max(position - more, 0), *layer, kind)))
+
+
+def _misfits(teacher: LayerPlan, larger: LayerPlan) -> list[str]:
+    """What of the teacher the larger network cannot say."""
+    one, other = teacher.scale, larger.scale
+    problems = [
+        f"{name} is {getattr(one, name)} in its scale, {getattr(other, name)} in the space's"
+        for name in _FIXED
+        if getattr(one, name) != getattr(other, name)
+    ]
+    levels, larger_levels = teacher.architecture.levels, larger.architecture.levels
+    if len(levels) != len(larger_levels):
+        return [*problems, f"it has {len(levels)} levels, the largest network of the space {len(larger_levels)}"]
+    for i, (level, wanted) in enumerate(zip(levels, larger_levels, strict=True)):
+        has, there = level.width * one.base_width, wanted.width * other.base_width
+        if has != there:
+            problems.append(f"level {i} has {has} channels, {there} in the largest network of the space")
+        for side in ("down", "up"):
+            problems += _stage_misfits(f"{side}{i}", getattr(level, side), getattr(wanted, side))
+        last = wanted.up.num_blocks - (wanted.down.num_blocks - level.down.num_blocks)
+        if level.up.num_blocks > last:
+            problems.append(f"up{i} has {level.up.num_blocks} blocks, {last} have the same skips in the largest network")
+    problems += _stage_misfits("mid", teacher.architecture.mid or Stage(0), larger.architecture.mid or Stage(0))
+    depths = [stage.transformer_depth for level in levels for stage in (level.down, level.up)]
+    if one.shared_projections != other.shared_projections and max(depths) > 1:
+        problems.append("its transformer layers share projections otherwise (shared_projections)")
+    return problems
+
+
+def _stage_misfits(name: str, stage: Stage, larger: Stage) -> list[str]:
+    fields = ["num_blocks"]
+    fields += ["convolution"] if stage.num_blocks else []
+    fields += [field.name for field in dataclasses.fields(Stage)[2:]] if stage.transformer_depth else []
+    return [
+        f"{name}.{field} is {getattr(stage, field)!r}, {getattr(larger, field)!r} in the largest network of the space"
+        for field in fields
+        if not _holds(field, getattr(stage, field), getattr(larger, field))
+    ]
+
+
+# What a block with this value computes as well as one with any other value.
+_HOLDS_ALL = {"convolution": "full", "attention": "self_cross", "shared_kv": False}
+
+
+def _holds(field: str, value: Any, larger: Any) -> bool:
+    """Whether a block with the larger value can compute what one with the other computes."""
+    if field in ("num_blocks", "transformer_depth", "expansion"):
+        return value <= larger
+    return value == larger or _HOLDS_ALL.get(field) == larger

@@ -1,0 +1,108 @@
+"""Starts a supernet from a teacher: its largest subnet takes the teacher's weights, and computes what the teacher computes.
+
+The block map says which block takes which. A block that the teacher does not have hands its input on: its last layer is
+zero, and where the stream has a skip behind it, the shortcut picks the stream.
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from search_space import LayerPlan, layer_plan
+from search_space.block_map import BlockMap, block_map
+from search_space.blocks import ResidualSpec, Spec, TransformerSpec
+from supernet.families import Parameters
+from supernet.subnets import put_subnet, subnet_parameters
+from supernet.supernet import Supernet, SupernetParameters
+
+
+def start_from_teacher(
+    supernet: Supernet, parameters: SupernetParameters, teacher: LayerPlan, taught: Mapping[str, Array]
+) -> tuple[SupernetParameters, BlockMap]:
+    """The supernet's parameters with the teacher's in its largest subnet, and the block map.
+
+    Args:
+        supernet: whose largest architecture has the teacher's levels and widths.
+        parameters: of the supernet; what the teacher does not have keeps them.
+        teacher: the teacher's layer plan.
+        taught: the teacher's parameters, as `unet_parameters` names them.
+
+    Raises:
+        ValueError: the teacher does not fit; the message says in what.
+    """
+    architecture = supernet.space.largest()
+    larger = layer_plan(architecture, supernet.scale)
+    feeding = block_map(teacher, larger)
+    _, fresh = subnet_parameters(supernet, parameters, architecture)
+    specs = {block.name: block.spec for block in teacher.blocks}
+    filled = {}
+    for block in larger.blocks:
+        source = feeding[block.name]
+        if source is None:
+            filled[block.name] = fresh[block.name] | _handing_on(block.spec, fresh[block.name])
+        else:
+            filled[block.name] = _taking(block.spec, specs[source], fresh[block.name], _of_block(taught, source))
+    return put_subnet(supernet, parameters, architecture, filled), feeding
+
+
+def _of_block(taught: Mapping[str, Array], name: str) -> Parameters:
+    prefix = f"blocks/{name.replace('.', '_')}/"
+    return {path.removeprefix(prefix): array for path, array in taught.items() if path.startswith(prefix)}
+
+
+def _handing_on(spec: Spec, fresh: Parameters) -> Parameters:
+    """What makes a block hand its input on."""
+    if isinstance(spec, TransformerSpec):
+        return _zeros(fresh, "project_out/dense")
+    assert isinstance(spec, ResidualSpec)
+    assert spec.in_channels == spec.out_channels, "a block that changes the width has its counterpart in the teacher"
+    found = _zeros(fresh, "conv2")
+    if spec.skip_channels:
+        found |= {
+            "shortcut/kernel": jnp.eye(spec.in_channels + spec.skip_channels, spec.out_channels),
+            **_zeros(fresh, "shortcut", only="bias"),
+        }
+    return found
+
+
+def _taking(spec: Spec, source: Spec, fresh: Parameters, taught: Parameters) -> Parameters:
+    """A block's parameters that make it compute what the teacher's block computes."""
+    if isinstance(spec, ResidualSpec) and isinstance(source, ResidualSpec) and spec.convolution != source.convolution:
+        taught = {path: array for path, array in taught.items() if not path.startswith(("conv1", "conv2"))} | {
+            path: array for name in ("conv1", "conv2") for path, array in _as_full(name, taught).items()
+        }
+    if not isinstance(spec, TransformerSpec) or not isinstance(source, TransformerSpec):
+        return taught
+    found = fresh | taught
+    for i in range(spec.depth):
+        for part in ("self_attention", "cross_attention", "feed_forward"):
+            name = f"layers/{i}/{part}"
+            last = f"{name}/contract" if part == "feed_forward" else f"{name}/out"
+            if f"{last}/kernel" not in taught:
+                found |= _zeros(fresh, last)
+            elif part == "feed_forward":
+                found |= _wider(name, fresh, taught)
+            elif f"{name}/value/kernel" not in taught:
+                found[f"{name}/value/kernel"] = taught[f"{name}/key/kernel"]
+    return found
+
+
+def _wider(name: str, fresh: Parameters, taught: Parameters) -> Parameters:
+    """A feed-forward with the teacher's hidden units in front, and further ones that nothing is taken from."""
+    found = {}
+    for path, axis in (("expand/kernel", 1), ("expand/bias", 0), ("gate/kernel", 1), ("gate/bias", 0), ("contract/kernel", 0)):
+        own, array = fresh[f"{name}/{path}"], taught[f"{name}/{path}"]
+        behind = own[array.shape[0] :] if axis == 0 else own[:, array.shape[1] :]
+        found[f"{name}/{path}"] = jnp.concatenate([array, 0 * behind if path == "contract/kernel" else behind], axis)
+    return found
+
+
+def _as_full(name: str, taught: Parameters) -> Parameters:
+    """A separable convolution as a full one."""
+    depthwise, pointwise = taught[f"{name}/depthwise"], taught[f"{name}/pointwise/kernel"]
+    return {f"{name}/kernel": depthwise[..., None] * pointwise[None, None], f"{name}/bias": taught[f"{name}/pointwise/bias"]}
+
+
+def _zeros(fresh: Parameters, layer: str) -> Parameters:
+    return {path: jnp.zeros_like(array) for path, array in fresh.items() if path.startswith(f"{layer}/")}
