@@ -59,10 +59,8 @@ def _handing_on(spec: Spec, fresh: Parameters) -> Parameters:
     assert spec.in_channels == spec.out_channels, "a block that changes the width has its counterpart in the teacher"
     found = _zeros(fresh, "conv2")
     if spec.skip_channels:
-        found |= {
-            "shortcut/kernel": jnp.eye(spec.in_channels + spec.skip_channels, spec.out_channels),
-            **_zeros(fresh, "shortcut", only="bias"),
-        }
+        found |= _zeros(fresh, "shortcut")
+        found["shortcut/kernel"] = jnp.eye(spec.in_channels + spec.skip_channels, spec.out_channels)
     return found
 
 
