@@ -14,6 +14,7 @@ import click
 from experiments.commands.bundle import distill, handoff, sample, train, verify
 from experiments.commands.inspect import compare, data, describe, ledger, space
 from experiments.commands.run import front, report, sweep
+from experiments.commands.supernet import supernet
 from experiments.commands.weights import weights
 
 _OURS = frozenset({"search_space", "supernet", "diffusion", "objectives", "latency_models", "experiments"})
@@ -37,7 +38,7 @@ def pocketunet() -> None:
 
 
 _COMMANDS = (
-    sweep, front, report, handoff, train, distill, sample, verify, weights, data, space, describe, compare, ledger,
+    sweep, front, report, handoff, train, distill, sample, verify, weights, supernet, data, space, describe, compare, ledger,
 )  # fmt: skip
 for _command in _COMMANDS:
     pocketunet.add_command(_command)

@@ -60,6 +60,7 @@ class SupernetSection(Section):
         largest_steps: steps at the beginning that train the largest subnet alone.
         warmup_steps: steps in which the learning rate rises from 0.
         ema_decay: of the weights that are evaluated; 0 evaluates the last ones.
+        start: folder of parameters to start from, made by `pocketunet supernet init`; without one they are drawn.
     """
 
     mode: Literal["single_path", "sandwich", "sandwich_distill"] = "single_path"
@@ -69,6 +70,7 @@ class SupernetSection(Section):
     batch_size: Count = 64
     learning_rate: Positive = 1e-3
     ema_decay: Fraction = 0.999
+    start: Name | None = None
 
 
 class FeaturesSection(Section):
@@ -207,7 +209,8 @@ def resolved_yaml(config: SweepConfig) -> str:
 
 def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
     """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
-    return config.model_dump(mode="json", exclude={"name", "run_dir", "search", "distill", "limits", "objectives"})
+    excluded = {"name", "run_dir", "search", "distill", "limits", "objectives"}
+    return config.model_dump(mode="json", exclude=excluded, exclude_none=True)  # a key that came later changes no fingerprint
 
 
 def ledger_header(config: SweepConfig) -> dict[str, Any]:

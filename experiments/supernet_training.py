@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from experiments.config import SweepConfig
 from experiments.denoising_task import DenoisingTask, load_examples, training_examples
 from experiments.progress import Progress
+from experiments.supernet_start import load_start
 from search_space import get_scale, get_space
 from supernet import Supernet, training_lowering
 from supernet.paths import training_paths
@@ -57,9 +58,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
             return
         history_path = run_dir / "supernet" / "history.json"
         history = [point for point in _read_history(history_path) if point["step"] <= done]
-        state = _fresh_state(config)
-        if done:
-            state = _restore(manager, done, jax.eval_shape(lambda: state))
+        state = _restore(manager, done, jax.eval_shape(lambda: _fresh_state(config))) if done else _first_state(config)
         every = max(1, settings.num_steps // _HISTORY_POINTS)
         save_every = max(1, settings.num_steps // _CHECKPOINTS_PER_RUN)
         losses: list[Any] = []
@@ -114,6 +113,14 @@ def _compiled_step(config: SweepConfig, task: DenoisingTask, supernet: Supernet)
 def _optimizer(config: SweepConfig) -> Any:
     settings = config.supernet
     return adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=settings.num_steps)
+
+
+def _first_state(config: SweepConfig) -> TrainState:
+    """Fresh, or from where the sweep says that the supernet starts."""
+    state = _fresh_state(config)
+    if config.supernet.start is None:
+        return state
+    return initial_state(load_start(Path(config.supernet.start), state.parameters), _optimizer(config))
 
 
 def _fresh_state(config: SweepConfig) -> TrainState:

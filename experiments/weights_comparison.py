@@ -21,7 +21,7 @@ _KEYS = {
     "y": "(n, channels, height, width)",
 }  # fmt: skip
 # A program runs a few times here: unoptimised code compiles in half the time, and multiplies matrices as fast.
-_QUICK_COMPILE: dict[str, Any] = {"xla_backend_optimization_level": 0}
+QUICK_COMPILE: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def compare_weights(path: Path, recording: Path, *, tolerance: float) -> Compari
     bundle, _ = open_bundle(path)
     recorded = _read_recording(recording, bundle.plan)
     network, parameters = bundle.network(XLA), read_bundle(path).parameters["network"]
-    apply = jax.jit(functools.partial(apply_network, network), compiler_options=_QUICK_COMPILE)
+    apply = jax.jit(functools.partial(apply_network, network), compiler_options=QUICK_COMPILE)
     inputs = [jnp.asarray(recorded[key]) for key in ("x", "t", "context")]
     inputs[0] = inputs[0].transpose(0, 2, 3, 1)
     n = len(inputs[0])

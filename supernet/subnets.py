@@ -19,6 +19,8 @@ _PARTS = {
     "cross_attention": cross_attention_part,
     "feed_forward": feed_forward_part,
 }
+# A supernet's parameters as arrays that can be written to.
+StoredParameters = dict[str, dict[str, np.ndarray]]
 # A family's name, the place among its copies, the member's specification; and how its paths begin in the block.
 _Member = tuple[str, tuple[int, ...], Any, str]
 
@@ -31,35 +33,28 @@ def subnet_parameters(supernet: Supernet, parameters: SupernetParameters, archit
     """
     supernet.space.validate(architecture)
     plan = layer_plan(architecture, supernet.scale)
-    sliced: dict[str, Parameters] = {}
-    for block in plan.blocks:
-        sliced[block.name] = {}
-        for name, place, spec, prefix in _members(block, shared_projections=supernet.scale.shared_projections):
-            stored = {path: array[place] for path, array in parameters[name].items()}
-            found = supernet.layout.families[name].member_parameters(stored, spec)
-            sliced[block.name] |= {prefix + path: array for path, array in found.items()}
-    return plan, sliced
+    return plan, {block.name: block_parameters(supernet, parameters, block) for block in plan.blocks}
 
 
-def put_subnet(
-    supernet: Supernet, parameters: SupernetParameters, architecture: Architecture, blocks: Mapping[str, Mapping[str, Array]]
-) -> SupernetParameters:
-    """The supernet's parameters, with those of one subnet in their places; `subnet_parameters` gives them back.
+def block_parameters(
+    supernet: Supernet, parameters: Mapping[str, Mapping[str, Array | np.ndarray]], block: BlockPlan
+) -> Parameters:
+    """The parameters of one block of a subnet, sliced from the supernet, by path."""
+    sliced: Parameters = {}
+    for name, place, spec, prefix in _members(block, shared_projections=supernet.scale.shared_projections):
+        stored = {path: jnp.asarray(array[place]) for path, array in parameters[name].items()}
+        found = supernet.layout.families[name].member_parameters(stored, spec)
+        sliced |= {prefix + path: array for path, array in found.items()}
+    return sliced
 
-    Raises:
-        ValueError: the architecture is not in the supernet's space.
-    """
-    supernet.space.validate(architecture)
-    written: dict[str, Any] = {
-        name: {path: np.array(array) for path, array in family.items()} for name, family in parameters.items()
-    }
-    for block in layer_plan(architecture, supernet.scale).blocks:
-        for name, place, spec, prefix in _members(block, shared_projections=supernet.scale.shared_projections):
-            stored = {path: array[place] for path, array in written[name].items()}  # views
-            numbered = {path: jnp.arange(array.size).reshape(array.shape) for path, array in stored.items()}
-            for path, wanted in supernet.layout.families[name].member_parameters(numbered, spec).items():
-                np.put(stored[path], np.asarray(wanted), np.asarray(blocks[block.name][prefix + path]))
-    return {name: {path: jnp.asarray(array) for path, array in family.items()} for name, family in written.items()}
+
+def write_block(supernet: Supernet, parameters: StoredParameters, block: BlockPlan, values: Mapping[str, Array]) -> None:
+    """Writes the parameters of one block of a subnet into the supernet's, in place: `block_parameters` gives them back."""
+    for name, place, spec, prefix in _members(block, shared_projections=supernet.scale.shared_projections):
+        stored = {path: array[place] for path, array in parameters[name].items()}  # views
+        numbered = {path: jnp.arange(array.size).reshape(array.shape) for path, array in stored.items()}
+        for path, places in supernet.layout.families[name].member_parameters(numbered, spec).items():
+            np.put(stored[path], np.asarray(places), np.asarray(values[prefix + path]))
 
 
 def _members(block: BlockPlan, *, shared_projections: bool) -> Iterator[_Member]:

@@ -13,37 +13,38 @@ from search_space import LayerPlan, layer_plan
 from search_space.block_map import BlockMap, block_map
 from search_space.blocks import ResidualSpec, Spec, TransformerSpec
 from supernet.families import Parameters
-from supernet.subnets import put_subnet, subnet_parameters
-from supernet.supernet import Supernet, SupernetParameters
+from supernet.subnets import StoredParameters, block_parameters, write_block
+from supernet.supernet import Supernet
 
 
 def start_from_teacher(
-    supernet: Supernet, parameters: SupernetParameters, teacher: LayerPlan, taught: Mapping[str, Array]
-) -> tuple[SupernetParameters, BlockMap]:
-    """The supernet's parameters with the teacher's in its largest subnet, and the block map.
+    supernet: Supernet, parameters: StoredParameters, teacher: LayerPlan, taught: Mapping[str, Array]
+) -> BlockMap:
+    """Writes the teacher's parameters into the supernet's, in place and block by block, since both may be gigabytes.
 
     Args:
         supernet: whose largest architecture has the teacher's levels and widths.
-        parameters: of the supernet; what the teacher does not have keeps them.
+        parameters: of the supernet; what the teacher does not have stays as it is.
         teacher: the teacher's layer plan.
         taught: the teacher's parameters, as `unet_parameters` names them.
 
+    Returns:
+        The block map.
+
     Raises:
-        ValueError: the teacher does not fit; the message says in what.
+        ValueError: the teacher does not fit; the message says in what, and nothing was written.
     """
-    architecture = supernet.space.largest()
-    larger = layer_plan(architecture, supernet.scale)
+    larger = layer_plan(supernet.space.largest(), supernet.scale)
     feeding = block_map(teacher, larger)
-    _, fresh = subnet_parameters(supernet, parameters, architecture)
     specs = {block.name: block.spec for block in teacher.blocks}
-    filled = {}
     for block in larger.blocks:
-        source = feeding[block.name]
+        fresh, source = block_parameters(supernet, parameters, block), feeding[block.name]
         if source is None:
-            filled[block.name] = fresh[block.name] | _handing_on(block.spec, fresh[block.name])
+            filled = fresh | _handing_on(block.spec, fresh)
         else:
-            filled[block.name] = _taking(block.spec, specs[source], fresh[block.name], _of_block(taught, source))
-    return put_subnet(supernet, parameters, architecture, filled), feeding
+            filled = _taking(block.spec, specs[source], fresh, _of_block(taught, source))
+        write_block(supernet, parameters, block, filled)
+    return feeding
 
 
 def _of_block(taught: Mapping[str, Array], name: str) -> Parameters:

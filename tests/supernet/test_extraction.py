@@ -1,5 +1,6 @@
 """Extracted networks have the plan's parameters, and weights of another architecture are refused."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from search_space import get_scale, get_space, layer_plan
 from supernet import UNet, extract, load_unet, unet_parameters
 from supernet.initializer import abstract_initializer
-from supernet.subnets import put_subnet, subnet_parameters
+from supernet.subnets import subnet_parameters, write_block
 
 
 @pytest.mark.parametrize("scale", ["digits-proxy", "digits-deploy"])
@@ -57,7 +58,10 @@ def test_a_subnet_that_is_written_into_a_supernet_is_read_out_again(rules, reque
             name: {p: jnp.asarray(rng.standard_normal(a.shape, np.float32)) for p, a in of.items()}
             for name, of in blocks.items()
         }
-        written = put_subnet(case.supernet, case.parameters, architecture, drawn)
+        stored = jax.tree.map(np.array, case.parameters)
+        for block in layer_plan(architecture, case.scale).blocks:
+            write_block(case.supernet, stored, block, drawn[block.name])
+        written = jax.tree.map(jnp.asarray, stored)
         _, found = subnet_parameters(case.supernet, written, architecture)
         for name, of in drawn.items():
             for path, array in of.items():

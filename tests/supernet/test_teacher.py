@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,8 +72,9 @@ def _inputs(scale: Scale) -> tuple:
 def test_the_largest_subnet_computes_what_the_teacher_computes(name, shared):
     scale = dataclasses.replace(SCALE, shared_projections=shared)
     teacher, supernet = _taught(TEACHERS[name], scale), Supernet(SPACE, scale, MATMUL)
-    parameters, feeding = start_from_teacher(supernet, supernet.initial_parameters(1), teacher.plan, unet_parameters(teacher))
-    largest = extract(supernet, parameters, SPACE.largest())
+    parameters = jax.tree.map(np.array, supernet.initial_parameters(1))
+    feeding = start_from_teacher(supernet, parameters, teacher.plan, unet_parameters(teacher))
+    largest = extract(supernet, jax.tree.map(jnp.asarray, parameters), SPACE.largest())
     expected, found = teacher(*_inputs(scale)), largest(*_inputs(scale))
     assert float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)) < 1e-5
     assert sorted(source for source in feeding.values() if source) == sorted(block.name for block in teacher.plan.blocks)
