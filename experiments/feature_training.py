@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from experiments.errors import InputError
+from experiments.whole_files import write_whole
 from objectives.features import Classifier, classification_loss, logits, weights, weights_digest, with_weights
 
 SCHEMA = 1
@@ -85,7 +86,7 @@ def save_classifier(classifier: Classifier, directory: str | Path, *, validation
         "validation_accuracy": validation_accuracy,
         "digest": weights_digest(classifier),
     }
-    (directory / _DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_whole(directory / _DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
 
 
 def load_classifier(directory: str | Path) -> Classifier:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.records import Asked, Event, Repaired, decode_line, encode_line, event_from_json, event_to_json, finite
+from experiments.whole_files import write_whole
 from search_space import Architecture
 
 SCHEMA_VERSION = 1
@@ -216,10 +217,7 @@ def _rewrite(path: Path, damaged: dict[int, str]) -> None:
         _write(aside, removed)
     kept = [encode_line({"kind": "header", **contents.header})]
     kept += [encode_line(event_to_json(event)) for event in (*contents.events, Repaired(tuple(sorted(damaged))))]
-    fresh = Path(f"{path}.new")
-    with fresh.open("wb", buffering=0) as file:
-        _write(file, b"".join(kept))
-    fresh.replace(path)
+    write_whole(path, b"".join(kept))
     _sync_folder(path)
 
 

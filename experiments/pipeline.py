@@ -20,6 +20,7 @@ from experiments.front import write_front
 from experiments.ledger import Ledger, check_header, read_ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress
+from experiments.whole_files import write_whole
 from objectives import get_objective
 from search_space import get_scale, get_space
 
@@ -118,9 +119,7 @@ def _claim(config: SweepConfig, run_dir: Path) -> None:
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
     run_dir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("sweep.yaml.partial")
-    partial.write_text(resolved_yaml(config), "utf-8")
-    os.replace(partial, path)
+    write_whole(path, resolved_yaml(config))
 
 
 def _use_compilation_cache(run_dir: Path) -> None:
