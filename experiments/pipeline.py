@@ -17,7 +17,7 @@ from experiments.config import SweepConfig, evaluation_settings, ledger_header, 
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
-from experiments.ledger import Ledger, check_header, read_ledger
+from experiments.ledger import Ledger, check_header, lock_path, read_ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress
 from experiments.whole_files import write_whole
@@ -42,22 +42,24 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
     """Runs a sweep, or goes on with one; ends with the front on the terminal.
 
     Raises:
-        InputError: the run folder belongs to another sweep, or something in the configuration cannot be done here.
+        InputError: the run folder belongs to another sweep, another process is at work in it, or something in the
+            configuration cannot be done here.
     """
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
     _check(config)
-    _claim(config, run_dir)
-    _use_compilation_cache(run_dir)
-    _train_features(config, run_dir, progress)
-    from experiments.supernet_training import train_supernet
+    with _claim(config, run_dir) as ledger:
+        write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
+        _use_compilation_cache(run_dir)
+        _train_features(config, run_dir, progress)
+        from experiments.supernet_training import train_supernet
 
-    train_supernet(config, run_dir, progress)
-    drop_programs()
-    _search(config, run_dir, progress)
-    write_front(run_dir / "front.json", read_ledger(run_dir / "ledger.jsonl"))
-    _winner(config, run_dir, progress)
-    _show(run_dir)
+        train_supernet(config, run_dir, progress)
+        drop_programs()
+        _search(config, run_dir, ledger, progress)
+        write_front(run_dir / "front.json", ledger.contents)
+        _winner(config, run_dir, progress)
+        _show(run_dir)
 
 
 def _checkable(limits: Mapping[str, float], *, has_latency: bool) -> tuple[dict[str, float], float | None]:
@@ -105,8 +107,11 @@ def _check(config: SweepConfig) -> str:
     return rendered(found) + note
 
 
-def _claim(config: SweepConfig, run_dir: Path) -> None:
-    """Makes the run folder, or checks that the one that is there was made by the same sweep; writes only after that."""
+def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
+    """Opens the ledger of a run folder, which holds the folder against every other sweep until it is closed.
+
+    Makes the folder, or checks that the one that is there was made by the same sweep; writes only after that.
+    """
     path, ledger = run_dir / "sweep.yaml", run_dir / "ledger.jsonl"
     if path.is_file():
         before, now = evaluation_settings(load_config(path)), evaluation_settings(config)
@@ -114,12 +119,12 @@ def _claim(config: SweepConfig, run_dir: Path) -> None:
         if changed:
             told = "; ".join(f"{key}: {before.get(key)} there, {now[key]} now" for key in changed)
             raise InputError(f"{path}: this run folder was made with other settings ({told}); choose another --run-dir")
-    elif run_dir.is_dir() and any(run_dir.iterdir()):
-        raise InputError(f"{run_dir}: this folder is not empty and holds no sweep.yaml; choose another --run-dir")
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
+    elif not path.is_file() and run_dir.is_dir() and any(entry != lock_path(ledger) for entry in run_dir.iterdir()):
+        raise InputError(f"{run_dir}: this folder is not empty and holds no sweep; choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_whole(path, resolved_yaml(config))
+    return Ledger.open(ledger, header=ledger_header(config))
 
 
 def _use_compilation_cache(run_dir: Path) -> None:
@@ -160,7 +165,7 @@ def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> N
     progress.say(f"feature classifier: {accuracy:.1%} of held-out images right")
 
 
-def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progress) -> None:
     from experiments.evaluator import SupernetEvaluator
     from experiments.latency import Costs, fit_predictor, held_out_text
     from experiments.searchers.registry import get_searcher
@@ -173,7 +178,6 @@ def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     costs = Costs(get_scale(config.deploy_scale), predictor)
     if config.limits:
         feasibility(space, costs.columns, limits=config.limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
-    header = ledger_header(config)
     search = config.search
     searcher = get_searcher(
         search.searcher,
@@ -183,23 +187,22 @@ def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
         seed=config.seed,
         population=search.population,
     )
-    with Ledger.open(run_dir / "ledger.jsonl", header=header) as ledger:
-        done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
-        with progress.stage("Searching", search.num_evaluations, done=done) as stage:
+    done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
+    with progress.stage("Searching", search.num_evaluations, done=done) as stage:
 
-            def tell(state: SweepProgress) -> None:
-                nonlocal done
-                ended = state.num_done + state.num_failed
-                stage.advance(ended - done, note=f"{state.num_failed} failed, {state.num_infeasible} infeasible")
-                done = ended
+        def tell(state: SweepProgress) -> None:
+            nonlocal done
+            ended = state.num_done + state.num_failed
+            stage.advance(ended - done, note=f"{state.num_failed} failed, {state.num_infeasible} infeasible")
+            done = ended
 
-            ended = run_search(
-                space=space, searcher=searcher, ledger=ledger,
-                evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
-                costs=costs, limits=config.limits, objectives=objectives, fingerprint=header["fingerprint"],
-                num_evaluations=search.num_evaluations, num_workers=search.num_workers, executor=search.executor,
-                progress=tell, gpus_per_worker=search.gpus_per_worker,
-            )  # fmt: skip
+        ended = run_search(
+            space=space, searcher=searcher, ledger=ledger,
+            evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
+            costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
+            num_evaluations=search.num_evaluations, num_workers=search.num_workers, executor=search.executor,
+            progress=tell, gpus_per_worker=search.gpus_per_worker,
+        )  # fmt: skip
     if ended.stopped:
         progress.say(f"the search stopped early: {ended.stopped}")
 
