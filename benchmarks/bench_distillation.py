@@ -12,11 +12,12 @@ from scipy import stats
 
 from experiments.bundle import Bundle, read_bundle
 from experiments.bundle_quality import bundle_loss
+from experiments.config import load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.distillation import adapters, distillation_loss
-from experiments.feature_training import load_classifier
 from experiments.progress import terminal_progress
 from experiments.quality import FeatureDistances
+from experiments.sample_features import labelled_images, sweep_classifier
 from experiments.sampling import draw_images
 from experiments.training import denoising_bundle_loss, fit_bundle
 from supernet import UNet, unet_parameters
@@ -39,9 +40,11 @@ def main() -> None:
     options = parser.parse_args()
     student, teacher = read_bundle(options.run / "winner"), read_bundle(options.run / "winner" / "teacher")
     task = student.task
-    images, _ = all_examples(load_examples(student.settings.data, task.scale, split="train"), task.scale)
     _, prompts = all_examples(load_examples(student.settings.data, task.scale, split="validation"), task.scale)
-    distances = FeatureDistances(load_classifier(options.run / "features"), images)
+    config = load_config(options.run / "sweep.yaml")
+    with terminal_progress() as progress:
+        classifier = sweep_classifier(config, options.run, progress)
+    distances = FeatureDistances(classifier, labelled_images(config).images)
 
     def measure(bundle: Bundle) -> dict[str, float]:
         found = distances.measure(draw_images(bundle, prompts, num=options.samples, seed=7))

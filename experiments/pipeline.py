@@ -45,15 +45,17 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
         InputError: the run folder belongs to another sweep, another process is at work in it, or something in the
             configuration cannot be done here.
     """
+    from experiments.sample_features import judged_objectives, sweep_classifier
+    from experiments.supernet_training import train_supernet
+
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
     _check(config)
     with _claim(config, run_dir) as ledger:
         write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
         _use_compilation_cache(run_dir)
-        _train_features(config, run_dir, progress)
-        from experiments.supernet_training import train_supernet
-
+        if judged_objectives(config):
+            sweep_classifier(config, run_dir, progress)
         train_supernet(config, run_dir, progress)
         drop_programs()
         _search(config, run_dir, ledger, progress)
@@ -91,6 +93,7 @@ def _check(config: SweepConfig) -> str:
     """
     from experiments.denoising_task import open_examples
     from experiments.latency import Costs
+    from experiments.sample_features import judged_objectives
     from latency_models.predictor import Predictor
 
     path = Path(config.run_dir) / "latency" / "predictor.json"
@@ -100,7 +103,7 @@ def _check(config: SweepConfig) -> str:
     found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
     for split in ("train", "validation"):
         dataset = open_examples(config.data, get_scale(config.proxy_scale), split=split)
-    judged = sorted({"frechet_classifier", "kid_classifier"} & set(config.objectives))
+    judged = judged_objectives(config)
     if judged and dataset.info.num_classes is None:
         raise InputError(f"objectives: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out")
     note = f"\nlatency_ms <= {later:g} is checked after the predictor is fitted" if later else ""
@@ -134,35 +137,6 @@ def _use_compilation_cache(run_dir: Path) -> None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", folder)
-
-
-def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
-    """The classifier in whose features samples are judged, where the data set has labels."""
-    if (run_dir / "features" / "classifier.json").is_file():
-        return
-    from experiments.data import as_arrays
-    from experiments.denoising_task import open_examples
-    from experiments.feature_training import save_classifier, train_classifier
-
-    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
-    if dataset.info.num_classes is None:
-        return
-    arrays = as_arrays(dataset)
-    with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
-        seen = 0
-
-        def tell(step: int, loss: float) -> None:
-            nonlocal seen
-            stage.advance(step - seen, note=f"loss {loss:.3f}")
-            seen = step
-
-        assert arrays.labels is not None
-        classifier, accuracy = train_classifier(
-            arrays.images, arrays.labels, num_classes=dataset.info.num_classes, num_steps=config.features.num_steps,
-            seed=config.seed, progress=tell,
-        )  # fmt: skip
-    save_classifier(classifier, run_dir / "features", validation_accuracy=accuracy)
-    progress.say(f"feature classifier: {accuracy:.1%} of held-out images right")
 
 
 def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progress) -> None:

@@ -76,7 +76,7 @@ def test_a_run_folder_is_held_until_its_sweep_ends_or_fails(tmp_path, monkeypatc
             Ledger.open(tmp_path / "run" / "ledger.jsonl", header=header)
         raise MemoryError
 
-    monkeypatch.setattr(pipeline, "_train_features", out_of_memory)
+    monkeypatch.setattr("experiments.supernet_training.train_supernet", out_of_memory)
     config = load_config("digits-small", [f"run_dir={json.dumps(str(tmp_path / 'run'))}", "search.searcher=random"])
     with pytest.raises(MemoryError):
         run_sweep(config, silent_progress())

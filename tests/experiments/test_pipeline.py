@@ -14,10 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from experiments import cli, pipeline
 from experiments.bundle import read_bundle
-from experiments.config import load_config
+from experiments.config import load_config, resolved_yaml
+from experiments.evaluator import SupernetEvaluator
 from experiments.ledger import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
+from experiments.sample_features import sweep_classifier
 from search_space import get_space
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -79,6 +81,23 @@ def test_front_json_says_what_the_issue_of_a_sweep_is(run_dir, capsys):
     assert shown["front"]
     assert {"denoising_loss", "latency_ms", "parameters", "macs"} <= set(shown["front"][0]["objectives"])
     assert json.loads((run_dir / "front.json").read_text())["front"] == shown["front"]
+
+
+def test_samples_are_judged_where_an_objective_says_so(run_dir, tmp_path):
+    assert not (run_dir / "features").exists()
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    changes = ["objectives=[denoising_loss, frechet_classifier, kid_classifier]"]
+    changes += ["quality.num_samples=64", "quality.num_steps=2", "features.num_steps=20"]
+    config = load_config(copy / "sweep.yaml", changes)
+    (copy / "sweep.yaml").write_text(resolved_yaml(config))
+    sweep_classifier(config, copy, silent_progress())
+    space = get_space("digits-small")
+    evaluator = SupernetEvaluator(copy)
+    found = [evaluator(architecture) for architecture in (space.smallest(), space.largest())]
+    for name in ("frechet_classifier", "kid_classifier"):
+        assert all(estimates[name].is_finite for estimates in found)
+        assert found[0][name].value != found[1][name].value
 
 
 def test_the_report_is_one_file_that_asks_for_nothing_from_elsewhere(run_dir):
