@@ -1,5 +1,6 @@
 """End to end: a shipped sweep, shrunk, from real digits to a distilled winner; resumed; and every command on what it leaves."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from experiments import cli, pipeline
 from experiments.bundle import read_bundle
+from experiments.bundle_quality import expectations, model_card
 from experiments.config import load_config, resolved_yaml
 from experiments.evaluator import SupernetEvaluator
 from experiments.ledger import read_ledger
@@ -119,6 +121,25 @@ def test_the_winner_is_the_knee_and_was_distilled_from_the_largest_subnet(run_di
     assert expected["in_sweep"]["measured_latency_ms"]["value"] > 0
     with Image.open(run_dir / "samples.png") as picture:
         assert picture.size[0] > 100
+
+
+def test_the_loss_is_promised_on_the_test_split_where_there_is_one(run_dir, tmp_path):
+    bundle = run_dir / "winner" / "distilled"
+    assert json.loads((bundle / "expected.json").read_text())["promises"]["denoising_loss"]["split"] == "test"
+    assert "| denoising loss at medium noise, test split |" in (bundle / "README.md").read_text()
+    few = tmp_path / "few"
+    for split, num in (("train", 3), ("validation", 2)):
+        for label in range(2):
+            folder = few / split / str(label)
+            folder.mkdir(parents=True)
+            for number in range(num):
+                Image.new("L", (8, 8), 40 * number + label).save(folder / f"{number}.png")
+    found = read_bundle(bundle)
+    found = dataclasses.replace(found, settings=found.settings.model_copy(update={"data": str(few)}))
+    expected = expectations(found)
+    assert expected["promises"]["denoising_loss"]["split"] == "validation"
+    assert expected["promises"]["denoising_loss"]["n"] == 4
+    assert "| denoising loss at medium noise, validation split |" in model_card(found, expected)
 
 
 def test_verify_keeps_and_breaks_promises(run_dir, tmp_path, capsys):
