@@ -11,12 +11,13 @@ from record import write_result
 from scipy import stats
 
 from experiments.bundle import Bundle, read_bundle
-from experiments.bundle_quality import bundle_loss
+from experiments.bundle_quality import bundle_loss, promise_split
+from experiments.config import load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.distillation import adapters, distillation_loss
-from experiments.feature_training import load_classifier
 from experiments.progress import terminal_progress
 from experiments.quality import FeatureDistances
+from experiments.sample_features import labelled_images, sweep_classifier
 from experiments.sampling import draw_images
 from experiments.training import denoising_bundle_loss, fit_bundle
 from supernet import UNet, unet_parameters
@@ -39,13 +40,18 @@ def main() -> None:
     options = parser.parse_args()
     student, teacher = read_bundle(options.run / "winner"), read_bundle(options.run / "winner" / "teacher")
     task = student.task
-    images, _ = all_examples(load_examples(student.data, task.scale, split="train"), task.scale)
     _, prompts = all_examples(load_examples(student.data, task.scale, split="validation"), task.scale)
-    distances = FeatureDistances(load_classifier(options.run / "features"), images)
+    config = load_config(options.run / "sweep.yaml")
+    with terminal_progress() as progress:
+        classifier = sweep_classifier(config, options.run, progress)
+    distances = FeatureDistances(classifier, labelled_images(config).images)
+
+    split = promise_split(student)
 
     def measure(bundle: Bundle) -> dict[str, float]:
         found = distances.measure(draw_images(bundle, prompts, num=options.samples, seed=7))
-        return {"denoising_loss": bundle_loss(bundle).value, "frechet_classifier": found["frechet_classifier"].value}
+        loss = bundle_loss(bundle, split=split).value
+        return {"denoising_loss": loss, "frechet_classifier": found["frechet_classifier"].value}
 
     rows: dict[str, list[dict[str, float]]] = {"scratch": [], "inherited": [], "distilled": []}
     with terminal_progress() as progress:
@@ -65,8 +71,9 @@ def main() -> None:
     path = write_result(
         "distillation",
         shows=f"The knee {student.architecture.digest} of the digits sweep after {options.steps} steps: trained from scratch, "
-        "trained on from the supernet's weights, and distilled from the largest subnet; Frechet distances in the features of "
-        f"a small classifier, {options.samples} samples, {student.settings.sample_steps} steps; intervals over seeds.",
+        "trained on from the supernet's weights, and distilled from the largest subnet; losses on the "
+        f"{split} split; Frechet distances in the features of a small classifier, {options.samples} samples, "
+        f"{student.settings.sample_steps} steps; intervals over seeds.",
         command=f"python benchmarks/bench_distillation.py --steps {options.steps} --seeds {options.seeds}",
         numbers=numbers,
     )

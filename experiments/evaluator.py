@@ -9,6 +9,7 @@ from experiments.denoising_task import all_examples, load_examples
 from experiments.feature_training import load_classifier
 from experiments.memory import trim_memory
 from experiments.quality import FeatureDistances, SampleSettings, loss_estimate, loss_program, mixed, sample_program
+from experiments.sample_features import judged_objectives, labelled_images
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from objectives import Estimate
 from search_space import Architecture
@@ -35,10 +36,9 @@ class SupernetEvaluator:
         self._num_images = len(images)
         self._draw = None
         self._is_compiled = False
-        if {"frechet_classifier", "kid_classifier"} & set(config.objectives):
+        if judged_objectives(config):
             self._draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
-            reference, _ = all_examples(load_examples(config.data, task.scale, split="train"), task.scale)
-            self._distances = FeatureDistances(load_classifier(run_dir / "features"), reference)
+            self._distances = FeatureDistances(load_classifier(run_dir / "features"), labelled_images(config).images)
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""

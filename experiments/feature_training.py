@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from experiments.errors import InputError
+from experiments.whole_files import write_whole
 from objectives.features import Classifier, classification_loss, logits, weights, weights_digest, with_weights
 
 SCHEMA = 1
@@ -25,8 +26,8 @@ BATCH_SIZE = 128
 LEARNING_RATE = 5e-3
 WEIGHT_DECAY = 1e-2
 VALIDATION_SHARE = 0.2
+DESCRIPTION_FILE = "classifier.json"
 _WEIGHTS_FILE = "classifier.safetensors"
-_DESCRIPTION_FILE = "classifier.json"
 
 Progress = Callable[[int, float], None]
 
@@ -85,7 +86,7 @@ def save_classifier(classifier: Classifier, directory: str | Path, *, validation
         "validation_accuracy": validation_accuracy,
         "digest": weights_digest(classifier),
     }
-    (directory / _DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_whole(directory / DESCRIPTION_FILE, json.dumps(description, indent=2) + "\n")
 
 
 def load_classifier(directory: str | Path) -> Classifier:
@@ -94,7 +95,7 @@ def load_classifier(directory: str | Path) -> Classifier:
     Raises:
       InputError: A file is missing or damaged, a key is missing, or the weights are not those described.
     """
-    description = _read_description(Path(directory) / _DESCRIPTION_FILE)
+    description = _read_description(Path(directory) / DESCRIPTION_FILE)
     path = Path(directory) / _WEIGHTS_FILE
     try:
         values = load_file(path)
@@ -108,7 +109,7 @@ def load_classifier(directory: str | Path) -> Classifier:
         raise InputError(f"{path}: {error}") from error
     if weights_digest(classifier) != description["digest"]:
         raise InputError(
-            f"{path}: the weights have digest {weights_digest(classifier)}, {_DESCRIPTION_FILE} says "
+            f"{path}: the weights have digest {weights_digest(classifier)}, {DESCRIPTION_FILE} says "
             f"{description['digest']}; the two files do not belong together, train the classifier again"
         )
     return classifier

@@ -1,7 +1,6 @@
 """What a ledger amounts to: the front, the counts, the hypervolume over time; `front.json` holds it."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from experiments.evaluation import Evaluation
 from experiments.ledger import LedgerContents
 from experiments.records import evaluation_to_json
 from experiments.searchers.minimized import minimized_values
+from experiments.whole_files import write_whole
 from objectives import Objective, as_minimized, get_objective
 from objectives.front import hypervolume_over_time, non_dominated
 
@@ -68,11 +68,8 @@ def summary(contents: LedgerContents, objectives: Sequence[Objective] | None = N
 
 def write_front(path: str | Path, contents: LedgerContents, objectives: Sequence[Objective] | None = None) -> None:
     """Writes `summary` to a file, which is replaced as a whole."""
-    path = Path(path)
     text = json.dumps(summary(contents, objectives), indent=1, allow_nan=False)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(f"{text}\n", encoding="utf-8")
-    os.replace(fresh, path)
+    write_whole(Path(path), f"{text}\n")
 
 
 def _objectives_of(contents: LedgerContents) -> tuple[Objective, ...]:

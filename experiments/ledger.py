@@ -2,7 +2,8 @@
 
 Everything else (the searcher's state, the front, the report) is derived from it by replay. A kill at any byte leaves at
 worst a torn last line: readers ignore it, the writer cuts it and says so. Damage anywhere else stops every reader with
-the file and the line; only `quarantine` changes such a file. One process writes at a time.
+the file and the line; only `quarantine` changes such a file. One process writes at a time: it holds a lock that ends with
+it, however it ends.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.records import Asked, Event, Repaired, decode_line, encode_line, event_from_json, event_to_json, finite
+from experiments.whole_files import write_whole
 from search_space import Architecture
 
 SCHEMA_VERSION = 1
@@ -67,6 +69,11 @@ def read_ledger(path: str | Path) -> LedgerContents:
     return _parse(path, path.read_bytes())[0]
 
 
+def lock_path(path: Path) -> Path:
+    """The file that the writer of a ledger keeps locked; it says who that is or was, and stays when it is free."""
+    return path.with_name(f"{path.name}.lock")
+
+
 class Ledger:
     """The single writer of a ledger; open it with `Ledger.open`, best in a `with` statement."""
 
@@ -84,6 +91,8 @@ class Ledger:
     @staticmethod
     def open(path: str | Path, *, header: dict[str, Any]) -> "Ledger":
         """Opens or creates a ledger for writing; cuts a torn last line and says so on standard error.
+
+        A ledger in which nothing was asked for yet is begun anew where its header is another.
 
         Args:
             path: the file; its folder must exist.
@@ -216,10 +225,7 @@ def _rewrite(path: Path, damaged: dict[int, str]) -> None:
         _write(aside, removed)
     kept = [encode_line({"kind": "header", **contents.header})]
     kept += [encode_line(event_to_json(event)) for event in (*contents.events, Repaired(tuple(sorted(damaged))))]
-    fresh = Path(f"{path}.new")
-    with fresh.open("wb", buffering=0) as file:
-        _write(file, b"".join(kept))
-    fresh.replace(path)
+    write_whole(path, b"".join(kept))
     _sync_folder(path)
 
 
@@ -330,7 +336,8 @@ def _prepare(path: Path, file: BinaryIO, header: dict[str, Any]) -> LedgerConten
         file.truncate(length)
         os.fsync(file.fileno())
         print(f"{path}: cut a torn last line ({cut} bytes), as a kill leaves it; nothing else is lost", file=sys.stderr)
-    if not contents.header:
+    if contents.header != header and not contents.events:
+        file.truncate(0)
         _write(file, encode_line({"kind": "header", **header}))
         _sync_folder(path)
         return LedgerContents(header, (), torn=False)
@@ -339,9 +346,9 @@ def _prepare(path: Path, file: BinaryIO, header: dict[str, Any]) -> LedgerConten
 
 
 def check_header(path: Path, contents: LedgerContents, header: dict[str, Any]) -> None:
-    """Raises InputError where a ledger was begun with another header than this one; an empty ledger has none yet."""
+    """Raises InputError where a ledger that holds anything was begun with another header than this one."""
     header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read back: tuples are lists
-    for key in sorted({*header, *contents.header}) if contents.header else ():
+    for key in sorted({*header, *contents.header}) if contents.events else ():
         if key != "schema" and header.get(key) != contents.header.get(key):
             raise InputError(
                 f"{path}: this ledger was begun with {key}={contents.header.get(key)!r}, now it is {header.get(key)!r}; "
@@ -350,7 +357,7 @@ def check_header(path: Path, contents: LedgerContents, header: dict[str, Any]) -
 
 
 def _lock(path: Path) -> BinaryIO:
-    lock = Path(f"{path}.lock").open("ab+", buffering=0)  # noqa: SIM115 (the caller keeps it open)
+    lock = lock_path(path).open("ab+", buffering=0)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

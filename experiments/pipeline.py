@@ -17,9 +17,10 @@ from experiments.config import SweepConfig, evaluation_settings, ledger_header, 
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
-from experiments.ledger import Ledger, check_header, read_ledger
+from experiments.ledger import Ledger, check_header, lock_path, read_ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress
+from experiments.whole_files import write_whole
 from objectives import get_objective
 from search_space import get_scale, get_space
 
@@ -41,22 +42,26 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
     """Runs a sweep, or goes on with one; ends with the front on the terminal.
 
     Raises:
-        InputError: the run folder belongs to another sweep, or something in the configuration cannot be done here.
+        InputError: the run folder belongs to another sweep, another process is at work in it, or something in the
+            configuration cannot be done here.
     """
+    from experiments.sample_features import judged_objectives, sweep_classifier
+    from experiments.supernet_training import train_supernet
+
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
     _check(config)
-    _claim(config, run_dir)
-    _use_compilation_cache(run_dir)
-    _train_features(config, run_dir, progress)
-    from experiments.supernet_training import train_supernet
-
-    train_supernet(config, run_dir, progress)
-    drop_programs()
-    _search(config, run_dir, progress)
-    write_front(run_dir / "front.json", read_ledger(run_dir / "ledger.jsonl"))
-    _winner(config, run_dir, progress)
-    _show(run_dir)
+    with _claim(config, run_dir) as ledger:
+        write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
+        _use_compilation_cache(run_dir)
+        if judged_objectives(config):
+            sweep_classifier(config, run_dir, progress)
+        train_supernet(config, run_dir, progress)
+        drop_programs()
+        _search(config, run_dir, ledger, progress)
+        write_front(run_dir / "front.json", ledger.contents)
+        _winner(config, run_dir, progress)
+        _show(run_dir)
 
 
 def _checkable(limits: Mapping[str, float], *, has_latency: bool) -> tuple[dict[str, float], float | None]:
@@ -88,6 +93,7 @@ def _check(config: SweepConfig) -> str:
     """
     from experiments.denoising_task import open_examples
     from experiments.latency import Costs
+    from experiments.sample_features import judged_objectives
     from latency_models.predictor import Predictor
 
     path = Path(config.run_dir) / "latency" / "predictor.json"
@@ -95,17 +101,25 @@ def _check(config: SweepConfig) -> str:
     limits, later = _checkable(config.limits, has_latency=predictor is not None)
     costs = Costs(get_scale(config.deploy_scale), predictor).columns
     found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
+    if config.supernet.start is not None:
+        from experiments.supernet_start import check_start
+        from experiments.supernet_training import sweep_supernet
+
+        check_start(Path(config.supernet.start), sweep_supernet(config))
     for split in ("train", "validation"):
         dataset = open_examples(config.data, get_scale(config.proxy_scale), split=split)
-    judged = sorted({"frechet_classifier", "kid_classifier"} & set(config.objectives))
+    judged = judged_objectives(config)
     if judged and dataset.info.num_classes is None:
         raise InputError(f"objectives: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out")
     note = f"\nlatency_ms <= {later:g} is checked after the predictor is fitted" if later else ""
     return rendered(found) + note
 
 
-def _claim(config: SweepConfig, run_dir: Path) -> None:
-    """Makes the run folder, or checks that the one that is there was made by the same sweep; writes only after that."""
+def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
+    """Opens the ledger of a run folder, which holds the folder against every other sweep until it is closed.
+
+    Makes the folder, or checks that the one that is there was made by the same sweep; writes only after that.
+    """
     path, ledger = run_dir / "sweep.yaml", run_dir / "ledger.jsonl"
     if path.is_file():
         before, now = evaluation_settings(load_config(path)), evaluation_settings(config)
@@ -113,14 +127,12 @@ def _claim(config: SweepConfig, run_dir: Path) -> None:
         if changed:
             told = "; ".join(f"{key}: {before.get(key)} there, {now[key]} now" for key in changed)
             raise InputError(f"{path}: this run folder was made with other settings ({told}); choose another --run-dir")
-    elif run_dir.is_dir() and any(run_dir.iterdir()):
-        raise InputError(f"{run_dir}: this folder is not empty and holds no sweep.yaml; choose another --run-dir")
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
+    elif not path.is_file() and run_dir.is_dir() and any(entry != lock_path(ledger) for entry in run_dir.iterdir()):
+        raise InputError(f"{run_dir}: this folder is not empty and holds no sweep; choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("sweep.yaml.partial")
-    partial.write_text(resolved_yaml(config), "utf-8")
-    os.replace(partial, path)
+    return Ledger.open(ledger, header=ledger_header(config))
 
 
 def _use_compilation_cache(run_dir: Path) -> None:
@@ -132,36 +144,7 @@ def _use_compilation_cache(run_dir: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def _train_features(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
-    """The classifier in whose features samples are judged, where the data set has labels."""
-    if (run_dir / "features" / "classifier.json").is_file():
-        return
-    from experiments.data import as_arrays
-    from experiments.denoising_task import open_examples
-    from experiments.feature_training import save_classifier, train_classifier
-
-    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
-    if dataset.info.num_classes is None:
-        return
-    arrays = as_arrays(dataset)
-    with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
-        seen = 0
-
-        def tell(step: int, loss: float) -> None:
-            nonlocal seen
-            stage.advance(step - seen, note=f"loss {loss:.3f}")
-            seen = step
-
-        assert arrays.labels is not None
-        classifier, accuracy = train_classifier(
-            arrays.images, arrays.labels, num_classes=dataset.info.num_classes, num_steps=config.features.num_steps,
-            seed=config.seed, progress=tell,
-        )  # fmt: skip
-    save_classifier(classifier, run_dir / "features", validation_accuracy=accuracy)
-    progress.say(f"feature classifier: {accuracy:.1%} of held-out images right")
-
-
-def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progress) -> None:
     from experiments.evaluator import SupernetEvaluator
     from experiments.latency import Costs, fit_predictor, held_out_text
     from experiments.searchers.registry import get_searcher
@@ -174,7 +157,6 @@ def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     costs = Costs(get_scale(config.deploy_scale), predictor)
     if config.limits:
         feasibility(space, costs.columns, limits=config.limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
-    header = ledger_header(config)
     search = config.search
     searcher = get_searcher(
         search.searcher,
@@ -184,23 +166,22 @@ def _search(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
         seed=config.seed,
         population=search.population,
     )
-    with Ledger.open(run_dir / "ledger.jsonl", header=header) as ledger:
-        done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
-        with progress.stage("Searching", search.num_evaluations, done=done) as stage:
+    done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
+    with progress.stage("Searching", search.num_evaluations, done=done) as stage:
 
-            def tell(state: SweepProgress) -> None:
-                nonlocal done
-                ended = state.num_done + state.num_failed
-                stage.advance(ended - done, note=f"{state.num_failed} failed, {state.num_infeasible} infeasible")
-                done = ended
+        def tell(state: SweepProgress) -> None:
+            nonlocal done
+            ended = state.num_done + state.num_failed
+            stage.advance(ended - done, note=f"{state.num_failed} failed, {state.num_infeasible} infeasible")
+            done = ended
 
-            ended = run_search(
-                space=space, searcher=searcher, ledger=ledger,
-                evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
-                costs=costs, limits=config.limits, objectives=objectives, fingerprint=header["fingerprint"],
-                num_evaluations=search.num_evaluations, num_workers=search.num_workers, executor=search.executor,
-                progress=tell, gpus_per_worker=search.gpus_per_worker,
-            )  # fmt: skip
+        ended = run_search(
+            space=space, searcher=searcher, ledger=ledger,
+            evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
+            costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
+            num_evaluations=search.num_evaluations, num_workers=search.num_workers, executor=search.executor,
+            progress=tell, gpus_per_worker=search.gpus_per_worker,
+        )  # fmt: skip
     if ended.stopped:
         progress.say(f"the search stopped early: {ended.stopped}")
 

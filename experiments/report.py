@@ -5,7 +5,6 @@ import html
 import importlib.resources
 import json
 import math
-import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from experiments.front_view import interval, why_empty
 from experiments.progress import duration
 from experiments.report_data import objective_names, report_data, space_size, trust_notes
 from experiments.run_folder import Run, read_run
+from experiments.whole_files import write_whole
 from objectives import get_objective
 from search_space import get_scale, picture, scale_names
 
@@ -34,9 +34,7 @@ def write_report(run_dir: str | Path) -> Path:
     run = read_run(run_dir)
     text = render(run)
     path = run.path / "report.html"
-    fresh = path.with_name("report.html.new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
+    write_whole(path, text)
     return path
 
 

@@ -1,7 +1,6 @@
 """Trains the supernet of a sweep and keeps it in the run folder, resumable from the last checkpoint."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from experiments.config import SweepConfig
 from experiments.denoising_task import DenoisingTask, load_examples, training_examples
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
+from experiments.whole_files import write_whole
 from search_space import get_scale, get_space
 from supernet import Supernet, training_lowering
 from supernet.paths import training_paths
@@ -71,7 +71,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
                     stage.advance(0, note=f"loss {history[-1]['loss']:.4f}")
                 stage.advance()
                 if step % save_every == 0 or step == settings.num_steps:
-                    _write_history(history_path, history)
+                    write_whole(history_path, json.dumps(history) + "\n")
                     manager.save(step, args=ocp.args.StandardSave(trained))
         manager.wait_until_finished()
 
@@ -141,10 +141,3 @@ def _restore(manager: ocp.CheckpointManager, step: int, abstract: TrainState) ->
 
 def _read_history(path: Path) -> list[dict[str, float]]:
     return json.loads(path.read_text("utf-8")) if path.is_file() else []
-
-
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(history) + "\n", "utf-8")
-    os.replace(partial, path)

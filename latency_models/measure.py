@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from latency_models.device import Device, Runnable
 from latency_models.features import features
 from latency_models.timing import Timing, TimingProtocol, time_interleaved
+from latency_models.whole_files import write_record
 from search_space import Architecture, LayerPlan, Scale, SearchSpace, layer_plan
 
 SCHEMA_VERSION = 1
@@ -124,10 +124,7 @@ def choose_architectures(space: SearchSpace, scale: Scale, n: int, rng: np.rando
 
 def save_measurements(path: Path, measurements: Sequence[Measurement]) -> None:
     """Writes measurements as JSON; a kill leaves either the old file or the new one."""
-    record = {"schema": SCHEMA_VERSION, "measurements": [m.to_json() for m in measurements]}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(partial, path)
+    write_record(path, {"schema": SCHEMA_VERSION, "measurements": [m.to_json() for m in measurements]})
 
 
 def load_measurements(path: Path) -> list[Measurement]:

@@ -7,7 +7,6 @@ value: `fitting.fit` makes one, a JSON file keeps it.
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import Bool, Float
 
 from latency_models.features import COLUMNS, features
 from latency_models.timing import Repeatability
+from latency_models.whole_files import write_record
 from search_space import LayerPlan
 
 SCHEMA_VERSION = 1
@@ -95,9 +95,7 @@ class Predictor:
 
     def save(self, path: Path) -> None:
         """Writes a JSON file; a kill leaves either the old file or the new one."""
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps({**self._content(), "digest": self.digest}, indent=1) + "\n")
-        os.replace(partial, path)
+        write_record(path, {**self._content(), "digest": self.digest})
 
     @staticmethod
     def load(path: Path) -> "Predictor":

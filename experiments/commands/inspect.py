@@ -17,12 +17,16 @@ def data() -> None:
 @click.option("--resolution", type=click.IntRange(min=1), help="Side of the square images, as training will use it.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey or colour, as training will use it.")
 def data_check(dataset: str, *, out: Path | None, resolution: int | None, channels: str | None) -> None:
-    """Print what is understood of a data set, and save a grid of it."""
+    """Print what is understood of a data set, and save a grid of it (exit code 2, and no grid: something cannot be read)."""
     from experiments.data.check import check_dataset
+    from experiments.errors import InputError
 
     grid = out or Path(f"{Path(dataset).resolve().name}-grid.png")
     wanted = int(channels) if channels else None
-    click.echo(check_dataset(dataset, grid_path=grid, resolution=resolution, channels=wanted))
+    found = check_dataset(dataset, grid_path=grid, resolution=resolution, channels=wanted)
+    click.echo(found.report)
+    if found.refusal:
+        raise InputError(found.refusal)
 
 
 @click.group()

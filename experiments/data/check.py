@@ -21,25 +21,36 @@ MAX_LISTED = 10
 LATENT_SPREAD = (0.5, 2.0)  # a standard deviation outside these is far from the unit variance that training expects
 
 
+@dataclasses.dataclass(frozen=True)
+class DatasetCheck:
+    """What was found out about a data set.
+
+    Attributes:
+        report: for people, lines of text; every example that cannot be read is among them.
+        refusal: names the first example that cannot be read, the remedy, and how many more there are; None where all can.
+    """
+
+    report: str
+    refusal: str | None
+
+
 def check_dataset(
     name_or_dir: str | os.PathLike[str],
     *,
     grid_path: str | os.PathLike[str],
     resolution: int | None = None,
     channels: int | None = None,
-) -> str:
+) -> DatasetCheck:
     """Reads a data set (all its splits, up to 10,000 examples spread over it), draws a grid of up to 64, and reports.
 
-    Images of several sizes are shown at 64x64 when no resolution is given.
+    Images of several sizes are shown at 64x64 when no resolution is given. No grid is saved of a set that cannot be trained
+    on as it is.
 
     Args:
         name_or_dir: as for `load_dataset`.
         grid_path: where the grid is saved, a .png.
         resolution: side of the square images, as training will use it.
         channels: 1 or 3, as training will use it.
-
-    Returns:
-        The report, lines of text.
 
     Raises:
         InputError: the set cannot be opened, or not one example can be read.
@@ -52,13 +63,21 @@ def check_dataset(
         advice.append(f"the images have several sizes: give a resolution; here {PREVIEW_RESOLUTION} was taken")
     tally = count_examples(dataset)
     if tally.refusals and not tally.num_read:
-        raise InputError(tally.refusals[0])
+        raise InputError(_refusal(tally.refusals))
+    lines = _report(dataset.info, tally, advice)
+    if tally.refusals:
+        lines += [f"unreadable: {refusal}" for refusal in tally.refusals]
+        return DatasetCheck("\n".join(lines), f"{_refusal(tally.refusals)}; no grid was saved")
     grid = pathlib.Path(grid_path)
     _save_grid(np.stack(tally.pictures), grid, is_latent=dataset.info.is_latent)
-    return "\n".join(_report(dataset.info, tally, grid, advice))
+    return DatasetCheck("\n".join([*lines, f"grid of {len(tally.pictures)}: {grid}"]), None)
 
 
-def _report(info: DatasetInfo, tally: Tally, grid: pathlib.Path, advice: list[str]) -> list[str]:
+def _refusal(refusals: list[str]) -> str:
+    return refusals[0] + (f"; {len(refusals) - 1} more cannot be read" if len(refusals) > 1 else "")
+
+
+def _report(info: DatasetInfo, tally: Tally, advice: list[str]) -> list[str]:
     height, width, channels = info.image_shape
     what = "latents" if info.is_latent else "images"
     mean = tally.total / tally.num_values
@@ -81,11 +100,7 @@ def _report(info: DatasetInfo, tally: Tally, grid: pathlib.Path, advice: list[st
     ]
     if info.is_latent and not LATENT_SPREAD[0] <= deviation <= LATENT_SPREAD[1]:
         advice = [*advice, f"latents should have a standard deviation near 1, these have {deviation:.3g}: scale them"]
-    lines += [f"note: {note}" for note in (*info.notes, *advice)]
-    lines += [f"unreadable: {refusal}" for refusal in tally.refusals[:MAX_LISTED]]
-    if len(tally.refusals) > MAX_LISTED:
-        lines.append(f"unreadable: {len(tally.refusals) - MAX_LISTED} more")
-    return [*lines, f"grid of {len(tally.pictures)}: {grid}"]
+    return [*lines, *(f"note: {note}" for note in (*info.notes, *advice))]
 
 
 _KINDS = {

@@ -4,7 +4,7 @@ Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-I
 by one and closed once all of it is known, so that the order of outcomes within a generation does not matter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from pymoo.core.termination import NoTermination
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
 from experiments.searchers.minimized import minimized_values
+from experiments.searchers.problem import SearchProblem
 from experiments.searchers.proposer import Proposer
-from objectives import Objective
 from search_space import Architecture, SearchSpace
 
 _FAILED = 1e9  # constraint violation of an architecture that failed: worse than any limit that is merely broken
@@ -29,26 +29,14 @@ _FAILED = 1e9  # constraint violation of an architecture that failed: worse than
 class NSGA2Proposer(Proposer):
     """Proposes the offspring of the fittest, generation by generation."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        *,
-        limits: Mapping[str, float],
-        seed: int,
-        population: int,
-    ) -> None:
+    def __init__(self, problem: SearchProblem) -> None:
         """Sets pymoo's algorithm up; nothing is proposed yet."""
-        self._space = space
-        self._objectives = objectives
-        self._limits = limits
-        highest = np.array([len(gene.choices) - 1 for gene in space.genes])
-        problem = Problem(
-            n_var=len(highest), n_obj=len(objectives), n_ieq_constr=1, xl=np.zeros(len(highest)), xu=highest, vtype=int
-        )
+        self._space = space = problem.space
+        self._objectives = problem.objectives
+        self._limits = problem.limits
         operators: dict[str, Any] = {"sampling": _Sample(space), "crossover": _Cross(space), "mutation": _Mutate(space)}
-        self._algorithm = NSGA2(pop_size=population, **operators)
-        self._algorithm.setup(problem, seed=seed, termination=NoTermination())
+        self._algorithm = NSGA2(pop_size=problem.population, **operators)
+        self._algorithm.setup(_genotypes(problem), seed=problem.seed, termination=NoTermination())
         self._generation: dict[str, np.ndarray] = {}  # genotypes by digest, skipped ones taken out
         self._waiting: list[str] = []  # digests of the generation that were not proposed yet, last first
         self._outcomes: dict[str, Evaluation] = {}  # of the generation
@@ -103,6 +91,14 @@ class NSGA2Proposer(Proposer):
         for individual in population:
             individual.evaluated = {"F", "G"}
         return population
+
+
+def _genotypes(problem: SearchProblem) -> Problem:
+    """The problem in pymoo's words: one whole number per gene, one constraint."""
+    highest = np.array([len(gene.choices) - 1 for gene in problem.space.genes])
+    return Problem(
+        n_var=len(highest), n_obj=len(problem.objectives), n_ieq_constr=1, xl=np.zeros(len(highest)), xu=highest, vtype=int
+    )
 
 
 class _Sample(Sampling):

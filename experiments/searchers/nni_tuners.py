@@ -10,7 +10,7 @@ import importlib
 import logging
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -19,6 +19,7 @@ from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
 from experiments.searchers.minimized import minimized_values
+from experiments.searchers.problem import SearchProblem
 from experiments.searchers.proposer import Proposer
 from objectives import Objective
 from search_space import Architecture, SearchSpace
@@ -47,20 +48,12 @@ class Adapter(abc.ABC):
 class NNIProposer(Proposer):
     """Proposes what one of NNI's tuners draws."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        *,
-        limits: Mapping[str, float],
-        seed: int,
-        adapter: Adapter,
-    ) -> None:
+    def __init__(self, problem: SearchProblem, adapter: Adapter) -> None:
         """Takes the tuner behind its adapter."""
-        self._space = space
-        self._limits = limits
+        self._space = problem.space
+        self._limits = problem.limits
         self._adapter = adapter
-        self._scalarizer = Chebyshev(objectives, seed=seed)
+        self._scalarizer = Chebyshev(problem.objectives, seed=problem.seed)
         self._num_draws = 0
         self._requests: dict[str, int] = {}
 
@@ -117,11 +110,11 @@ class Chebyshev:
 class TpeAdapter(Adapter):
     """NNI's TpeTuner: one density per gene, no relations between genes."""
 
-    def __init__(self, space: SearchSpace, *, seed: int, num_random: int) -> None:
-        """Builds the tuner; the first `num_random` draws are random."""
+    def __init__(self, problem: SearchProblem) -> None:
+        """Builds the tuner; its first draws, a population of them, are random."""
         tuner = _tuner_class("tpe_tuner", "TpeTuner")
-        self._tuner = tuner(optimize_mode="minimize", seed=seed, tpe_args={"n_startup_jobs": num_random})
-        self._space = _tuner_space(space)
+        self._tuner = tuner(optimize_mode="minimize", seed=problem.seed, tpe_args={"n_startup_jobs": problem.population})
+        self._space = _tuner_space(problem.space)
         self._tuner.update_search_space(self._space)
 
     def draw(self, number: int) -> dict[str, int]:
@@ -149,16 +142,16 @@ class TpeAdapter(Adapter):
 class EvolutionAdapter(Adapter):
     """NNI's EvolutionTuner, made to follow a seed: it has none of its own and draws from Python's global generator."""
 
-    def __init__(self, space: SearchSpace, *, seed: int, population: int) -> None:
+    def __init__(self, problem: SearchProblem) -> None:
         """Builds the tuner and draws its first population."""
         tuner = _tuner_class("evolution_tuner", "EvolutionTuner")
-        self._tuner = tuner(optimize_mode="minimize", population_size=population)
-        self._tuner.update_search_space(_tuner_space(space))
-        self._tuner.random_state = np.random.RandomState(seed)
+        self._tuner = tuner(optimize_mode="minimize", population_size=problem.population)
+        self._tuner.update_search_space(_tuner_space(problem.space))
+        self._tuner.random_state = np.random.RandomState(problem.seed)
         self._tuner.population = []
-        for _ in range(population):
+        for _ in range(problem.population):
             self._tuner._random_generate_individual()
-        self._state = random.Random(seed).getstate()
+        self._state = random.Random(problem.seed).getstate()
         self._before: list[Any] = []
 
     def draw(self, number: int) -> dict[str, int] | None:

@@ -5,7 +5,6 @@ Optuna's TPESampler. The study lives in memory; the ledger is what survives.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import optuna
@@ -16,33 +15,27 @@ from optuna.trial import TrialState
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
 from experiments.searchers.minimized import minimized_values
+from experiments.searchers.problem import SearchProblem
 from experiments.searchers.proposer import Proposer
-from objectives import Objective
-from search_space import Architecture, Gene, SearchSpace
+from search_space import Architecture, Gene
 
 
 class ParzenProposer(Proposer):
     """Proposes where good architectures are dense and bad ones are not."""
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        objectives: Sequence[Objective],
-        *,
-        limits: Mapping[str, float],
-        seed: int,
-        num_random: int,
-    ) -> None:
-        """Opens a study in memory; the first `num_random` outcomes come from random proposals."""
-        self._space = space
-        self._objectives = objectives
-        self._limits = limits
-        self._distributions = {gene.name: _distribution(gene) for gene in space.genes if len(gene.choices) > 1}
+    def __init__(self, problem: SearchProblem) -> None:
+        """Opens a study in memory; until a population of outcomes is known, proposals are random."""
+        self._space = problem.space
+        self._objectives = problem.objectives
+        self._limits = problem.limits
+        self._distributions = {gene.name: _distribution(gene) for gene in problem.space.genes if len(gene.choices) > 1}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna calls the joint density experimental
-            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random, multivariate=True, constant_liar=True)
-        self._study = optuna.create_study(sampler=sampler, directions=[StudyDirection.MINIMIZE] * len(objectives))
+            sampler = optuna.samplers.TPESampler(
+                seed=problem.seed, n_startup_trials=problem.population, multivariate=True, constant_liar=True
+            )
+        self._study = optuna.create_study(sampler=sampler, directions=[StudyDirection.MINIMIZE] * len(problem.objectives))
         self._trials: dict[str, optuna.Trial] = {}
         self._last: optuna.Trial | None = None
 

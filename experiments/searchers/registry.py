@@ -1,11 +1,11 @@
 """The searches that can be asked for by name."""
 
-import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.errors import InputError
 from experiments.limits import check_limits
+from experiments.searchers.problem import SearchProblem
 from experiments.searchers.proposer import Proposer
 from experiments.searchers.searcher import Searcher
 from experiments.searchers.uniform import RandomProposer
@@ -13,53 +13,32 @@ from objectives import Objective
 from search_space import SearchSpace
 
 
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """What a search is about: where, towards what, within which limits; and the two settings that all searches share."""
-
-    space: SearchSpace
-    objectives: tuple[Objective, ...]
-    limits: Mapping[str, float]
-    seed: int
-    population: int
-
-
-def _random(problem: Problem) -> Proposer:
-    return RandomProposer(problem.space, seed=problem.seed)
-
-
-def _nsga2(problem: Problem) -> Proposer:
+def _nsga2(problem: SearchProblem) -> Proposer:
     from experiments.searchers.evolution import NSGA2Proposer
 
-    return NSGA2Proposer(
-        problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, population=problem.population
-    )
+    return NSGA2Proposer(problem)
 
 
-def _motpe(problem: Problem) -> Proposer:
+def _motpe(problem: SearchProblem) -> Proposer:
     from experiments.searchers.parzen import ParzenProposer
 
-    return ParzenProposer(
-        problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, num_random=problem.population
-    )
+    return ParzenProposer(problem)
 
 
-def _nni_tpe(problem: Problem) -> Proposer:
+def _nni_tpe(problem: SearchProblem) -> Proposer:
     from experiments.searchers.nni_tuners import NNIProposer, TpeAdapter
 
-    adapter = TpeAdapter(problem.space, seed=problem.seed, num_random=problem.population)
-    return NNIProposer(problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, adapter=adapter)
+    return NNIProposer(problem, TpeAdapter(problem))
 
 
-def _nni_evolution(problem: Problem) -> Proposer:
+def _nni_evolution(problem: SearchProblem) -> Proposer:
     from experiments.searchers.nni_tuners import EvolutionAdapter, NNIProposer
 
-    adapter = EvolutionAdapter(problem.space, seed=problem.seed, population=problem.population)
-    return NNIProposer(problem.space, problem.objectives, limits=problem.limits, seed=problem.seed, adapter=adapter)
+    return NNIProposer(problem, EvolutionAdapter(problem))
 
 
-_PROPOSERS: dict[str, Callable[[Problem], Proposer]] = {
-    "random": _random,
+_PROPOSERS: dict[str, Callable[[SearchProblem], Proposer]] = {
+    "random": RandomProposer,
     "nsga2": _nsga2,
     "motpe": _motpe,
     "nni-tpe": _nni_tpe,
@@ -102,5 +81,5 @@ def get_searcher(
     if population < 2:
         raise InputError(f"the population must be 2 or more, got {population}")
     check_limits(limits or {})
-    problem = Problem(space, tuple(objectives), dict(limits or {}), seed, population)
+    problem = SearchProblem(space, tuple(objectives), dict(limits or {}), seed, population)
     return Searcher(space, _PROPOSERS[name](problem), seed=seed)

@@ -3,17 +3,18 @@
 import numpy as np
 
 from experiments.evaluation import Evaluation
+from experiments.searchers.problem import SearchProblem
 from experiments.searchers.proposer import Proposer
-from search_space import Architecture, SearchSpace
+from search_space import Architecture
 
 
 class RandomProposer(Proposer):
     """Draws every gene uniformly; the yardstick that every other search has to beat."""
 
-    def __init__(self, space: SearchSpace, *, seed: int) -> None:
-        """Takes the space to draw from."""
-        self._space = space
-        self._rng = np.random.default_rng(seed)
+    def __init__(self, problem: SearchProblem) -> None:
+        """Draws from the problem's space."""
+        self._space = problem.space
+        self._rng = np.random.default_rng(problem.seed)
 
     def propose(self) -> Architecture:
         """Draws an architecture."""

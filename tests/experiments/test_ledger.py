@@ -222,8 +222,17 @@ def test_another_header_is_refused_by_the_key_that_differs(path):
 
 
 def test_a_header_is_compared_as_json(tmp_path):
-    for objectives in (("a", "b"), ["a", "b"]):
-        Ledger.open(tmp_path / "ledger.jsonl", header={"objectives": objectives}).close()
+    for index, objectives in enumerate((("a", "b"), ["a", "b"])):
+        with Ledger.open(tmp_path / "ledger.jsonl", header={"objectives": objectives}) as ledger:
+            ledger.asked(index, NETS[index])
+
+
+def test_a_ledger_in_which_nothing_was_asked_for_is_begun_anew(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    for fingerprint in ("f", "g"):
+        Ledger.open(path, header={**HEADER, "fingerprint": fingerprint}).close()
+        assert read_ledger(path).header == {"schema": 1, **HEADER, "fingerprint": fingerprint}
+    assert len(path.read_bytes().splitlines()) == 1
 
 
 def test_another_schema_is_refused(tmp_path):

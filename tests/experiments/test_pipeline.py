@@ -1,5 +1,6 @@
 """End to end: a shipped sweep, shrunk, from real digits to a distilled winner; resumed; and every command on what it leaves."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -14,10 +15,13 @@ from safetensors.numpy import load_file, save_file
 
 from experiments import cli, pipeline
 from experiments.bundle import read_bundle
-from experiments.config import load_config
+from experiments.bundle_quality import expectations, model_card
+from experiments.config import load_config, resolved_yaml
+from experiments.evaluator import SupernetEvaluator
 from experiments.ledger import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
+from experiments.sample_features import sweep_classifier
 from search_space import get_space
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -81,6 +85,23 @@ def test_front_json_says_what_the_issue_of_a_sweep_is(run_dir, capsys):
     assert json.loads((run_dir / "front.json").read_text())["front"] == shown["front"]
 
 
+def test_samples_are_judged_where_an_objective_says_so(run_dir, tmp_path):
+    assert not (run_dir / "features").exists()
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    changes = ["objectives=[denoising_loss, frechet_classifier, kid_classifier]"]
+    changes += ["quality.num_samples=64", "quality.num_steps=2", "features.num_steps=20"]
+    config = load_config(copy / "sweep.yaml", changes)
+    (copy / "sweep.yaml").write_text(resolved_yaml(config))
+    sweep_classifier(config, copy, silent_progress())
+    space = get_space("digits-small")
+    evaluator = SupernetEvaluator(copy)
+    found = [evaluator(architecture) for architecture in (space.smallest(), space.largest())]
+    for name in ("frechet_classifier", "kid_classifier"):
+        assert all(estimates[name].is_finite for estimates in found)
+        assert found[0][name].value != found[1][name].value
+
+
 def test_the_report_is_one_file_that_asks_for_nothing_from_elsewhere(run_dir):
     page = (run_dir / "report.html").read_text("utf-8")
     assert 'src="http' not in page
@@ -100,6 +121,25 @@ def test_the_winner_is_the_knee_and_was_distilled_from_the_largest_subnet(run_di
     assert expected["in_sweep"]["measured_latency_ms"]["value"] > 0
     with Image.open(run_dir / "samples.png") as picture:
         assert picture.size[0] > 100
+
+
+def test_the_loss_is_promised_on_the_test_split_where_there_is_one(run_dir, tmp_path):
+    bundle = run_dir / "winner" / "distilled"
+    assert json.loads((bundle / "expected.json").read_text())["promises"]["denoising_loss"]["split"] == "test"
+    assert "| denoising loss at medium noise, test split |" in (bundle / "README.md").read_text()
+    few = tmp_path / "few"
+    for split, num in (("train", 3), ("validation", 2)):
+        for label in range(2):
+            folder = few / split / str(label)
+            folder.mkdir(parents=True)
+            for number in range(num):
+                Image.new("L", (8, 8), 40 * number + label).save(folder / f"{number}.png")
+    found = read_bundle(bundle)
+    found = dataclasses.replace(found, settings=found.settings.model_copy(update={"data": str(few)}))
+    expected = expectations(found)
+    assert expected["promises"]["denoising_loss"]["split"] == "validation"
+    assert expected["promises"]["denoising_loss"]["n"] == 4
+    assert "| denoising loss at medium noise, validation split |" in model_card(found, expected)
 
 
 def test_verify_keeps_and_breaks_promises(run_dir, tmp_path, capsys):

@@ -1,13 +1,16 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import cli
 from experiments.data import check_dataset, image_grid, write_latents
 from experiments.errors import InputError
 
 
 def test_the_digits(tmp_path):
-    report = check_dataset("digits", grid_path=tmp_path / "new" / "grid.png")
+    report = check_dataset("digits", grid_path=tmp_path / "new" / "grid.png").report
     assert "images: 1797 (train 1197, validation 300, test 300), used as 8x8x1" in report
     assert "values: -1 to 1" in report
     assert "(n=1797 of 1797 read)" in report
@@ -17,31 +20,61 @@ def test_the_digits(tmp_path):
         assert grid.size == (8 * 9 * 7 - 7, 8 * 9 * 7 - 7)
 
 
-def test_a_folder_of_several_sizes_with_an_unreadable_image(tmp_path):
+def _truncate(path):
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def test_a_folder_of_several_sizes(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     for side in (10, 20, 30):
         Image.fromarray(noise[:side]).save(folder / f"{side}.png")
     (folder / "10.txt").write_text("a short one")
-    whole = (folder / "30.png").read_bytes()
-    (folder / "30.png").write_bytes(whole[: len(whole) // 2])
-    report = check_dataset(folder, grid_path=tmp_path / "grid.png")
+    found = check_dataset(folder, grid_path=tmp_path / "grid.png")
+    assert found.refusal is None
+    report = found.report
     assert "smallest 10x20, median 20x20, largest 30x20" in report
-    assert "(n=2 of 3 read)" in report
+    assert "(n=3 of 3 read)" in report
     assert "prompts: 1 captions, the longest of 11 bytes" in report
     assert f"{folder / '10.png'}: caption 'a short one'" in report
     assert "2 of 3 images have no caption" in report
     assert "the images have several sizes: give a resolution; here 64 was taken" in report
-    assert f"unreadable: {folder / '30.png'}: the image does not decode" in report
-    assert "grid of 2" in report
+    assert "grid of 3" in report
+
+
+@pytest.mark.parametrize(("num_truncated", "others"), [(1, ""), (15, "; 14 more cannot be read")])
+def test_images_that_do_not_decode_are_listed_and_refused(tmp_path, monkeypatch, capsys, num_truncated, others):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (20, 16, 16), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+        if number < num_truncated:
+            _truncate(folder / f"{number:02}.png")
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["data", "check", "images"])
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert f"(n={20 - num_truncated} of 20 read)" in captured.out
+    listed = [line.split(":")[1].strip() for line in lines if line.startswith("unreadable: ")]
+    assert listed == [f"images/{number:02}.png" for number in range(num_truncated)]
+    assert re.fullmatch(
+        r"pocketunet: images/00\.png: the image does not decode \(.*\); mend it, or take it out "
+        rf"\(and out of metadata\.jsonl\){others}; no grid was saved\n",
+        captured.err,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_a_folder_with_nothing_readable_is_refused(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8)).save(tmp_path / "a.png")
-    whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole[:70])
-    with pytest.raises(InputError, match=r"a\.png: the image does not decode"):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8)).save(tmp_path / name)
+        _truncate(tmp_path / name)
+    with pytest.raises(InputError, match=r"a\.png: the image does not decode .*; 1 more cannot be read$"):
         check_dataset(tmp_path, grid_path=tmp_path / "grid.png")
     assert not (tmp_path / "grid.png").exists()
 
@@ -50,7 +83,7 @@ def test_latents_far_from_unit_variance_are_mentioned(tmp_path):
     rng = np.random.default_rng(0)
     latents = (5 * rng.normal(size=(12, 4, 4, 4))).astype(np.float32)
     path = write_latents(tmp_path / "a.npz", latents, context=np.ones((12, 7, 3), np.float32))
-    report = check_dataset(path, grid_path=tmp_path / "grid.png")
+    report = check_dataset(path, grid_path=tmp_path / "grid.png").report
     assert "encoded context of 7x3 (tokens x width)" in report
     assert "latents should have a standard deviation near 1" in report
     with Image.open(tmp_path / "grid.png") as grid:

@@ -1,0 +1,91 @@
+"""What a sweep judges samples by: a small classifier of its data, trained when it is first needed, and the images themselves.
+
+Where the training images are many, it is a random part of them.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int32
+
+from experiments.config import SweepConfig
+from experiments.data import DatasetInfo
+from experiments.denoising_task import open_examples
+from experiments.errors import InputError
+from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
+from experiments.progress import Progress
+from objectives.features import Classifier
+from search_space import get_scale
+
+SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
+MAX_IMAGES = 20_000
+MAX_BYTES = 2**30
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Training images with their labels: all of them, or some; `info` describes the data set that they are from."""
+
+    images: Float[np.ndarray, "n height width channels"]
+    labels: Int32[np.ndarray, " n"]
+    info: DatasetInfo
+
+
+def judged_objectives(config: SweepConfig) -> list[str]:
+    """The objectives of a sweep that need samples to be drawn and judged."""
+    return [name for name in config.objectives if name in SAMPLE_OBJECTIVES]
+
+
+def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> Classifier:
+    """The classifier in `features/` of a run folder, trained before where it is not there yet.
+
+    Raises:
+        InputError: the data set has no labels, or what lies in `features/` is damaged.
+    """
+    folder = run_dir / "features"
+    if not (folder / DESCRIPTION_FILE).is_file():
+        _train(config, folder, progress)
+    return load_classifier(folder)
+
+
+def labelled_images(config: SweepConfig) -> LabelledImages:
+    """All training images of a sweep, or a seeded random part of at most 20,000 images and 1 GiB, in stored order.
+
+    Raises:
+        InputError: the data set has no labels.
+    """
+    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
+    info = dataset.info
+    if info.num_classes is None:
+        raise InputError(f"data set {config.data!r} has no labels, and samples are judged by a classifier; give one that has")
+    most = min(MAX_IMAGES, MAX_BYTES // (4 * int(np.prod(info.image_shape))))
+    rows = np.arange(len(dataset))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(config.seed).choice(rows, most, replace=False))
+    images, labels = np.empty((len(rows), *info.image_shape), np.float32), np.empty(len(rows), np.int32)
+    for place, row in enumerate(rows):
+        example = dataset[int(row)]
+        images[place], labels[place] = example["image"], example["label"]
+    return LabelledImages(images, labels, info)
+
+
+def _train(config: SweepConfig, folder: Path, progress: Progress) -> None:
+    data = labelled_images(config)
+    num_used, num_there = len(data.images), data.info.num_examples
+    assert data.info.num_classes is not None
+    with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
+        seen = 0
+
+        def tell(step: int, loss: float) -> None:
+            nonlocal seen
+            stage.advance(step - seen, note=f"loss {loss:.3f}")
+            seen = step
+
+        classifier, accuracy = train_classifier(
+            data.images, data.labels, num_classes=data.info.num_classes, num_steps=config.features.num_steps,
+            seed=config.seed, progress=tell,
+        )  # fmt: skip
+    save_classifier(classifier, folder, validation_accuracy=accuracy)
+    part = "" if num_used == num_there else f"; it saw {num_used:,} of {num_there:,} training images, drawn at random"
+    progress.say(f"feature classifier: {accuracy:.1%} of held-out images right{part}")

@@ -1,0 +1,17 @@
+"""Files that appear whole or not at all, whenever the process is killed."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file under its name only once all of it is on disk; text is UTF-8.
+
+    A kill leaves what was there before, and at worst `NAME.partial` beside it, which the next write replaces.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
