@@ -58,7 +58,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
             return
         history_path = run_dir / "supernet" / "history.json"
         history = [point for point in _read_history(history_path) if point["step"] <= done]
-        state = _restore(manager, done, jax.eval_shape(lambda: _fresh_state(config))) if done else _first_state(config)
+        state = _restore(manager, done, jax.eval_shape(lambda: _fresh_state(config))) if done else first_state(config)
         every = max(1, settings.num_steps // _HISTORY_POINTS)
         save_every = max(1, settings.num_steps // _CHECKPOINTS_PER_RUN)
         losses: list[Any] = []
