@@ -145,8 +145,7 @@ class _Pass:
             return (x, i + 1), x
 
         offered = pad(x, stage.carried_width)[None]
-        stored = {part: self.parameters[f"{stage.name}.{part}"] for part in self.layout.parts(stage)}
-        (x, _), outputs = lax.scan(position, (x, jnp.int32(0)), stored)
+        (x, _), outputs = lax.scan(position, (x, jnp.int32(0)), self.stored(stage))
         return x, jnp.concatenate([offered, outputs])
 
     def residual(self, stage: ElasticStage, stored: Parameters, x: Array, row: Row, skips: Array | None) -> Array:
@@ -162,22 +161,44 @@ class _Pass:
         parts = {part: stored[part] for part in block.parts}
         ends = {part: stored[part] for part in ("project_in", "project_out")}
 
-        def layer(carry: tuple[Array, Array], parts: dict[str, Parameters]) -> tuple[tuple[Array, Array], None]:
-            tokens, i = carry
-            return (block.layer(row, parts, tokens, self.context, (i < depth).astype(jnp.int32)), i + 1), None
+        def layer(tokens: Array, stored: dict[str, Any], is_active: Array) -> Array:
+            return block.layer(row, stored, tokens, self.context, is_active)
 
-        def whole(carry: tuple[Array, Array], stored: dict[str, Any]) -> tuple[tuple[Array, Array], None]:
-            (x, i), is_active = carry, (carry[1] < depth).astype(jnp.int32)
-            tokens = block.enter(row, stored["project_in"], x, is_active)
-            tokens = block.layer(row, stored, tokens, self.context, is_active)
-            return (block.leave(row, stored["project_out"], tokens, x, is_active), i + 1), None
+        def whole(x: Array, stored: dict[str, Any], is_active: Array) -> Array:
+            tokens = layer(block.enter(row, stored["project_in"], x, is_active), stored, is_active)
+            return block.leave(row, stored["project_out"], tokens, x, is_active)
 
         if not self.layout.scale.shared_projections:
-            return lax.scan(whole, (x, jnp.int32(0)), parts | ends)[0][0]
+            return _over_layers(whole, x, parts | ends, stage.depth, depth)
         is_active = jnp.minimum(depth, 1)
         tokens = block.enter(row, ends["project_in"], x, is_active)
-        (tokens, _), _ = lax.scan(layer, (tokens, jnp.int32(0)), parts)
+        tokens = _over_layers(layer, tokens, parts, stage.depth, depth)
         return block.leave(row, ends["project_out"], tokens, x, is_active)
+
+    def stored(self, stage: ElasticStage) -> dict[str, Parameters]:
+        """A stage's families by part, with positions first, and then layers where there may be more than one."""
+        found = {}
+        for part in self.layout.parts(stage):
+            name = f"{stage.name}.{part}"
+            has_one_layer = self.layout.families[name].copies[1:] == (1,)
+            # An axis of length 1 less: arrays of one shape are read by one kernel, and that compiles once.
+            shape = lambda x, one=has_one_layer: (x.shape[0], *x.shape[2:]) if one else x.shape  # noqa: E731
+            found[part] = {path: x.reshape(shape(x)) for path, x in self.parameters[name].items()}
+        return found
+
+
+def _over_layers(
+    step: Callable[[Array, Any, Array], Array], x: Array, stored: dict[str, Any], num_layers: int, depth: Array
+) -> Array:
+    """Layers in turn as `step(x, stored, is_active)`, of which the first `depth` are active."""
+    if num_layers == 1:
+        return step(x, stored, jnp.minimum(depth, 1))
+
+    def layer(carry: tuple[Array, Array], stored: dict[str, Any]) -> tuple[tuple[Array, Array], None]:
+        x, i = carry
+        return (step(x, stored, (i < depth).astype(jnp.int32)), i + 1), None
+
+    return lax.scan(layer, (x, jnp.int32(0)), stored)[0][0]
 
 
 def _convolve(block: Any, spec: ConvolutionSpec, width: int, x: Array) -> Array:
