@@ -36,8 +36,8 @@ class ElasticLayout:
     lowering: Lowering
 
     def widths(self, level: int) -> tuple[int, ...]:
-        """Channels that a level may have."""
-        return tuple(width * self.scale.base_width for width in self.space.levels[level].width)
+        """Channels that a level may have, ascending."""
+        return tuple(sorted(width * self.scale.base_width for width in self.space.levels[level].width))
 
     @cached_property
     def stages(self) -> dict[str, ElasticStage]:

@@ -22,10 +22,7 @@ from supernet.blocks import Tokens
 from supernet.convolution import Image, Lowering
 from supernet.elastic_layers import pad, run_or_keep
 from supernet.elastic_layout import ElasticLayout
-from supernet.elastic_stage import (
-    ElasticStage,
-    Row,
-)
+from supernet.elastic_stage import ElasticStage, Row
 from supernet.families import Parameters
 from supernet.initializer import random_initializer
 from supernet.route import Route, find_route, row_at
