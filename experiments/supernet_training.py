@@ -115,7 +115,7 @@ def _optimizer(config: SweepConfig) -> Any:
     return adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=settings.num_steps)
 
 
-def _first_state(config: SweepConfig) -> TrainState:
+def first_state(config: SweepConfig) -> TrainState:
     """Fresh, or from where the sweep says that the supernet starts."""
     state = _fresh_state(config)
     if config.supernet.start is None:

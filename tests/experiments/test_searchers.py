@@ -5,6 +5,7 @@ import random
 import sys
 
 import numpy as np
+import optuna
 import pytest
 from toy_problem import OBJECTIVES, architectures, evaluation, point, small_space, tiny_space
 
@@ -175,16 +176,35 @@ def two_sample_t(ours, theirs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "num"), [("nsga2", 160), ("motpe", 80)])
-def test_it_beats_random_search(name, num):
-    # Were they equal, t > 2.5 would come by chance in about 1 of 50 choices of seeds; ours are fixed.
-    assert two_sample_t([found_share(name, seed, num=num) for seed in range(4)], random_shares(num)) > 2.5
+@pytest.mark.parametrize(("name", "num", "num_seeds"), [("nsga2", 160, 4), ("motpe", 80, 12)])
+def test_it_beats_random_search(name, num, num_seeds):
+    # Were they equal, t > 2.5 would come by chance in about 1 of 50 choices of seeds; ours are fixed. Enough seeds are taken
+    # that a search which is as good as it was measured to be falls short in about as few.
+    assert two_sample_t([found_share(name, seed, num=num) for seed in range(num_seeds)], random_shares(num)) > 2.5
 
 
 @pytest.mark.parametrize("name", ["nni-tpe", "nni-evolution"])
 def test_it_is_not_far_worse_than_random_search(name):
     # NNI's tuners see one number; the margin is a twentieth of the hypervolume that random search finds.
     assert np.mean([found_share(name, seed, num=80) for seed in range(4)]) > 0.95 * np.mean(random_shares(80))
+
+
+def test_motpe_draws_once_for_a_proposal_and_not_for_what_it_is_told(monkeypatch):
+    drawn = []
+    sample = optuna.samplers.TPESampler.sample_relative
+
+    def counted(self, study, trial, search_space):
+        drawn.append(search_space)
+        return sample(self, study, trial, search_space)
+
+    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", counted)
+    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_independent", lambda *_: pytest.fail("drawn gene by gene"))
+    searcher = fresh("motpe")
+    for index, architecture in enumerate(architectures(12, seed=9, space=SPACE)):
+        searcher.tell(outcome(Asked(index, architecture)))
+    assert drawn == []
+    searcher.ask()
+    assert len(drawn) == 1
 
 
 def test_nsga2_starts_at_both_ends_of_the_space():
