@@ -1,6 +1,6 @@
 """The whole digits sweep, from nothing to a distilled winner: how long it takes, and the memory of all its processes together.
 
-Memory is the proportional set size of the command and all its descendants, Ray's among them, looked at every half second; the
+Memory is the proportional set size of the command and all its descendants, Ray's among them, looked at every second; the
 peak between two looks may be higher.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from record import write_result
 
-_INTERVAL_S = 0.5
+_INTERVAL_S = 1.0
 
 
 def family(pid: int) -> Iterator[int]:
