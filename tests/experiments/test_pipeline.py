@@ -258,6 +258,17 @@ def test_what_is_wrong_is_found_before_anything_is_written(tmp_path, capsys, ove
     assert not (tmp_path / "run").exists()
 
 
+def test_samples_of_images_without_labels_cannot_be_judged(tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(20):
+        Image.new("L", (8, 8), number).save(images / f"{number}.png")
+    arguments = (f"data={images}", "objectives=[denoising_loss, kid_classifier]", "--run-dir", tmp_path / "run")
+    assert _run("sweep", "digits-small", *arguments) == 2
+    assert f"objectives: kid_classifier need labels, and data set '{images}' has none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_searcher_or_limit_is_refused_and_changes_nothing(run_dir, capsys):
     before = _files(run_dir)
     for override in ("search.searcher=random", "limits.latency_ms=20"):

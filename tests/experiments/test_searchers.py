@@ -71,18 +71,22 @@ def test_it_follows_its_seed(name, num_outstanding):
     assert one != other
 
 
+def goes_on_from(searcher, events, cut):
+    """Replays what stands before the cut, and holds the searcher to what comes behind it."""
+    replay(searcher, LedgerContents({}, tuple(events[:cut]), torn=False))
+    for event in events[cut:]:
+        if isinstance(event, Asked):
+            assert searcher.ask() == event.architecture
+        else:
+            searcher.tell(event)
+
+
 @EVERY
 @pytest.mark.parametrize("num_outstanding", [1, 2, 3])
 def test_replayed_from_any_cut_it_asks_for_the_same_next(name, num_outstanding):
     events = run(fresh(name), 24, num_outstanding=num_outstanding)
     for cut in np.random.default_rng(1).integers(1, len(events), 4):
-        searcher = fresh(name)
-        replay(searcher, LedgerContents({}, tuple(events[:cut]), torn=False))
-        for event in events[cut:]:
-            if isinstance(event, Asked):
-                assert searcher.ask() == event.architecture
-            else:
-                searcher.tell(event)
+        goes_on_from(fresh(name), events, cut)
 
 
 @EVERY
@@ -90,13 +94,7 @@ def test_replay_stays_exact_where_the_space_is_small_and_proposals_repeat(name):
     space = tiny_space()
     events = run(fresh(name, space=space, population=2), 8, num_outstanding=2, space=space)
     for cut in (3, 7, 10, 13):
-        searcher = fresh(name, space=space, population=2)
-        replay(searcher, LedgerContents({}, tuple(events[:cut]), torn=False))
-        for event in events[cut:]:
-            if isinstance(event, Asked):
-                assert searcher.ask() == event.architecture
-            else:
-                searcher.tell(event)
+        goes_on_from(fresh(name, space=space, population=2), events, cut)
 
 
 @EVERY

@@ -1,0 +1,68 @@
+"""A data set is held to its scale before anything is trained on it."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.data import write_latents
+from experiments.denoising_task import DenoisingTask, open_examples
+from experiments.errors import InputError
+from search_space import get_scale
+
+SCALE = get_scale("digits-proxy")
+ENCODED = dataclasses.replace(SCALE, in_channels=4, context_length=7, context_width=3, vocabulary=0)
+
+
+@pytest.fixture
+def latents(tmp_path):
+    """Twenty latents of 8x8x4 with encoded contexts of 7x3."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(20, 8, 8, 4)).astype(np.float32)
+    return str(write_latents(tmp_path / "latents.npz", images, context=np.ones((20, 7, 3), np.float32)))
+
+
+def test_what_fits_is_opened(latents):
+    assert open_examples("digits", SCALE, split="train").info.num_examples == 1197
+    assert open_examples(latents, ENCODED, split="train").info.context_shape == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolution": 16}, "`resolution`=16 does not fit the latents"),
+        ({"vocabulary": 11}, "gives encoded contexts, scale 'digits-proxy' wants tokens; choose another scale"),
+        ({"context_length": 77}, r"has contexts of shape \(7, 3\), scale 'digits-proxy' wants \(77, 3\); encode them again"),
+    ],
+)
+def test_latents_that_do_not_fit_are_refused(latents, changes, message):
+    with pytest.raises(InputError, match=message):
+        open_examples(latents, dataclasses.replace(ENCODED, **changes), split="train")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "message"),
+    [
+        (0, "gives tokens, scale 'digits-proxy' wants encoded contexts"),
+        (10, "needs a vocabulary of 11 tokens, scale 'digits-proxy' has 10; choose a scale with a larger one"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(vocabulary, message):
+    with pytest.raises(InputError, match=f"data set 'digits' {message}"):
+        open_examples("digits", dataclasses.replace(SCALE, vocabulary=vocabulary), split="train")
+
+
+def test_captions_want_a_token_for_every_byte(tmp_path):
+    for number in range(12):
+        Image.new("L", (8, 8), number).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a digit")
+    with pytest.raises(InputError, match="needs a vocabulary of 257 tokens"):
+        open_examples(str(tmp_path), SCALE, split="train")
+
+
+def test_encoded_contexts_pass_as_they_are():
+    task, contexts = DenoisingTask(ENCODED), jnp.ones((2, 7, 3))
+    assert task.prompt_parameters(0) == {}
+    assert task.encode({}, contexts) is contexts
