@@ -74,8 +74,7 @@ def _stages(subjects: Sequence[Subject]) -> list[tuple[str, tuple[Stage | None, 
 
 
 def _published(subject: Subject, quantity: str) -> list[str]:
-    figures = subject.design.figures if subject.design else ()
-    return [f"{amount_of(quantity, figure.value)} {figure.mark}" for figure in figures if figure.quantity == quantity]
+    return [f"{amount_of(quantity, figure.value)} {figure.mark}" for figure in subject.published if figure.quantity == quantity]
 
 
 def _published_rows(found: Sequence[Sequence[str]]) -> Iterator[_Row]:

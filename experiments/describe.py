@@ -19,7 +19,7 @@ from search_space import (
     layer_plan,
     picture,
 )
-from search_space.published import is_design
+from search_space.published import PublishedFigure, is_design
 
 QUANTITIES = {
     "parameters": "parameters",
@@ -46,6 +46,13 @@ class Subject:
     architecture: Architecture
     plan: LayerPlan | None
     design: PublishedDesign | None = None
+
+    @property
+    def published(self) -> tuple[PublishedFigure, ...]:
+        """The design's published figures where it is counted at the scale that they are about."""
+        if self.design is None or self.plan is None or self.plan.scale.name != self.design.scale:
+            return ()
+        return self.design.figures
 
 
 def find_subject(what: str, *, scale: str | None = None) -> Subject:
@@ -78,17 +85,18 @@ def subject_text(subject: Subject) -> str:
         paragraphs[0] = f"{design.title}, from {design.source}\n{paragraphs[0]}"
     if plan:
         paragraphs += [f"at scale {plan.scale.name}\n{_counts_text(plan)}", _stages_text(plan)]
-    if design:
+    if subject.published:
         rows = [("published", "value", "mark", "counter, source")]
-        rows += [(f.quantity, amount_of(f.quantity, f.value), f.mark, f.source) for f in design.figures]
-        paragraphs.append("\n".join([text_table(rows, num_left=4), *([f"Note: {design.note}"] * bool(design.note))]))
+        rows += [(f.quantity, amount_of(f.quantity, f.value), f.mark, f.source) for f in subject.published]
+        paragraphs.append(text_table(rows, num_left=4))
+    if design and design.note:
+        paragraphs.append(f"Note: {design.note}")
     return "\n\n".join(paragraphs)
 
 
 def subject_json(subject: Subject) -> dict[str, Any]:
     """The same as one object; what needs a scale is null where none is known."""
     plan, design = subject.plan, subject.design
-    published = [dataclasses.asdict(figure) for figure in design.figures] if design else []
     return {
         "name": subject.name,
         "title": design.title if design else None,
@@ -97,7 +105,7 @@ def subject_json(subject: Subject) -> dict[str, Any]:
         **{quantity: getattr(plan, quantity) if plan else None for quantity in QUANTITIES},
         "weight_bytes": plan.weight_bytes if plan else None,
         "stages": [_stage_json(plan, stage) for stage in plan.stages] if plan else None,
-        "published": published,
+        "published": [dataclasses.asdict(figure) for figure in subject.published],
         "source": design.source if design else None,
         "note": design.note if design else None,
         "architecture": subject.architecture.to_json(),

@@ -135,3 +135,10 @@ def test_a_scale_that_the_architecture_does_not_fit_is_refused(file):
 
 def test_a_design_is_counted_at_another_scale():
     assert find_subject("md-lite", scale="digits-proxy").plan.scale.name == "digits-proxy"
+
+
+def test_published_figures_stand_beside_counts_at_their_own_scale_alone():
+    assert subject_json(find_subject("sd15"))["published"]
+    elsewhere = find_subject("sd15", scale="digits-proxy")
+    assert subject_json(elsewhere)["published"] == []
+    assert "published" not in subject_text(elsewhere)
