@@ -30,7 +30,7 @@ def _assert_equal(counts: Counts, plans: list[LayerPlan]) -> None:
 @pytest.mark.parametrize(
     ("space", "scale", "count"),
     [
-        ("mobile-sd", "sd15", 220),
+        ("mobile-sd", "sd15", 60),
         ("digits", "digits-deploy", 100),
         ("digits", "digits-proxy", 40),
         ("digits-small", "digits-proxy", 100),

@@ -67,9 +67,9 @@ def _inputs(scale: Scale) -> tuple:
     return tuple(jnp.asarray(x, jnp.float32) for x in (image, [3.0, 700.0], context))
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["shared projections", "projections of their own"])
-@pytest.mark.parametrize("name", TEACHERS)
+@pytest.mark.parametrize(("name", "shared"), [*((name, True) for name in TEACHERS), ("fewer blocks", False)])
 def test_the_largest_subnet_computes_what_the_teacher_computes(name, shared):
+    """`shared` says whether the layers of a block share one pair of projections."""
     scale = dataclasses.replace(SCALE, shared_projections=shared)
     teacher, supernet = _taught(TEACHERS[name], scale), Supernet(SPACE, scale, MATMUL)
     parameters = jax.tree.map(np.array, supernet.initial_parameters(1))
