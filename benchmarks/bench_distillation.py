@@ -74,7 +74,8 @@ def main() -> None:
         "trained on from the supernet's weights, and distilled from the largest subnet; losses on the "
         f"{split} split; Frechet distances in the features of a small classifier, {options.samples} samples, "
         f"{student.settings.sample_steps} steps; intervals over seeds.",
-        command=f"python benchmarks/bench_distillation.py --steps {options.steps} --seeds {options.seeds} --samples {options.samples}",
+        command=f"python benchmarks/bench_distillation.py --steps {options.steps} --seeds {options.seeds} "
+        f"--samples {options.samples}",
         numbers=numbers,
     )
     print(path.read_text())
