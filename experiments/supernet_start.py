@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from experiments.bundle import Bundle, new_folder, read_bundle, refuse_existing
+from experiments.bundle import Bundle, apply_network, new_folder, read_bundle, refuse_existing
 from experiments.errors import InputError
 from experiments.weights_comparison import QUICK_COMPILE
-from search_space import Scale, get_scale, get_space, layer_plan, scale_names
+from search_space import Scale, get_scale, get_space, scale_names
 from search_space.block_map import BlockMap
-from supernet import XLA, Supernet, UNet, extract, load_unet, unet_parameters
+from supernet import XLA, Supernet, UNet, extract, unet_parameters
 from supernet.initializer import abstract_initializer
 from supernet.teacher import start_from_teacher
 
@@ -105,8 +105,7 @@ def check_start(folder: Path, supernet: Supernet) -> None:
 
 def load_start(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a start, `network` and `prompt`, which must have the shapes of `like`."""
-    stored = {"network": like["network"], "prompt": like["prompt"]}
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), stored)
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
     with ocp.StandardCheckpointer() as checkpointer:
         try:
             restored = checkpointer.restore((folder / _PARAMETERS).absolute(), abstract)
@@ -133,24 +132,17 @@ def _writable(family: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _distance(supernet: Supernet, parameters: Any, teacher: Bundle) -> float:
     """Relative error of the largest subnet to the teacher on random inputs."""
-    plan, scale = teacher.plan, teacher.plan.scale
-    largest = extract(supernet, parameters, supernet.space.largest())
+    scale = teacher.plan.scale
     rng = np.random.default_rng(0)
     image = rng.standard_normal((_EXAMPLES, scale.resolution, scale.resolution, scale.in_channels))
     context = rng.standard_normal((_EXAMPLES, scale.context_length, scale.context_width))
     inputs = [jnp.asarray(x, jnp.float32) for x in (image, np.linspace(1, 999, _EXAMPLES), context)]
-    networks = [
-        (UNet(plan, init=abstract_initializer), teacher.parameters["network"]),
-        (UNet(layer_plan(supernet.space.largest(), supernet.scale), init=abstract_initializer), unet_parameters(largest)),
-    ]
-    expected, found = (_run(network, weights, inputs) for network, weights in networks)
+    largest = extract(supernet, parameters, supernet.space.largest())
+    without_weights = UNet(largest.plan, init=abstract_initializer)
+    expected = _run(teacher.network(XLA), teacher.parameters["network"], inputs)
+    found = _run(without_weights, unet_parameters(largest), inputs)
     return float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected))
 
 
 def _run(network: UNet, weights: dict[str, Any], inputs: list[Any]) -> Any:
-    program = jax.jit(functools.partial(_apply, network), compiler_options=QUICK_COMPILE)
-    return program(weights, *inputs)
-
-
-def _apply(network: UNet, weights: dict[str, Any], *inputs: Any) -> Any:
-    return load_unet(network, weights)(*inputs)
+    return jax.jit(functools.partial(apply_network, network), compiler_options=QUICK_COMPILE)(weights, *inputs)
