@@ -1,76 +1,108 @@
-"""A device: a runtime that really runs a network on this machine, named in a fixed table."""
+"""A device: a runtime that really runs a network somewhere, named in a fixed table, behind one interface."""
 
 import abc
+import dataclasses
 import functools
 import importlib
 import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
+from latency_models.network import Build, Network
 from latency_models.timing import Clock
 
-_DEVICES = {
-    "litert-cpu": ("latency_models.litert_cpu", "LiteRtCpu", ("ai_edge_litert", "litert_converter")),
-    "xla-cpu": ("latency_models.xla_cpu", "XlaCpu", ("jax",)),
-}
-_PREFERRED, _FALLBACK = "litert-cpu", "xla-cpu"
+
+@dataclasses.dataclass(frozen=True)
+class KernelTime:
+    """One kernel of a profile, as the runtime calls it, in the order of execution.
+
+    Attributes:
+      name: The runtime's name of the kernel.
+      ms: Milliseconds, mean over the profiled runs.
+    """
+
+    name: str
+    ms: float
 
 
-class Runnable(abc.ABC):
-    """A network that is compiled, loaded and has its inputs in place; `run` is all that is ever timed."""
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What is known of a network once it is loaded and has run once.
 
-    @property
+    Attributes:
+      model_bytes: Size of the stored model.
+      partitions: Number of pieces that the accelerated backend runs; 1 is ideal, None where there is no such notion.
+      load_ms: Wall time of loading: reading, packing weights, planning memory.
+      first_ms: Wall time of the first run, which touches fresh memory.
+      peak_bytes: Most memory that loading and the first run needed beyond the runtime's own; None where not measured.
+    """
+
+    model_bytes: int
+    partitions: int | None
+    load_ms: float
+    first_ms: float
+    peak_bytes: int | None
+
+
+class Session(abc.ABC):
+    """A network that is loaded on a device and has its inputs in place.
+
+    Attributes:
+      loaded: What loading it showed.
+    """
+
+    loaded: Loaded
+
     @abc.abstractmethod
-    def model_bytes(self) -> int:
-        """Size of the stored model, in bytes."""
+    def run(self, count: int) -> dict[Clock, Float[np.ndarray, " runs"]]:
+        """Runs the network `count` times: milliseconds of each run by clock, the clock of the latency first.
 
-    @property
-    @abc.abstractmethod
-    def partitions(self) -> int | None:
-        """Number of pieces that the accelerated backend runs; 1 is ideal, None where there is no such notion."""
+        A device that reports statistics only gives what it has: fewer numbers than runs, each of many runs.
+        """
 
     @abc.abstractmethod
-    def run(self) -> None:
-        """Runs the network once on the example inputs, and returns when the output is complete."""
+    def profile(self, count: int) -> tuple[KernelTime, ...] | None:
+        """Milliseconds of each kernel over so many runs; None where the runtime has no profile."""
 
     @abc.abstractmethod
-    def output(self) -> np.ndarray:
-        """A copy of the last run's output."""
-
-    def __call__(self) -> np.ndarray:
-        """Runs once and returns a copy of the output."""
-        self.run()
-        return self.output()
+    def close(self) -> None:
+        """Unloads the network; closing twice is allowed."""
 
 
 class Device(abc.ABC):
     """Where a network runs.
 
     Attributes:
-      name: As in the table of devices.
+      name: As `get_device` takes it, options included.
       description: One line for people.
-      threads: Number of threads that compute.
-      clock: Which clock `Runnable.run` is to be timed with.
     """
 
     name: str
     description: str
-    threads: int
-    clock: Clock
 
     @abc.abstractmethod
-    def prepare(self, function: Callable[..., Any], example_inputs: Sequence[Any]) -> Runnable:
-        """Compiles a JAX function of one array output, its weights closed over, for inputs like these.
+    def absence(self) -> str | None:
+        """Why nothing can be measured here now, with the remedy; None where it can."""
+
+    @abc.abstractmethod
+    def load(self, network: Network, build: Build, folder: Path) -> Session:
+        """Converts a network, loads it, and checks its output where the device gives it back.
+
+        Args:
+          network: What is to run.
+          build: Makes its function and inputs.
+          folder: Existing folder of this network alone, for converted files.
 
         Raises:
-          ValueError: The runtime cannot take the function, or computes something else than JAX does.
+          ValueError: The runtime cannot take the network (which operation, in which block), computes something else than
+            JAX does, or memory does not suffice.
         """
 
     @abc.abstractmethod
@@ -78,37 +110,104 @@ class Device(abc.ABC):
         """What a latency depends on besides the network; measurements are comparable where this is equal."""
 
 
+@dataclasses.dataclass(frozen=True)
+class DeviceEntry:
+    """How a name becomes a device.
+
+    Attributes:
+      module: Where its class is.
+      factory: Name of a function of the argument (or None) and the options.
+      packages: Modules that must be importable.
+      usage: How it is written, and its options.
+    """
+
+    module: str
+    factory: str
+    packages: tuple[str, ...]
+    usage: str
+
+
+DEVICES: dict[str, DeviceEntry] = {
+    "litert-cpu": DeviceEntry(
+        "latency_models.litert_cpu", "litert_cpu", ("ai_edge_litert", "litert_converter", "jax"),
+        "litert-cpu[:threads=1|2,dtype=float32|float16|int8]",
+    ),
+    "xla-cpu": DeviceEntry("latency_models.xla", "xla_cpu", ("jax",), "xla-cpu"),
+}  # fmt: skip
+_PREFERRED, _FALLBACK = "litert-cpu", "xla-cpu"
+
+
 def device_names() -> tuple[str, ...]:
-    """Names that `get_device` knows."""
-    return tuple(_DEVICES)
+    """Names that `get_device` knows, without argument and options."""
+    return tuple(DEVICES)
 
 
 @functools.cache
-def get_device(name: str) -> Device:
+def get_device(spec: str) -> Device:
     """The device of this name; one object per name and process.
 
+    Args:
+      spec: `NAME`, or `NAME:` and, separated by commas, an argument (a serial number, a file) and options `key=value`.
+
     Raises:
-      ValueError: There is none of this name, or a package it needs is not installed.
+      ValueError: There is none of this name, a package it needs is not installed, or an option is not known.
     """
-    if name not in _DEVICES:
-        raise ValueError(f"there is no device {name!r}; known are {', '.join(_DEVICES)}")
-    if missing := _missing_packages(name):
+    name, _, rest = spec.partition(":")
+    if name not in DEVICES:
+        raise ValueError(f"there is no device {name!r}; known are {', '.join(DEVICES)}")
+    entry = DEVICES[name]
+    if missing := missing_packages(name):
         raise ValueError(
             f"device {name!r} needs {' and '.join(missing)}, not installed here; "
             f"install {' '.join(x.replace('_', '-') for x in missing)}"
             + (f" or use device {_FALLBACK!r}" if name != _FALLBACK else "")
         )
-    module, factory, _ = _DEVICES[name]
-    return getattr(importlib.import_module(module), factory)()
+    parts = [part for part in rest.split(",") if part]
+    arguments = [part for part in parts if "=" not in part]
+    options = dict(part.split("=", 1) for part in parts if "=" in part)
+    try:
+        if len(arguments) > 1:
+            raise ValueError(f"it takes one argument, got {', '.join(arguments)}")
+        factory: Callable[[str | None, dict[str, str]], Device] = getattr(importlib.import_module(entry.module), entry.factory)
+        return factory(arguments[0] if arguments else None, options)
+    except ValueError as error:
+        raise ValueError(f"device {spec!r}: {error}; write {entry.usage}") from None
 
 
 def default_device() -> Device:
-    """LiteRT where both of its packages are installed; else XLA, with a line on stderr that names what is missing."""
-    if missing := _missing_packages(_PREFERRED):
+    """LiteRT where its packages are installed; else XLA, with a line on stderr that names what is missing."""
+    if missing := missing_packages(_PREFERRED):
         names = " and ".join(missing)
         print(f"device {_PREFERRED!r} needs {names}, not installed here: using {_FALLBACK!r}", file=sys.stderr)
         return get_device(_FALLBACK)
     return get_device(_PREFERRED)
+
+
+def missing_packages(name: str) -> list[str]:
+    """Modules that a device needs and that are not installed."""
+    return [package for package in DEVICES[name].packages if importlib.util.find_spec(package) is None]
+
+
+def read_options(argument: str | None, options: Mapping[str, str], allowed: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Options of a device that takes no argument, the first of the allowed values where one is not given.
+
+    Raises:
+      ValueError: There is an argument, or an option or its value is not known.
+    """
+    if argument is not None:
+        raise ValueError(f"it takes no argument, got {argument!r}")
+    for key, value in options.items():
+        if key not in allowed:
+            raise ValueError(f"option {key!r} is not known; known are {', '.join(allowed) or 'none'}")
+        if value not in allowed[key]:
+            raise ValueError(f"option {key} must be one of {', '.join(allowed[key])}, got {value!r}")
+    return {key: options.get(key, next(iter(values))) for key, values in allowed.items()}
+
+
+def spelled(name: str, options: Mapping[str, str], defaults: Mapping[str, str]) -> str:
+    """The shortest spelling of a device: options that have their default are left out."""
+    given = [f"{key}={value}" for key, value in options.items() if value != defaults[key]]
+    return f"{name}:{','.join(given)}" if given else name
 
 
 def machine_fingerprint(*packages: str) -> dict[str, str]:
@@ -122,7 +221,7 @@ def machine_fingerprint(*packages: str) -> dict[str, str]:
     }
 
 
-def check_equal(output: np.ndarray, reference: np.ndarray, *, device: str, tolerance: float = 1e-4) -> None:
+def check_equal(output: np.ndarray, reference: np.ndarray, *, device: str, tolerance: float) -> None:
     """Refuses a compiled network whose output is not what JAX computes.
 
     Raises:
@@ -143,17 +242,6 @@ def check_equal(output: np.ndarray, reference: np.ndarray, *, device: str, toler
             f"device {device!r} differs from JAX by {error:.1e} of the largest output, allowed is {tolerance:.0e}; "
             "write the operation that differs another way, or measure on another device"
         )
-
-
-def random_inputs(example_inputs: Sequence[Any]) -> list[np.ndarray]:
-    """Standard normal arrays with the examples' shapes; integer inputs are kept, they index tables."""
-    rng = np.random.default_rng(0)
-    examples = [np.asarray(x) for x in example_inputs]
-    return [rng.standard_normal(x.shape).astype(x.dtype) if x.dtype.kind == "f" else x for x in examples]
-
-
-def _missing_packages(name: str) -> list[str]:
-    return [package for package in _DEVICES[name][2] if importlib.util.find_spec(package) is None]
 
 
 def _cpu_model() -> str:

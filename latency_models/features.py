@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from latency_models.kernels import Kernel, block_kernels
-from search_space import BlockPlan, LayerPlan
+from latency_models.network import Network
+from search_space import BlockPlan, Scale
 
 # Matrix products over few and many rows (pixels or tokens) differ in speed, so their MACs are counted by size.
 _SIZES = {"small": 128, "medium": 512, "large": math.inf}
@@ -44,20 +45,20 @@ _MOST_CACHED = 1 << 16
 _cache: dict[tuple[object, ...], Float[np.ndarray, " columns"]] = {}
 
 
-def features(plans: Sequence[LayerPlan]) -> Float[np.ndarray, "plans columns"]:
-    """One row per plan, in the order of `COLUMNS`, in counts, MACs, bytes and elements.
+def features(networks: Sequence[Network]) -> Float[np.ndarray, "networks columns"]:
+    """One row per network, in the order of `COLUMNS`, in counts, MACs, bytes and elements.
 
     Raises:
-      ValueError: There are no plans.
+      ValueError: There are no networks.
     """
-    if not len(plans):
-        raise ValueError("at least one plan is needed, got none")
-    return np.array([sum(_block_features(plan, block) for block in plan.blocks) for plan in plans])
+    if not len(networks):
+        raise ValueError("at least one network is needed, got none")
+    return np.array([sum(_block_features(network.scale, block) for block in network.blocks) for network in networks])
 
 
-def _block_features(plan: LayerPlan, block: BlockPlan) -> Float[np.ndarray, " columns"]:
+def _block_features(scale: Scale, block: BlockPlan) -> Float[np.ndarray, " columns"]:
     """A block's row; what a block is and where it stands determine its kernels, so they are the key."""
-    key = (block.spec, block.resolution, plan.scale)
+    key = (block.spec, block.resolution, scale)
     row = _cache.get(key)
     if row is None:
         if len(_cache) >= _MOST_CACHED:

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from latency_models.features import PRIOR_NS, features
+from latency_models.network import Network
 from latency_models.predictor import HeldOut, Predictor
 from latency_models.regression import choose_strength, fit_costs
 from latency_models.timing import Repeatability, Timing, repeatability
-from search_space import LayerPlan
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
@@ -18,37 +18,37 @@ _COVERAGE = 0.9
 _NS_PER_MS = 1e6
 
 
-def fit(plans: Sequence[LayerPlan], timings: Sequence[Timing], *, fingerprint: Mapping[str, str]) -> Predictor:
+def fit(networks: Sequence[Network], timings: Sequence[Timing], *, fingerprint: Mapping[str, str]) -> Predictor:
     """Learns a predictor from measured networks.
 
     Args:
-      plans: The networks.
+      networks: What was measured.
       timings: Their latencies, in the same order, all measured on one device.
       fingerprint: Of that device.
 
     Raises:
       ValueError: Fewer than 8 networks, unequal numbers of plans and timings, or clocks or statistics that differ.
     """
-    _check(plans, timings)
-    x, ms = features(plans), np.array([timing.ms for timing in timings])
+    _check(networks, timings)
+    x, ms = features(networks), np.array([timing.ms for timing in timings])
     held_out = _cross_validate(x, ms)
-    macs = [plan.macs for plan in plans]
+    macs = [network.macs for network in networks]
     return Predictor(
         costs=_fit(x, ms),
         log_margin=_margin(held_out, ms),
         coverage=_COVERAGE,
         held_out=_score(held_out, ms, repeatability(timings)),
-        scales=tuple(sorted({plan.scale.name for plan in plans})),
+        scales=tuple(sorted({network.scale.name for network in networks})),
         macs_range=(min(macs), max(macs)),
         fingerprint=dict(fingerprint),
     )
 
 
-def _check(plans: Sequence[LayerPlan], timings: Sequence[Timing]) -> None:
-    if len(plans) != len(timings):
-        raise ValueError(f"every plan needs a timing, got {len(plans)} plans and {len(timings)} timings")
-    if len(plans) < _LEAST_NETWORKS:
-        raise ValueError(f"a predictor needs at least {_LEAST_NETWORKS} networks, got {len(plans)}; measure more")
+def _check(networks: Sequence[Network], timings: Sequence[Timing]) -> None:
+    if len(networks) != len(timings):
+        raise ValueError(f"every network needs a timing, got {len(networks)} networks and {len(timings)} timings")
+    if len(networks) < _LEAST_NETWORKS:
+        raise ValueError(f"a predictor needs at least {_LEAST_NETWORKS} networks, got {len(networks)}; measure more")
     how = {(timing.clock, timing.statistic) for timing in timings}
     if len(how) > 1:
         raise ValueError(f"timings must share one clock and statistic, got {sorted(how)}; use one protocol")

@@ -1,65 +1,78 @@
-"""LiteRT on the CPU: StableHLO to .tflite without TensorFlow, run by XNNPACK on one thread."""
+"""LiteRT on the CPU: StableHLO to .tflite without TensorFlow, run by XNNPACK."""
 
-import io
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import functools
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from latency_models.device import Device, Runnable, check_equal, machine_fingerprint, random_inputs
+from latency_models.device import KernelTime, machine_fingerprint, read_options, spelled
+from latency_models.jax_reference import MODULE_FILE, JaxProcess, lower
 from latency_models.litert_conversion import SIGNATURE, input_name
 from latency_models.litert_converter_process import ConverterProcess
-from latency_models.timing import Clock
-from latency_models.xla_cpu import reference_output, trace
+from latency_models.litert_profile import profile_model
+from latency_models.local_device import Loader, LocalDevice
+from latency_models.local_session import Runnable
+from latency_models.network import Build, Network
 
-_THREADS = 1
+_OPTIONS = {"threads": ("1", "2"), "dtype": ("float32",)}
+_DEFAULTS = {key: values[0] for key, values in _OPTIONS.items()}
+MODEL_FILE = "model.tflite"
 
 
-class LiteRtCpu(Device):
-    """LiteRT with XNNPACK on one thread, timed by that thread's CPU time: other load hardly moves it."""
-
-    name = "litert-cpu"
-    description = "LiteRT (TensorFlow Lite's successor) with XNNPACK kernels on one CPU thread, float32"
-    threads = _THREADS
-    clock: Clock = "thread_cpu"
+class LiteRtConverter:
+    """From a network to a .tflite file in a folder: JAX lowers in one child process, LiteRT converts in another."""
 
     def __init__(self) -> None:
-        """Starts no process yet: the converter starts with the first network."""
+        """Starts no process yet."""
+        self._jax = JaxProcess()
         self._converter = ConverterProcess()
 
-    def prepare(self, function: Callable[..., Any], example_inputs: Sequence[Any]) -> Runnable:
-        """Converts, loads, and checks against JAX on random inputs; JAX computes while the child process converts."""
-        traced = trace(function, example_inputs)
-        inputs = random_inputs(example_inputs)
-        with ThreadPoolExecutor(1) as executor:
-            model = executor.submit(self._convert, traced, len(inputs))
-            reference = reference_output(traced, inputs)
-            runnable = LiteRtRunnable(model.result(), inputs)
-        check_equal(runnable(), reference, device=self.name)
-        runnable.set_inputs([np.asarray(x) for x in example_inputs])
-        return runnable
-
-    def convert(self, function: Callable[..., Any], example_inputs: Sequence[Any]) -> bytes:
-        """The .tflite model of a JAX function with its weights closed over, not checked.
+    def convert(self, network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        """Writes `folder / MODEL_FILE`; the network's inputs, and what JAX computes for them.
 
         Raises:
-          ValueError: The converter refuses it.
+          ValueError: The converter refuses it or crashes, or memory does not suffice.
         """
-        return self._convert(trace(function, example_inputs), len(example_inputs))
+        inputs, reference = self._jax.call(lower, network, build, folder)
+        module = folder / MODULE_FILE
+        try:
+            self._converter.convert(module, folder / MODEL_FILE, num_inputs=len(inputs))
+        finally:
+            module.unlink(missing_ok=True)
+        return inputs, reference
 
-    def _convert(self, traced: Any, num_inputs: int) -> bytes:
-        bytecode = io.BytesIO()
-        traced.lower().compiler_ir("stablehlo").operation.write_bytecode(bytecode)
-        return self._converter.convert(bytecode.getvalue(), num_inputs)
+
+class LiteRtCpu(LocalDevice):
+    """LiteRT with XNNPACK. On one thread it is timed by that thread's CPU time: other load hardly moves it."""
+
+    tolerance = 1e-4
+
+    def __init__(self, options: dict[str, str]) -> None:
+        """Starts no process yet."""
+        self._threads = int(options["threads"])
+        self._dtype = options["dtype"]
+        self._converter = LiteRtConverter()
+        self.name = spelled("litert-cpu", options, _DEFAULTS)
+        self.description = f"LiteRT with XNNPACK kernels on {self._threads} CPU thread(s), {self._dtype}"
+
+    def absence(self) -> str | None:
+        """Never absent once its packages are there."""
+        return None
+
+    def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
+        """A .tflite file, which the child loads from its path."""
+        inputs, reference = self._converter.convert(network, build, folder)
+        return functools.partial(LiteRtRunnable, folder / MODEL_FILE, inputs, threads=self._threads), reference
 
     def fingerprint(self) -> dict[str, str]:
-        """Runtime, converter and JAX version, threads and machine."""
+        """Runtime, converter and JAX version, threads, dtype and machine."""
+        clock = "CPU time of the one computing thread" if self._threads == 1 else "CPU time of the process"
         return {
-            "device": self.name,
-            "threads": str(self.threads),
-            "clock": "CPU time of the one computing thread",
+            "device": "litert-cpu",
+            "threads": str(self._threads),
+            "dtype": self._dtype,
+            "clock": clock,
             **machine_fingerprint("ai-edge-litert", "litert-converter", "jax"),
         }
 
@@ -67,31 +80,21 @@ class LiteRtCpu(Device):
 class LiteRtRunnable(Runnable):
     """A loaded .tflite model with its inputs set."""
 
-    def __init__(self, model: bytes, inputs: Sequence[np.ndarray]) -> None:
+    def __init__(self, path: Path, inputs: Sequence[np.ndarray], *, threads: int) -> None:
         """Loads the model, packs its weights and sets the inputs."""
-        self._model = model  # the interpreter reads the weights from these bytes
-        self._interpreter = Interpreter(model_content=model, num_threads=_THREADS)
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._path, self._inputs, self._threads = path, tuple(inputs), threads
+        self.clocks = ("thread_cpu", "wall") if threads == 1 else ("process_cpu", "wall")
+        self.model_bytes = path.stat().st_size
+        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         # The converter may reorder tensors: the signature knows which is which. Its runner must not outlive this line.
         details = self._interpreter.get_signature_runner(SIGNATURE).get_input_details()
-        self._inputs = [int(details[input_name(i)]["index"]) for i in range(len(details))]
+        for i, value in enumerate(inputs):
+            self._interpreter.set_tensor(int(details[input_name(i)]["index"]), value)
         self._output = int(self._interpreter.get_output_details()[0]["index"])
-        self.set_inputs(inputs)
-
-    @property
-    def model_bytes(self) -> int:
-        """Size of the .tflite file."""
-        return len(self._model)
-
-    @property
-    def partitions(self) -> int:
-        """Number of pieces of the graph that XNNPACK took; 1 means all of it."""
-        return sum(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
-
-    def set_inputs(self, inputs: Sequence[np.ndarray]) -> None:
-        """Copies inputs in, in the function's order."""
-        for index, value in zip(self._inputs, inputs, strict=True):
-            self._interpreter.set_tensor(index, value)
+        self.partitions = sum(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
 
     def run(self) -> None:
         """Runs the model once; the inputs stay in place."""
@@ -100,3 +103,13 @@ class LiteRtRunnable(Runnable):
     def output(self) -> np.ndarray:
         """A copy of the last output."""
         return self._interpreter.get_tensor(self._output)
+
+    def profile(self, count: int) -> tuple[KernelTime, ...]:
+        """Loads the model a second time with the profiler on."""
+        named = {input_name(i): value for i, value in enumerate(self._inputs)}
+        return profile_model(self._path, named, output_shape=self.output().shape, count=count, threads=self._threads)
+
+
+def litert_cpu(argument: str | None, options: dict[str, str]) -> LiteRtCpu:
+    """The device with these options."""
+    return LiteRtCpu(read_options(argument, options, _OPTIONS))

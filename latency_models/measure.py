@@ -1,179 +1,98 @@
-"""Measures networks on a device: which architectures, in what order, and the records that come out."""
+"""Measures networks on a device, in interleaved groups."""
 
-import dataclasses
+import contextlib
 import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-import numpy as np
-from jaxtyping import Float
+from latency_models.device import Device, Session
+from latency_models.measurements import Measurement, MeasurementSet
+from latency_models.network import Build, Network
+from latency_models.timing import TimingProtocol, time_interleaved
 
-from latency_models.device import Device, Runnable
-from latency_models.features import features
-from latency_models.timing import Timing, TimingProtocol, time_interleaved
-from latency_models.whole_files import write_record
-from search_space import Architecture, LayerPlan, Scale, SearchSpace, layer_plan
-
-SCHEMA_VERSION = 1
-_POOL_PER_NETWORK = 16
-_GROUP_SIZE = 8  # networks that are timed round by round together: few enough for memory
-Build = tuple[LayerPlan, Callable[..., Any], Sequence[Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """One network's latency on one device.
-
-    Attributes:
-      digest: Of the architecture.
-      scale: Name of the scale.
-      timing: The latency.
-      fingerprint: Of the device; only measurements with equal fingerprints are comparable.
-      model_bytes: Size of the stored model.
-      partitions: Pieces of the graph that the accelerated backend runs; None where the device has no such notion.
-    """
-
-    digest: str
-    scale: str
-    timing: Timing
-    fingerprint: dict[str, str]
-    model_bytes: int
-    partitions: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object that `from_json` turns back into this value."""
-        return dataclasses.asdict(self)
-
-    @staticmethod
-    def from_json(record: Mapping[str, Any]) -> "Measurement":
-        """Reads what `to_json` wrote.
-
-        Raises:
-          ValueError: A key is missing or unknown, or the timing is damaged.
-        """
-        names = [field.name for field in dataclasses.fields(Measurement)]
-        if not isinstance(record, Mapping) or set(record) != set(names):
-            raise ValueError(f"a measurement must be an object with the keys {', '.join(names)}, got {record!r}")
-        return Measurement(**{**record, "timing": Timing.from_json(record["timing"])})
+_GROUP_SIZE = 8  # networks that are timed round by round together
+_GROUP_WEIGHT_BYTES = 1 << 30  # of all of them together; a larger network is timed alone
+_PROFILED_RUNS = 5
+_LOADS_AT_ONCE = 2  # one is lowered while the other is converted
 
 
 def measure(
     device: Device,
-    builds: Iterable[Build],
+    networks: Sequence[Network],
+    build: Build,
     *,
     protocol: TimingProtocol,
-    known: Iterable[Measurement] = (),
-    progress: Callable[[list[Measurement]], None] | None = None,
-) -> list[Measurement]:
-    """Measures each network; those already known from this very device are taken over.
+    known: MeasurementSet | None = None,
+    profiled: bool = True,
+    progress: Callable[[MeasurementSet, int], None] | None = None,
+) -> MeasurementSet:
+    """Measures each network; those already known from this very device are not measured again.
 
     Args:
       device: Where to run.
-      builds: Plan, JAX function of one array, and example inputs of each network; read a group at a time.
+      networks: What to run.
+      build: Makes a network's function and inputs.
       protocol: How often to run, and which statistic.
-      known: Earlier measurements; one counts where digest, scale and fingerprint are equal.
-      progress: Called with the new measurements of each group as soon as they are timed; save there to resume later.
+      known: Earlier measurements, all of which are kept.
+      profiled: Whether to ask for each kernel's time as well.
+      progress: Called after each group with all measurements so far and the number of new ones; save there to resume later.
 
     Raises:
-      ValueError: The device refuses a network; the message names it.
+      ValueError: The known measurements come from another device or version, or the device refuses a network; the
+        message names what differs, or the network.
     """
-    fingerprint = device.fingerprint()
-    done = {(m.digest, m.scale): m for m in known if m.fingerprint == fingerprint}
-    order: list[tuple[str, str]] = []
-    for group in _groups(builds):
-        order += [_key(plan) for plan, _, _ in group]
-        fresh = {_key(build[0]): build for build in group if _key(build[0]) not in done}
-        runnables = [_prepare(device, build) for build in fresh.values()]
-        timings = time_interleaved([x.run for x in runnables], device.clock, protocol=protocol)
-        for key, runnable, timing in zip(fresh, runnables, timings, strict=True):
-            done[key] = Measurement(*key, timing, fingerprint, runnable.model_bytes, runnable.partitions)
+    found = known or MeasurementSet(device.fingerprint(), {}, {})
+    found.check_fingerprint(device.fingerprint())
+    for group in _groups([x for x in {x.key: x for x in networks}.values() if x.key not in found.measurements]):
+        found = found.merged(_measure_group(device, group, build, protocol=protocol, profiled=profiled))
         if progress:
-            progress([done[key] for key in fresh])
-    return [done[key] for key in order]
+            progress(found, len(group))
+    return found
 
 
-def choose_architectures(space: SearchSpace, scale: Scale, n: int, rng: np.random.Generator) -> list[Architecture]:
-    """Architectures to measure: both extremes, and one from each of n - 2 strata of log MACs.
+def _measure_group(
+    device: Device, group: Sequence[Network], build: Build, *, protocol: TimingProtocol, profiled: bool
+) -> MeasurementSet:
+    with TemporaryDirectory(prefix="pocketunet-latency-") as scratch, contextlib.ExitStack() as stack:
 
-    Random architectures crowd around the middle and leave a predictor to extrapolate at both ends; here sizes are
-    spread, and each stratum gives the one whose mix of kernels differs most from what is already chosen.
+        def load(network: Network) -> Session:
+            folder = Path(scratch) / network.key
+            folder.mkdir()
+            try:
+                return stack.enter_context(contextlib.closing(device.load(network, build, folder)))
+            except ValueError as error:
+                raise ValueError(f"network {network.key}: {error}") from error
 
-    Raises:
-      ValueError: `n` is below 3, or the space holds fewer architectures.
-    """
-    if not 3 <= n <= space.size:
-        raise ValueError(f"number of architectures to measure must be from 3 to {space.size}, got {n}")
-    pool = _pool(space, _POOL_PER_NETWORK * n, n, rng)
-    plans = [layer_plan(architecture, scale) for architecture in pool]
-    log_macs = np.log([plan.macs for plan in plans])
-    mix = _standardised(np.log1p(features(plans)))
-    chosen = [0, 1]  # the extremes lead the pool
-    edges = np.linspace(log_macs.min(), log_macs.max(), n - 1)
-    for low, high in itertools.pairwise(edges):
-        inside = np.flatnonzero((log_macs >= low) & (log_macs <= high))
-        free = np.setdiff1d(inside, chosen)
-        if not len(free):  # an empty stratum: take the free one nearest to its middle
-            rest = np.setdiff1d(np.arange(len(pool)), chosen)
-            free = rest[[np.abs(log_macs[rest] - (low + high) / 2).argmin()]]
-        distance = np.linalg.norm(mix[free][:, None] - mix[chosen][None], axis=-1).min(1)
-        chosen.append(int(free[distance.argmax()]))
-    return [pool[i] for i in chosen]
+        with ThreadPoolExecutor(_LOADS_AT_ONCE) as executor:
+            sessions = list(executor.map(load, group))
+        timings = time_interleaved(sessions, protocol=protocol)
+        profiles = [session.profile(_PROFILED_RUNS) if profiled else None for session in sessions]
+        measured = {
+            network.key: Measurement(network, times, session.loaded)
+            for network, times, session in zip(group, timings, sessions, strict=True)
+        }
+        kernels = {network.key: profile for network, profile in zip(group, profiles, strict=True) if profile}
+        return MeasurementSet(device.fingerprint(), measured, kernels)
 
 
-def save_measurements(path: Path, measurements: Sequence[Measurement]) -> None:
-    """Writes measurements as JSON; a kill leaves either the old file or the new one."""
-    write_record(path, {"schema": SCHEMA_VERSION, "measurements": [m.to_json() for m in measurements]})
+def _groups(networks: Iterable[Network]) -> Iterator[list[Network]]:
+    """Networks in their order, as many at a time as are timed together."""
+    for _, group in itertools.groupby(networks, key=_GroupNumber()):
+        yield list(group)
 
 
-def load_measurements(path: Path) -> list[Measurement]:
-    """Reads what `save_measurements` wrote.
+class _GroupNumber:
+    """Numbers networks by group: a new one begins where the old is full."""
 
-    Raises:
-      ValueError: The file is damaged or of another version; the message names it, the key and the remedy.
-      FileNotFoundError: There is no such file.
-    """
-    remedy = "delete it and measure again"
-    try:
-        record = json.loads(path.read_text())
-        schema = record["schema"]
-        if schema != SCHEMA_VERSION:
-            raise ValueError(f"schema must be {SCHEMA_VERSION}, got {schema!r}")
-        return [Measurement.from_json(m) for m in record["measurements"]]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"measurements file {path}: key {error} is missing or of a wrong type; {remedy}") from None
-    except ValueError as error:
-        raise ValueError(f"measurements file {path}: {error}; {remedy}") from None
+    def __init__(self) -> None:
+        self._number = self._size = self._bytes = 0
 
-
-def _groups(builds: Iterable[Build]) -> Iterator[list[Build]]:
-    iterator = iter(builds)
-    while group := list(itertools.islice(iterator, _GROUP_SIZE)):
-        yield group
-
-
-def _key(plan: LayerPlan) -> tuple[str, str]:
-    return plan.architecture.digest, plan.scale.name
-
-
-def _prepare(device: Device, build: Build) -> Runnable:
-    plan, function, example_inputs = build
-    try:
-        return device.prepare(function, example_inputs)
-    except ValueError as error:
-        raise ValueError(f"architecture {plan.architecture.digest} at scale {plan.scale.name!r}: {error}") from error
-
-
-def _pool(space: SearchSpace, size: int, least: int, rng: np.random.Generator) -> list[Architecture]:
-    """Distinct architectures, smallest and largest first; at least `least`, about `size` if it can."""
-    pool = {x.digest: x for x in (space.smallest(), space.largest(), *(space.sample(rng) for _ in range(size)))}
-    while len(pool) < least:
-        candidate = space.sample(rng)
-        pool.setdefault(candidate.digest, candidate)
-    return list(pool.values())
-
-
-def _standardised(values: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n columns"]:
-    deviation = values.std(0)
-    return (values - values.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+    def __call__(self, network: Network) -> int:
+        self._size += 1
+        self._bytes += network.weight_bytes
+        if self._size > _GROUP_SIZE or (self._size > 1 and self._bytes > _GROUP_WEIGHT_BYTES):
+            self._number += 1
+            self._size, self._bytes = 1, network.weight_bytes
+        return self._number

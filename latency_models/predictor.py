@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from latency_models.features import COLUMNS, features
+from latency_models.network import Network
 from latency_models.timing import Repeatability
 from latency_models.whole_files import write_record
-from search_space import LayerPlan
 
 SCHEMA_VERSION = 1
 
@@ -78,20 +78,20 @@ class Predictor:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def predict(
-        self, plans: Sequence[LayerPlan]
-    ) -> tuple[Float[np.ndarray, " plans"], Float[np.ndarray, " plans"], Float[np.ndarray, " plans"]]:
+        self, networks: Sequence[Network]
+    ) -> tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]:
         """Milliseconds of one forward pass at batch 1, and both ends of the interval.
 
         Raises:
-          ValueError: There are no plans.
+          ValueError: There are no networks.
         """
-        ms = features(plans) @ self.costs
+        ms = features(networks) @ self.costs
         return ms, ms * np.exp(-self.log_margin), ms * np.exp(self.log_margin)
 
-    def extrapolates(self, plans: Sequence[LayerPlan]) -> Bool[np.ndarray, " plans"]:
-        """Which plans are of another scale or size than was measured: there the interval promises nothing."""
+    def extrapolates(self, networks: Sequence[Network]) -> Bool[np.ndarray, " networks"]:
+        """Which networks are of another scale or size than was measured: there the interval promises nothing."""
         smallest, largest = self.macs_range
-        return np.array([p.scale.name not in self.scales or not smallest <= p.macs <= largest for p in plans])
+        return np.array([p.scale.name not in self.scales or not smallest <= p.macs <= largest for p in networks])
 
     def save(self, path: Path) -> None:
         """Writes a JSON file; a kill leaves either the old file or the new one."""

@@ -4,14 +4,14 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float
 
 Clock = Literal["thread_cpu", "process_cpu", "wall"]
 Statistic = Literal["p25", "median"]
-_READ: dict[str, Callable[[], float]] = {
+CLOCKS: dict[Clock, Callable[[], float]] = {
     "thread_cpu": time.thread_time,
     "process_cpu": time.process_time,
     "wall": time.perf_counter,
@@ -66,7 +66,7 @@ class Timing:
       n: Number of runs.
       clock: What was read: CPU time of the thread or of the process, or wall time.
       statistic: Lower quartile or median.
-      half_gap: Relative gap between the statistic of the even and of the odd rounds.
+      half_gap: Relative gap between the statistic of the first and of the second half of the rounds.
     """
 
     ms: float
@@ -114,21 +114,37 @@ class Repeatability:
     n: int
 
 
-def time_interleaved(runs: Sequence[Callable[[], object]], clock: Clock, *, protocol: TimingProtocol) -> list[Timing]:
-    """Times callables in interleaved rounds, so that a drift of the machine meets all of them alike.
+class Timed(Protocol):
+    """What can be run so many times: milliseconds of each run by clock, the clock of the latency first."""
+
+    def run(self, count: int) -> Mapping[Clock, Float[np.ndarray, " runs"]]:
+        """Runs `count` times."""
+        ...
+
+
+def time_interleaved(networks: Sequence[Timed], *, protocol: TimingProtocol) -> list[tuple[Timing, ...]]:
+    """Times networks in interleaved rounds, so that a drift of the machine meets all of them alike.
 
     Args:
-      runs: What to call; each call is one run.
-      clock: Which clock to read.
+      networks: What to run.
       protocol: How often, and which statistic.
+
+    Returns:
+      For each network one timing for each of its clocks, that of the latency first.
     """
-    read = _READ[clock]
-    repeats = [protocol.repeats(1e3 * _warm_up(run, read, protocol.warmup)) for run in runs]
-    samples = [np.empty((protocol.rounds, count)) for count in repeats]
-    for i in range(protocol.rounds):
-        for run, rows in zip(runs, samples, strict=True):
-            _time_into(rows[i], run, read)
-    return [summarise(1e3 * rows, clock, statistic=protocol.statistic) for rows in samples]
+    repeats = [protocol.repeats(_fastest_ms(network.run(protocol.warmup))) for network in networks]
+    rounds: list[list[Mapping[Clock, np.ndarray]]] = [[] for _ in networks]
+    for _ in range(protocol.rounds):
+        for network, count, kept in zip(networks, repeats, rounds, strict=True):
+            kept.append(network.run(count))
+    return [
+        tuple(summarise(np.stack([r[clock] for r in kept]), clock, statistic=protocol.statistic) for clock in kept[0])
+        for kept in rounds
+    ]
+
+
+def _fastest_ms(samples: Mapping[Clock, np.ndarray]) -> float:
+    return float(next(iter(samples.values())).min())
 
 
 def summarise(samples_ms: Float[np.ndarray, "rounds repeats"], clock: Clock, *, statistic: Statistic) -> Timing:
@@ -139,8 +155,8 @@ def summarise(samples_ms: Float[np.ndarray, "rounds repeats"], clock: Clock, *, 
     resampled = np.quantile(samples_ms[chosen].reshape(_NUM_RESAMPLES, -1), quantile, axis=1)
     ms = float(np.quantile(samples_ms, quantile))
     low, high = (float(x) for x in np.quantile(resampled, (0.025, 0.975)))
-    even, odd = (float(np.quantile(samples_ms[start::2], quantile)) for start in (0, 1))
-    gap = abs(even - odd) / min(even, odd)
+    early, late = (float(np.quantile(half, quantile)) for half in np.array_split(samples_ms, 2))
+    gap = abs(early - late) / min(early, late)
     return Timing(ms, min(low, ms), max(high, ms), samples_ms.size, clock, statistic, gap)
 
 
@@ -155,17 +171,3 @@ def repeatability(timings: Sequence[Timing]) -> Repeatability:
     gaps = [timing.half_gap for timing in timings]
     within_5, within_10 = (sum(gap <= limit for gap in gaps) / len(gaps) for limit in (0.05, 0.10))
     return Repeatability(statistics.median(gaps), within_5, within_10, len(gaps))
-
-
-def _warm_up(run: Callable[[], object], read: Callable[[], float], warmup: int) -> float:
-    """Seconds of the fastest of the warm-up runs."""
-    seconds = np.empty(warmup)
-    _time_into(seconds, run, read)
-    return float(seconds.min())
-
-
-def _time_into(seconds: Float[np.ndarray, " repeats"], run: Callable[[], object], read: Callable[[], float]) -> None:
-    for i in range(len(seconds)):
-        start = read()
-        run()
-        seconds[i] = read() - start

@@ -1,16 +1,41 @@
-"""Records that appear whole or not at all, whenever the process is killed."""
+"""Files that appear whole or not at all, whenever the process is killed."""
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 
-def write_record(path: Path, record: dict[str, Any]) -> None:
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Writes a JSON object under its name only once all of it is on disk; a kill leaves the old file or the new one."""
+    text = _json(record) + "\n"
+    _write(path, lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """The same for arrays as a compressed npz."""
+    _write(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(record, indent=1) + "\n")
+    with partial.open("wb") as file:
+        write(file)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    """A line for each key, and for each entry of a list of objects: readable, and small where there are hundreds."""
+    lines = []
+    for key, value in record.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            entries = ",\n  ".join(json.dumps(entry) for entry in value)
+            lines.append(f" {json.dumps(key)}: [\n  {entries}\n ]")
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}"

@@ -1,7 +1,8 @@
 """The kinds of blocks that a UNet is made of, as specifications: what each computes, and what comes into it."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from search_space.operations import (
     Operation,
@@ -64,6 +65,38 @@ class TimeSpec:
 
 
 Spec = ResidualSpec | TransformerSpec | ConvolutionSpec | OutputSpec | TimeSpec
+_KINDS: dict[str, type[Spec]] = {
+    "residual": ResidualSpec,
+    "transformer": TransformerSpec,
+    "convolution": ConvolutionSpec,
+    "output": OutputSpec,
+    "time": TimeSpec,
+}
+
+
+def spec_to_json(spec: Spec) -> dict[str, Any]:
+    """A JSON object that `spec_from_json` turns back into this specification."""
+    kind = next(name for name, one in _KINDS.items() if isinstance(spec, one))
+    return {"kind": kind, **dataclasses.asdict(spec)}
+
+
+def spec_from_json(record: Mapping[str, Any]) -> Spec:
+    """Reads what `spec_to_json` wrote.
+
+    >>> spec_from_json({"kind": "output", "in_channels": 8, "out_channels": 4})
+    OutputSpec(in_channels=8, out_channels=4)
+
+    Raises:
+        ValueError: there is no such kind, or a key is missing or unknown.
+    """
+    kind = _KINDS.get(record.get("kind", ""))
+    if kind is None:
+        raise ValueError(f"a block's kind must be one of {', '.join(_KINDS)}, got {record.get('kind')!r}")
+    names = {field.name for field in dataclasses.fields(kind)}
+    given = {key: value for key, value in record.items() if key != "kind"}
+    if set(given) != names:
+        raise ValueError(f"a block of kind {record['kind']!r} has the keys {', '.join(sorted(names))}, got {dict(record)!r}")
+    return kind(**given)
 
 
 def block_operations(spec: Spec, resolution: int, scale: Scale) -> tuple[Operation, ...]:

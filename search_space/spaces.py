@@ -2,6 +2,7 @@
 
 `digits` and `digits-small` are tiny UNets. `mobile-sd` is the family of Stable Diffusion 1.5 and its descendants for small
 devices: 9,013,494,968,163,847,392,000 architectures, among them every published design (`search_space.published`).
+`mobile-sd-small` has the same at a quarter of the widths, where a latency can be measured in seconds.
 """
 
 import difflib
@@ -47,7 +48,7 @@ def _digits_small() -> SearchSpace:
     return SearchSpace("digits-small", levels, mid=StageChoices(num_blocks=(0, 1)))
 
 
-def _mobile_sd() -> SearchSpace:
+def _mobile_sd(name: str = "mobile-sd") -> SearchSpace:
     """Three or four resolutions; none of the published designs is wider or deeper in any gene than the largest network."""
 
     def side(num_blocks: tuple[int, ...], depth: tuple[int, ...]) -> StageChoices:
@@ -66,11 +67,18 @@ def _mobile_sd() -> SearchSpace:
         return LevelChoices(widths, down=side((1, 2), depth), up=side((1, 2, 3), depth))
 
     levels = (level((4, 5), (0, 1)), level((8, 10), (0, 1)), level((14, 16, 20), (0, 1, 2, 3)), level((16, 20), (0, 1)))
-    return SearchSpace("mobile-sd", levels, mid=side((0, 1, 2), (0, 1)), num_levels=(3, 4))
+    return SearchSpace(name, levels, mid=side((0, 1, 2), (0, 1)), num_levels=(3, 4))
 
 
-_SPACES = {"digits": _digits, "digits-small": _digits_small, "mobile-sd": _mobile_sd}
-_DEPLOY_SCALES = {"digits": "digits-deploy", "digits-small": "digits-deploy", "mobile-sd": "sd15"}
+def _mobile_sd_small() -> SearchSpace:
+    """The genes of `mobile-sd`; its networks run at a quarter of the widths."""
+    return _mobile_sd("mobile-sd-small")
+
+
+_SPACES = {"digits": _digits, "digits-small": _digits_small, "mobile-sd": _mobile_sd, "mobile-sd-small": _mobile_sd_small}
+_DEPLOY_SCALES = {
+    "digits": "digits-deploy", "digits-small": "digits-deploy", "mobile-sd": "sd15", "mobile-sd-small": "sd15-quarter",
+}  # fmt: skip
 
 
 def space_names() -> tuple[str, ...]:

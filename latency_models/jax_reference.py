@@ -1,0 +1,111 @@
+"""What JAX makes of a network, in a child process: its StableHLO, its inputs, and the output that devices are held to.
+
+One long-lived child serves all networks, since networks share compiled operations; after a large network it is replaced,
+so that its memory is free for what comes next.
+"""
+
+import concurrent.futures
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from latency_models.network import Build, Network
+
+Result = TypeVar("Result")
+MODULE_FILE = "module.mlirbc"
+_LARGE_BYTES = 1 << 30
+_LOWERING_COPIES = 3.2  # of the weights: JAX's own, as MLIR constants, as bytecode
+
+
+class JaxProcess:
+    """A child process in which networks are built, lowered and computed."""
+
+    def __init__(self) -> None:
+        """Starts nothing yet."""
+        self._executor: concurrent.futures.ProcessPoolExecutor | None = None
+
+    def call(self, function: Callable[..., Result], network: Network, *arguments: Any) -> Result:
+        """`function(network, *arguments)` in the child.
+
+        Raises:
+          ValueError: What the function raised, or the child crashed, or there is not enough free memory.
+        """
+        large = network.weight_bytes > _LARGE_BYTES
+        if large:
+            self.close()
+            check_free_memory(int(_LOWERING_COPIES * network.weight_bytes), "JAX to lower it")
+        if self._executor is None:
+            self._executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            return self._executor.submit(function, network, *arguments).result()
+        except BrokenProcessPool:
+            self._executor = None
+            raise ValueError("the process that builds networks in JAX was killed; is there enough free memory?") from None
+        finally:
+            if large:
+                self.close()
+
+    def close(self) -> None:
+        """Ends the child; the next call starts another."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+
+
+def lower(network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Writes the network's StableHLO into `folder / MODULE_FILE`; its inputs, and its output for them."""
+    function, inputs = build(network)
+    traced = trace(function, inputs)
+    with (folder / MODULE_FILE).open("wb") as file:
+        traced.lower().compiler_ir("stablehlo").operation.write_bytecode(file)
+    return tuple(inputs), reference_output(traced, inputs)
+
+
+def compute(network: Network, build: Build) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The network's inputs, and its output for them."""
+    function, inputs = build(network)
+    return tuple(inputs), reference_output(trace(function, inputs), inputs)
+
+
+def trace(function: Callable[..., Any], example_inputs: Sequence[Any]) -> Any:
+    """JAX's trace of a function (`jax.stages.Traced`); inputs that it does not use stay inputs.
+
+    Raises:
+      ValueError: The function returns something else than one array.
+    """
+    import jax
+
+    traced = jax.jit(function, keep_unused=True).trace(*example_inputs)
+    if not isinstance(traced.out_info, jax.ShapeDtypeStruct):
+        raise ValueError(f"a function to measure must return one array, got {traced.out_info!r}; pick one")
+    return traced
+
+
+def reference_output(traced: Any, inputs: Sequence[Any]) -> np.ndarray:
+    """What JAX computes operation by operation: networks share compiled operations; a whole one takes seconds."""
+    from jax.extend.core import jaxpr_as_fun
+
+    (result,) = jaxpr_as_fun(traced.jaxpr)(*inputs)
+    return np.asarray(result)
+
+
+def check_free_memory(needed: int, who: str) -> None:
+    """Refuses before memory runs out.
+
+    Raises:
+      ValueError: Less is free.
+    """
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return
+    line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    free = 1024 * int(line.split()[1])
+    if free < needed:
+        raise ValueError(
+            f"this network needs about {needed / 1e9:.1f} GB of free memory for {who}, {free / 1e9:.1f} GB are free; "
+            "end other programs, or measure a smaller network"
+        )

@@ -1,0 +1,168 @@
+"""Measurements of one device as a value, and the folder that keeps them: JSON, and the kernels' times as an npz."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_models.device import KernelTime, Loaded
+from latency_models.network import Network
+from latency_models.timing import Repeatability, Timing, repeatability
+from latency_models.whole_files import write_arrays, write_record
+
+SCHEMA_VERSION = 2
+RECORDS_FILE, KERNELS_FILE = "measurements.json", "kernels.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One network on one device.
+
+    Attributes:
+      network: What was run.
+      timings: Its latency by clock, the clock that counts first.
+      loaded: What loading it showed: size, partitions, first run, peak of memory.
+    """
+
+    network: Network
+    timings: tuple[Timing, ...]
+    loaded: Loaded
+
+    @property
+    def timing(self) -> Timing:
+        """The latency."""
+        return self.timings[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` turns back into this value."""
+        timings = [timing.to_json() for timing in self.timings]
+        return {"network": self.network.to_json(), "timings": timings, "loaded": dataclasses.asdict(self.loaded)}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> "Measurement":
+        """Reads what `to_json` wrote.
+
+        Raises:
+          ValueError: A key is missing or unknown, or a value is damaged.
+        """
+        if not isinstance(record, Mapping) or set(record) != {"network", "timings", "loaded"}:
+            raise ValueError(f"a measurement must be an object with the keys network, timings, loaded, got {record!r}")
+        if not record["timings"]:
+            raise ValueError("a measurement must have at least one timing")
+        timings = tuple(Timing.from_json(x) for x in record["timings"])
+        return Measurement(Network.from_json(record["network"]), timings, Loaded(**record["loaded"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasurementSet:
+    """Measurements that may be compared with each other.
+
+    Attributes:
+      fingerprint: Of the device that made them all.
+      measurements: By the network's key.
+      profiles: Times of the kernels of a network, by its key, for those that were profiled.
+    """
+
+    fingerprint: dict[str, str]
+    measurements: dict[str, Measurement]
+    profiles: dict[str, tuple[KernelTime, ...]]
+
+    @property
+    def repeatability(self) -> Repeatability:
+        """How well the two halves of the rounds agree."""
+        return repeatability([m.timing for m in self.measurements.values()])
+
+    def check_fingerprint(self, fingerprint: Mapping[str, str]) -> None:
+        """Refuses another device or version.
+
+        Raises:
+          ValueError: The fingerprints differ; the message names where.
+        """
+        differing = [
+            f"{key} is {self.fingerprint.get(key)!r} and {fingerprint.get(key)!r}"
+            for key in sorted({*self.fingerprint, *fingerprint})
+            if self.fingerprint.get(key) != fingerprint.get(key)
+        ]
+        if differing:
+            raise ValueError(
+                f"measurements of different devices or versions do not mix: {'; '.join(differing)}; measure into a new folder"
+            )
+
+    def merged(self, other: "MeasurementSet") -> "MeasurementSet":
+        """Both together; what both have is the other's.
+
+        Raises:
+          ValueError: They come from different devices or versions.
+        """
+        self.check_fingerprint(other.fingerprint)
+        measurements = {**self.measurements, **other.measurements}
+        return MeasurementSet(self.fingerprint, measurements, {**self.profiles, **other.profiles})
+
+    def save(self, folder: Path) -> None:
+        """Writes a folder; a kill leaves either the old files or the new ones."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.profiles:
+            write_arrays(folder / KERNELS_FILE, _profile_arrays(self.profiles))
+        records = [m.to_json() for m in self.measurements.values()]
+        write_record(
+            folder / RECORDS_FILE, {"schema": SCHEMA_VERSION, "fingerprint": self.fingerprint, "measurements": records}
+        )
+
+    @staticmethod
+    def load(folder: Path) -> "MeasurementSet":
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: A file is damaged or of another version; the message names it, the key and the remedy.
+          FileNotFoundError: There is no such folder or file.
+        """
+        path = folder / RECORDS_FILE
+        try:
+            record = json.loads(path.read_text())
+            if record["schema"] != SCHEMA_VERSION:
+                raise ValueError(f"schema must be {SCHEMA_VERSION}, got {record['schema']!r}")
+            measurements = [Measurement.from_json(x) for x in record["measurements"]]
+            fingerprint = dict(record["fingerprint"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"measurements {path}: key {error} is missing or of a wrong type; {_REMEDY}") from None
+        except ValueError as error:
+            raise ValueError(f"measurements {path}: {error}; {_REMEDY}") from None
+        by_key = {m.network.key: m for m in measurements}
+        return MeasurementSet(fingerprint, by_key, _read_profiles(folder / KERNELS_FILE, by_key))
+
+
+_REMEDY = "move it away and measure again"
+
+
+def _profile_arrays(profiles: Mapping[str, tuple[KernelTime, ...]]) -> dict[str, np.ndarray]:
+    """Profiles one after the other; names are numbers into a table."""
+    kernels = [kernel for profile in profiles.values() for kernel in profile]
+    names, numbers = np.unique([kernel.name for kernel in kernels], return_inverse=True)
+    return {
+        "networks": np.array(list(profiles)),
+        "lengths": np.array([len(profile) for profile in profiles.values()]),
+        "names": names,
+        "kernels": numbers.astype(np.int32),
+        "ms": np.array([kernel.ms for kernel in kernels]),
+    }
+
+
+def _read_profiles(path: Path, wanted: Mapping[str, Measurement]) -> dict[str, tuple[KernelTime, ...]]:
+    """Profiles of the measured networks: a kill between the two files leaves some that are not."""
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in ("networks", "lengths", "names", "kernels", "ms")}
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"kernel profiles {path} cannot be read ({error}); {_REMEDY}") from None
+    ends = np.cumsum(arrays["lengths"])
+    kernels = [KernelTime(str(arrays["names"][i]), float(ms)) for i, ms in zip(arrays["kernels"], arrays["ms"], strict=True)]
+    return {
+        str(key): tuple(kernels[end - length : end])
+        for key, end, length in zip(arrays["networks"], ends, arrays["lengths"], strict=True)
+        if str(key) in wanted
+    }
