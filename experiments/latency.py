@@ -15,7 +15,7 @@ from latency_models.fitting import fit
 from latency_models.measure import measure
 from latency_models.measurements import RECORDS_FILE, MeasurementSet
 from latency_models.network import network_of
-from latency_models.predictor import Predictor
+from latency_models.predictor import RECORD_FILE, Predictor
 from latency_models.timing import TimingProtocol
 from objectives import Estimate
 from objectives.cost import cost_estimates, counted_costs
@@ -30,9 +30,8 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
         InputError: the device is not known or not usable here.
     """
     folder = run_dir / "latency"
-    path = folder / "predictor.json"
-    if path.is_file():
-        return Predictor.load(path)
+    if (folder / RECORD_FILE).is_file():
+        return Predictor.load(folder)
     device = _device(config)
     scale = get_scale(config.deploy_scale)
     rng = np.random.default_rng(config.seed)
@@ -47,9 +46,8 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
 
         protocol = TimingProtocol(rounds=config.latency.rounds)
         found = measure(device, networks, build_network, protocol=protocol, known=known, progress=keep)
-    timings = [found.measurements[network.key].timing for network in networks]
-    predictor = fit(networks, timings, fingerprint=found.fingerprint)
-    predictor.save(path)
+    predictor = fit(found)
+    predictor.save(folder)
     return predictor
 
 
@@ -109,5 +107,5 @@ class Costs:
         """Values by objective name, many architectures."""
         columns = counted_costs(architectures, self._scale)
         if self._predictor:
-            columns["latency_ms"] = self._predictor.predict([network_of(layer_plan(x, self._scale)) for x in architectures])[0]
+            columns["latency_ms"] = self._predictor.predict_architectures(architectures, self._scale)[0]
         return columns

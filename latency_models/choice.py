@@ -1,43 +1,65 @@
-"""Which architectures to measure."""
+"""Which networks to measure: those that tell most about all the others.
 
-import itertools
+The model of kernel costs is linear and Gaussian, so what a measurement will tell is known before it is made: each choice is
+the network whose measurement lowers the expected relative variance of a whole pool of random ones most, given what is
+chosen or measured already (A-optimal design, one step at a time; Krause et al. 2008).
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
-from latency_models.features import features
-from latency_models.network import network_of
+from latency_models.kernel_costs import KernelCosts, prior_factor
+from latency_models.network import Network, network_kernels, network_of
 from search_space import Architecture, Scale, SearchSpace, layer_plan
 
-_POOL_PER_NETWORK = 16
+_POOL_PER_NETWORK = 4
+_LEAST_POOL = 300
+_NOISE = 0.02  # relative standard deviation of a measurement, and of what an additive model misses
 
 
-def choose_architectures(space: SearchSpace, scale: Scale, n: int, rng: np.random.Generator) -> list[Architecture]:
-    """Architectures to measure: both extremes, and one from each of n - 2 strata of log MACs.
+def choose_architectures(
+    space: SearchSpace, scale: Scale, n: int, rng: np.random.Generator, *, costs: KernelCosts | None = None
+) -> list[Architecture]:
+    """Architectures to measure: both extremes of a space, then one after the other what tells most.
 
-    Random architectures crowd around the middle and leave a predictor to extrapolate at both ends; here sizes are
-    spread, and each stratum gives the one whose mix of kernels differs most from what is already chosen.
+    Args:
+      space: Where to choose.
+      scale: Where they are measured.
+      n: How many.
+      rng: Draws the pool.
+      costs: Roughly known costs, of another device or of an earlier fit; without, those of a typical processor.
 
     Raises:
       ValueError: `n` is below 3, or the space holds fewer architectures.
     """
     if not 3 <= n <= space.size:
         raise ValueError(f"number of architectures to measure must be from 3 to {space.size}, got {n}")
-    pool = _pool(space, _POOL_PER_NETWORK * n, n, rng)
+    pool = _pool(space, max(_POOL_PER_NETWORK * n, _LEAST_POOL), n, rng)
     networks = [network_of(layer_plan(architecture, scale)) for architecture in pool]
-    log_macs = np.log([network.macs for network in networks])
-    mix = _standardised(np.log1p(features(networks)))
-    chosen = [0, 1]  # the extremes lead the pool
-    edges = np.linspace(log_macs.min(), log_macs.max(), n - 1)
-    for low, high in itertools.pairwise(edges):
-        inside = np.flatnonzero((log_macs >= low) & (log_macs <= high))
-        free = np.setdiff1d(inside, chosen)
-        if not len(free):  # an empty stratum: take the free one nearest to its middle
-            rest = np.setdiff1d(np.arange(len(pool)), chosen)
-            free = rest[[np.abs(log_macs[rest] - (low + high) / 2).argmin()]]
-        distance = np.linalg.norm(mix[free][:, None] - mix[chosen][None], axis=-1).min(1)
-        chosen.append(int(free[distance.argmax()]))
-    return [pool[i] for i in chosen]
+    return [pool[i] for i in choose(networks, n, costs=costs, first=(0, 1))]
+
+
+def choose(pool: Sequence[Network], n: int, *, costs: KernelCosts | None = None, first: Sequence[int] = ()) -> list[int]:
+    """Indices into a pool of the `n` networks that tell most about all of it, in the order of their worth.
+
+    Args:
+      pool: Networks of one scale.
+      n: How many, at most as many as there are.
+      costs: Roughly known costs.
+      first: Indices that are chosen in any case.
+    """
+    factor = prior_factor([network_kernels(network) for network in pool], costs)
+    covariance = factor @ factor.T
+    chosen: list[int] = []
+    for step in range(n):
+        variance = np.diag(covariance) + _NOISE**2
+        gain = (covariance**2).sum(0) / variance
+        gain[chosen] = -np.inf
+        best = first[step] if step < len(first) else int(gain.argmax())
+        chosen.append(best)
+        covariance = covariance - np.outer(covariance[best], covariance[best]) / variance[best]
+    return chosen
 
 
 def _pool(space: SearchSpace, size: int, least: int, rng: np.random.Generator) -> list[Architecture]:
@@ -47,8 +69,3 @@ def _pool(space: SearchSpace, size: int, least: int, rng: np.random.Generator) -
         candidate = space.sample(rng)
         pool.setdefault(candidate.digest, candidate)
     return list(pool.values())
-
-
-def _standardised(values: Float[np.ndarray, "n columns"]) -> Float[np.ndarray, "n columns"]:
-    deviation = values.std(0)
-    return (values - values.mean(0)) / np.where(deviation > 0, deviation, 1.0)

@@ -1,85 +1,96 @@
-"""Fits the latency predictor to measured networks, and says how wrong it is on networks it has not seen."""
+"""Fits the latency predictor to measurements, and says how wrong it is on networks it has not seen."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-from latency_models.features import PRIOR_NS, features
-from latency_models.network import Network
-from latency_models.predictor import HeldOut, Predictor
-from latency_models.regression import choose_strength, fit_costs
-from latency_models.timing import Repeatability, Timing, repeatability
+from latency_models.kernel_costs import Observations, Sum, fit_costs, observe
+from latency_models.kernel_labels import label_kernels
+from latency_models.kernels import Kernel
+from latency_models.measurements import Measurement, MeasurementSet
+from latency_models.network import network_kernels
+from latency_models.predictor import HeldOut, Predictor, network_ms
+from latency_models.timing import Repeatability
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
 _COVERAGE = 0.9
-_NS_PER_MS = 1e6
+# Standard deviations of what is measured: a whole run; one kernel, which a profile gives in whole microseconds and
+# which differs between networks with what lies in the caches; the sum of all kernels of no class of their own.
+_NETWORK_SD = 0.015
+_KERNEL_SD, _KERNEL_SD_MS = 0.03, 5e-4
+_GROUP_SD, _GROUP_SD_MS = 0.04, 0.02
 
 
-def fit(networks: Sequence[Network], timings: Sequence[Timing], *, fingerprint: Mapping[str, str]) -> Predictor:
-    """Learns a predictor from measured networks.
-
-    Args:
-      networks: What was measured.
-      timings: Their latencies, in the same order, all measured on one device.
-      fingerprint: Of that device.
+def fit(measured: MeasurementSet) -> Predictor:
+    """Learns a predictor from measured networks and blocks.
 
     Raises:
-      ValueError: Fewer than 8 networks, unequal numbers of plans and timings, or clocks or statistics that differ.
+      ValueError: Fewer than 8 whole networks.
     """
-    _check(networks, timings)
-    x, ms = features(networks), np.array([timing.ms for timing in timings])
-    held_out = _cross_validate(x, ms)
-    macs = [network.macs for network in networks]
+    networks = [m for m in measured.measurements.values() if m.network.architecture is not None]
+    if len(networks) < _LEAST_NETWORKS:
+        raise ValueError(f"a predictor needs at least {_LEAST_NETWORKS} networks, got {len(networks)}; measure more")
+    ms = np.array([m.timing.ms for m in networks])
+    predicted = cross_validate(measured, networks)
+    macs = [m.network.macs for m in networks]
     return Predictor(
-        costs=_fit(x, ms),
-        log_margin=_margin(held_out, ms),
+        costs=fit_costs(observations(measured, measured.measurements.values())),
+        log_margin=conformal_margin(predicted, ms, coverage=_COVERAGE),
         coverage=_COVERAGE,
-        held_out=_score(held_out, ms, repeatability(timings)),
-        scales=tuple(sorted({network.scale.name for network in networks})),
+        held_out=score(predicted, ms, measured.repeatability),
+        scales=tuple(sorted({m.network.scale.name for m in measured.measurements.values()})),
         macs_range=(min(macs), max(macs)),
-        fingerprint=dict(fingerprint),
+        fingerprint=measured.fingerprint,
     )
 
 
-def _check(networks: Sequence[Network], timings: Sequence[Timing]) -> None:
-    if len(networks) != len(timings):
-        raise ValueError(f"every network needs a timing, got {len(networks)} networks and {len(timings)} timings")
-    if len(networks) < _LEAST_NETWORKS:
-        raise ValueError(f"a predictor needs at least {_LEAST_NETWORKS} networks, got {len(networks)}; measure more")
-    how = {(timing.clock, timing.statistic) for timing in timings}
-    if len(how) > 1:
-        raise ValueError(f"timings must share one clock and statistic, got {sorted(how)}; use one protocol")
+def observations(measured: MeasurementSet, chosen: Iterable[Measurement]) -> Observations:
+    """What the chosen measurements say about kernels: whole runs, and single kernels where there is a profile."""
+    sums: list[Sum] = []
+    single: dict[Kernel, list[float]] = defaultdict(list)
+    for measurement in chosen:
+        kernels = network_kernels(measurement.network)
+        ms = measurement.timing.ms
+        sums.append(Sum(kernels, ms, _NETWORK_SD * ms, is_network=True))
+        if profile := measured.profiles.get(measurement.network.key):
+            singles, groups = label_kernels(kernels, profile)
+            for kernel, kernel_ms in singles:
+                single[kernel].append(kernel_ms)
+            sums += [Sum(group, total, _GROUP_SD * total + _GROUP_SD_MS, is_network=False) for group, total in groups]
+    for kernel, times in single.items():
+        ms = float(np.median(times))
+        sd = np.hypot(_KERNEL_SD * ms * (1 + len(times) ** -0.5) / 2, _KERNEL_SD_MS)
+        sums.append(Sum((kernel,), ms, float(sd), is_network=False))
+    return observe(sums)
 
 
-def _fit(x: Float[np.ndarray, "n columns"], ms: Float[np.ndarray, " n"]) -> Float[np.ndarray, " columns"]:
-    """Costs per unit, the prior's strength chosen from these networks alone."""
-    prior = np.array(list(PRIOR_NS.values())) / _NS_PER_MS
-    return fit_costs(x, ms, prior, strength=choose_strength(x, ms, prior))
-
-
-def _cross_validate(x: Float[np.ndarray, "n columns"], ms: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Predictions of each network by a fit without it and the rest of its fold; folds deal sizes out evenly."""
-    order = np.argsort(ms, kind="stable")
-    folds = np.empty(len(ms), int)
-    folds[order] = np.arange(len(ms)) % min(_FOLDS, len(ms))
-    predicted = np.empty(len(ms))
+def cross_validate(measured: MeasurementSet, networks: Sequence[Measurement]) -> Float[np.ndarray, " networks"]:
+    """Predictions of each whole network by a fit without it and the rest of its fold; blocks alone are in every fit."""
+    folds = _folds(np.array([m.timing.ms for m in networks]))
+    blocks = [m for m in measured.measurements.values() if m.network.architecture is None]
+    predicted = np.empty(len(networks))
     for fold in range(folds.max() + 1):
-        seen = folds != fold
-        predicted[~seen] = x[~seen] @ _fit(x[seen], ms[seen])
+        seen = [m for m, number in zip(networks, folds, strict=True) if number != fold]
+        costs = fit_costs(observations(measured, [*blocks, *seen]))
+        for i, measurement in enumerate(networks):
+            if folds[i] == fold:
+                predicted[i] = network_ms(costs, measurement.network)
     return predicted
 
 
-def _margin(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"]) -> float:
-    """Cross-conformal half width (Vovk 2015): held-out residual number ceil((n + 1) coverage), at most the largest."""
+def conformal_margin(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"], *, coverage: float) -> float:
+    """Cross-conformal half width (Vovk 2015): held-out log residual number ceil((n + 1) coverage), at most the largest."""
     residuals = np.sort(np.abs(np.log(ms / predicted)))
-    rank = int(np.ceil((len(ms) + 1) * _COVERAGE))
+    rank = int(np.ceil((len(ms) + 1) * coverage))
     return float(residuals[min(rank, len(ms)) - 1])
 
 
-def _score(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"], repeats: Repeatability) -> HeldOut:
+def score(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"], repeats: Repeatability) -> HeldOut:
+    """How wrong held-out predictions are."""
     errors = np.abs(predicted / ms - 1)
     return HeldOut(
         mape=float(errors.mean()),
@@ -91,3 +102,10 @@ def _score(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"], repe
         largest_ms=float(ms.max()),
         repeatability=repeats,
     )
+
+
+def _folds(ms: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Numbers of folds, which deal sizes out evenly."""
+    folds = np.empty(len(ms), int)
+    folds[np.argsort(ms, kind="stable")] = np.arange(len(ms)) % min(_FOLDS, len(ms))
+    return folds

@@ -1,9 +1,10 @@
 """The kernels of a network: its fused operations as a runtime executes them, by written fusion rules.
 
-The rules were read off LiteRT's graphs and XNNPACK's kernel names for networks of this family: a bias right behind a
-convolution is part of it, a 1x1 convolution is a fully connected kernel, SiLU is a sigmoid and a product, the moments
-of a norm are two reductions, x * x being part of the second. GELU is counted as one kernel; written through erf it is
-28 elementwise ones in a row, which its cost per element absorbs.
+The rules were read off LiteRT's graphs and XNNPACK's profiles for networks of this family, whose kernels of each class
+they match one to one and in order: a bias right behind a convolution is part of it, a 1x1 convolution is a fully connected
+kernel, the gate and the value of a feed-forward are two of them, SiLU is a sigmoid and a product, the moments of a norm
+are two reductions, x * x being part of the second; keys that serve as values are transposed once. GELU is counted as one
+kernel; written through erf it is 28 elementwise ones in a row, which its cost per element absorbs.
 """
 
 import dataclasses
@@ -11,45 +12,48 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from search_space import BlockPlan, LayerPlan, Operation
+from search_space import BlockPlan, Operation
 
 KernelKind = Literal[
-    "convolution", "depthwise_convolution", "fully_connected", "matrix_vector", "attention_scores", "attention_values",
-    "softmax", "clamp", "sigmoid", "gelu", "elementwise", "reduction", "copy", "transpose", "tiny",
+    "convolution", "depthwise_convolution", "fully_connected", "attention_scores", "attention_values",
+    "softmax", "clamp", "sigmoid", "gelu", "elementwise", "reduction", "copy", "transpose",
 ]  # fmt: skip
 Shape = tuple[int, ...]
 _FLOAT_BYTES = 4
-_TINY_ELEMENTS = 4096  # below this a kernel's time is its dispatch
 
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """One kernel on one example, float32.
 
+    A kernel with a matrix product multiplies, for each of `batch`, (rows, depth) by (depth, columns); of the others, rows
+    and columns are the leading and the last dimension of what they walk over, and depth is 0.
+
     Attributes:
       kind: Class of kernels that share their cost coefficients.
+      batch: Number of products; an attention's heads.
+      rows: Pixels or tokens.
+      columns: Channels or keys.
+      depth: What is summed over; nine times the channels for a 3x3 convolution, 9 for a depthwise one.
       macs: Multiply-accumulates; 0 for kernels without a matrix product.
       bytes: Bytes of input, output and weights together.
+      weight_bytes: Bytes of the weights.
       elements: Elements of the larger of input and output: what a kernel without a matrix product walks over.
-      in_shape: Of the main input.
-      out_shape: Of the output.
     """
 
     kind: KernelKind
+    batch: int
+    rows: int
+    columns: int
+    depth: int
     macs: int
     bytes: int
+    weight_bytes: int
     elements: int
-    in_shape: Shape
-    out_shape: Shape
-
-
-def kernels(plan: LayerPlan) -> tuple[Kernel, ...]:
-    """The kernels of a plan in execution order; their MACs add up to the plan's exactly."""
-    return tuple(kernel for block in plan.blocks for kernel in block_kernels(block))
 
 
 def block_kernels(block: BlockPlan) -> tuple[Kernel, ...]:
-    """The kernels of one block."""
+    """The kernels of a block in execution order; their MACs add up to the block's exactly."""
     uses_gelu = getattr(block.spec, "gating", "silu") == "gelu"
     out: list[Kernel] = []
     for operation in block.operations:
@@ -63,28 +67,40 @@ def block_kernels(block: BlockPlan) -> tuple[Kernel, ...]:
 def _walk(kind: KernelKind, in_shape: Shape, out_shape: Shape, *, num_inputs: int = 1) -> Kernel:
     """A kernel without a matrix product."""
     inputs, outputs = math.prod(in_shape), math.prod(out_shape)
-    elements = max(inputs, outputs)
-    shown: KernelKind = "tiny" if elements < _TINY_ELEMENTS else kind
-    return Kernel(shown, 0, _FLOAT_BYTES * (num_inputs * inputs + outputs), elements, in_shape, out_shape)
+    larger = in_shape if inputs > outputs else out_shape
+    moved = _FLOAT_BYTES * (num_inputs * inputs + outputs)
+    return Kernel(kind, 1, math.prod(larger[:-1]), larger[-1], 0, 0, moved, 0, max(inputs, outputs))
 
 
-def _matrix(kind: KernelKind, operation: Operation) -> Kernel:
+def _matrix(
+    kind: KernelKind, operation: Operation, rows: int, columns: int, depth: int, *, batch: int = 1, second: int = 0
+) -> Kernel:
+    """A kernel with a matrix product; `second` is the number of elements of its second input, where that is no weight."""
     elements = max(math.prod(operation.in_shape), math.prod(operation.out_shape))
-    moved = operation.input_bytes + operation.output_bytes + operation.weight_bytes
-    return Kernel(kind, operation.macs, moved, elements, operation.in_shape, operation.out_shape)
+    moved = operation.input_bytes + operation.output_bytes + operation.weight_bytes + _FLOAT_BYTES * second
+    return Kernel(kind, batch, rows, columns, depth, operation.macs, moved, operation.weight_bytes, elements)
 
 
 def _convolution(operation: Operation) -> list[Kernel]:
-    return [_matrix("convolution", operation)]
+    rows, columns = math.prod(operation.out_shape[:-1]), operation.out_shape[-1]
+    return [_matrix("convolution", operation, rows, columns, 9 * operation.in_shape[-1])]
 
 
 def _depthwise(operation: Operation) -> list[Kernel]:
-    return [_matrix("depthwise_convolution", operation)]
+    rows, columns = math.prod(operation.out_shape[:-1]), operation.out_shape[-1]
+    return [_matrix("depthwise_convolution", operation, rows, columns, 9)]
 
 
 def _linear(operation: Operation) -> list[Kernel]:
-    positions = math.prod(operation.in_shape[:-1])
-    return [_matrix("fully_connected" if positions > 1 else "matrix_vector", operation)]
+    """One kernel, but for the feed-forward's expansion, whose halves are layers of their own."""
+    rows, columns, depth = math.prod(operation.out_shape[:-1]), operation.out_shape[-1], operation.in_shape[-1]
+    if not operation.name.endswith(".expand"):
+        return [_matrix("fully_connected", operation, rows, columns, depth)]
+    half = dataclasses.replace(
+        operation, macs=operation.macs // 2, parameters=operation.parameters // 2,
+        out_shape=(*operation.out_shape[:-1], columns // 2),
+    )  # fmt: skip
+    return [_matrix("fully_connected", half, rows, columns // 2, depth)] * 2
 
 
 def _group_norm(operation: Operation) -> list[Kernel]:
@@ -92,7 +108,7 @@ def _group_norm(operation: Operation) -> list[Kernel]:
     shape = operation.in_shape
     channels = (shape[-1],)
     reductions = [_walk("reduction", shape, channels)] * 2
-    groups = [_walk("elementwise", channels, channels)] * 7
+    groups = [_walk("elementwise", channels, channels)] * 10
     return [*reductions, *groups, *_elementwise(shape, 2)]
 
 
@@ -101,25 +117,30 @@ def _layer_norm(operation: Operation) -> list[Kernel]:
     shape = operation.in_shape
     tokens = (*shape[:-1], 1)
     reductions = [_walk("reduction", shape, tokens)] * 2
-    return [*reductions, *[_walk("elementwise", tokens, tokens)] * 2, *_elementwise(shape, 3)]
+    return [*reductions, *[_walk("elementwise", tokens, tokens)] * 3, *_elementwise(shape, 4)]
 
 
 def _scores(operation: Operation) -> list[Kernel]:
     """Heads are split off queries and keys by a transposition each, then one batched product."""
     keys = (operation.keys, operation.heads * operation.head_width)
     copies = [_walk("transpose", shape, shape) for shape in (operation.in_shape, keys)]
-    return [*copies, _batched("attention_scores", operation, keys)]
+    product = _matrix(
+        "attention_scores", operation, operation.tokens, operation.keys, operation.head_width,
+        batch=operation.heads, second=math.prod(keys),
+    )  # fmt: skip
+    return [*_elementwise(operation.in_shape, 1), *copies, product]
 
 
 def _values(operation: Operation) -> list[Kernel]:
+    """Values are transposed, unless they are the keys, which were; heads are joined by another transposition."""
     values = (operation.keys, operation.heads * operation.head_width)
-    product = _batched("attention_values", operation, values)
-    return [_walk("transpose", values, values), product, _walk("transpose", operation.out_shape, operation.out_shape)]
-
-
-def _batched(kind: KernelKind, operation: Operation, second: Shape) -> Kernel:
-    kernel = _matrix(kind, operation)
-    return dataclasses.replace(kernel, bytes=kernel.bytes + _FLOAT_BYTES * math.prod(second))
+    product = _matrix(
+        "attention_values", operation, operation.tokens, operation.head_width, operation.keys,
+        batch=operation.heads, second=math.prod(values),
+    )  # fmt: skip
+    is_shared = operation.reads[1].endswith(".key")
+    split = [] if is_shared else [_walk("transpose", values, values)]
+    return [*split, product, _walk("transpose", operation.out_shape, operation.out_shape)]
 
 
 def _relu(operation: Operation) -> list[Kernel]:
@@ -156,7 +177,7 @@ def _upsample(operation: Operation) -> list[Kernel]:
 
 def _time_embedding(operation: Operation) -> list[Kernel]:
     """Product with the frequencies, sine, cosine, concatenation."""
-    return _elementwise(operation.out_shape, 4)
+    return [*_elementwise(operation.out_shape, 3), *_copy(operation)]
 
 
 def _elementwise(shape: Shape, count: int) -> list[Kernel]:

@@ -69,7 +69,7 @@ class LiteRtCpu(LocalDevice):
         """Runtime, converter and JAX version, threads, dtype and machine."""
         clock = "CPU time of the one computing thread" if self._threads == 1 else "CPU time of the process"
         return {
-            "device": "litert-cpu",
+            "device": self.name,
             "threads": str(self._threads),
             "dtype": self._dtype,
             "clock": clock,

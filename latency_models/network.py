@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from latency_models.kernels import Kernel, block_kernels
 from search_space import Architecture, BlockPlan, LayerPlan, Scale, get_scale, layer_plan
 from search_space.blocks import block_operations, spec_from_json, spec_to_json
 
@@ -74,6 +75,11 @@ class Network:
 # Turns a network into a JAX function of one array, its weights closed over, and example inputs at batch 1. It crosses
 # into child processes, so it must be a function of a module.
 Build = Callable[[Network], tuple[Callable[..., Any], Sequence[np.ndarray]]]
+
+
+def network_kernels(network: Network) -> tuple[Kernel, ...]:
+    """All kernels of a network in execution order."""
+    return tuple(kernel for block in network.blocks for kernel in block_kernels(block))
 
 
 def network_of(plan: LayerPlan) -> Network:

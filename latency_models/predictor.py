@@ -1,11 +1,11 @@
-"""The latency predictor: what each kernel of a network costs, learned from measured networks, with intervals.
+"""The latency predictor: what each kernel of a network costs, learned from measurements, with intervals and a warning.
 
-The model is additive over kernels: a non-negative cost per kernel and per MAC, byte and element of each class. It is a
-value: `fitting.fit` makes one, a JSON file keeps it.
+The model is additive over kernels (`kernel_costs`). It is a value: `fitting.fit` makes one, a folder keeps it (JSON and npz).
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -15,12 +15,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from latency_models.features import COLUMNS, features
+from latency_models.kernel_costs import KINDS, KernelCosts
+from latency_models.kernels import block_kernels
 from latency_models.network import Network
 from latency_models.timing import Repeatability
-from latency_models.whole_files import write_record
+from latency_models.whole_files import write_arrays, write_record
+from search_space import Architecture, BlockPlan, Scale
+from search_space.counting import sum_over_blocks
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+RECORD_FILE, ARRAYS_FILE = "predictor.json", "predictor.npz"
+_FAR_SHARE = 0.02  # of a network's time, in kernels unlike all measured ones, from which on it is outside
+_FAR = len(KINDS)  # the column behind those of the kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,34 +54,52 @@ class HeldOut:
     repeatability: Repeatability
 
 
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Where a network's predicted time goes.
+
+    Attributes:
+      by_stage: Milliseconds of each stage, in execution order.
+      by_kind: Milliseconds of each kind of kernel that it has, the dearest first.
+      per_run_ms: What a run costs beyond its kernels.
+      far_ms: Milliseconds in kernels unlike all measured ones.
+    """
+
+    by_stage: dict[str, float]
+    by_kind: dict[str, float]
+    per_run_ms: float
+    far_ms: float
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictor:
     """Predicts latencies on one device.
 
     Attributes:
-      costs: Milliseconds per unit of each feature, in the order of `features.COLUMNS`, none negative.
+      costs: Of kernels.
       log_margin: Half width of the interval, as a logarithm of the ratio to the prediction.
-      coverage: Share of networks like the measured ones whose latency the interval holds, on average over training
-        sets. One set of 32 calibrates it loosely: nominal 0.9 came out between 0.75 and 1.0 on fresh networks.
+      coverage: Share of networks like the measured ones whose latency the interval holds, on average over training sets.
       held_out: Cross-validated error.
-      scales: Names of the scales that the measured networks had.
+      scales: Names of the scales that the measured networks and blocks had.
       macs_range: Smallest and largest MACs of a measured network.
       fingerprint: Of the device.
     """
 
-    costs: Float[np.ndarray, " columns"]
+    costs: KernelCosts
     log_margin: float
     coverage: float
     held_out: HeldOut
     scales: tuple[str, ...]
     macs_range: tuple[int, int]
     fingerprint: dict[str, str]
+    _blocks: dict[tuple[Any, ...], Float[np.ndarray, " columns"]] = dataclasses.field(default_factory=dict, repr=False)
 
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits; predictors that share them predict the same."""
-        text = json.dumps(self._content(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        content = json.dumps(self._record(), sort_keys=True, separators=(",", ":")).encode()
+        arrays = (key.encode() + value.tobytes() for key, value in sorted(self.costs.to_arrays().items()))
+        return hashlib.sha256(b"".join([content, *arrays])).hexdigest()[:16]
 
     def predict(
         self, networks: Sequence[Network]
@@ -83,82 +107,162 @@ class Predictor:
         """Milliseconds of one forward pass at batch 1, and both ends of the interval.
 
         Raises:
-          ValueError: There are no networks.
+          ValueError: There are no networks, or one has a scale of which nothing was measured.
         """
-        ms = features(networks) @ self.costs
+        rows = self._rows(networks)
+        return self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
+
+    def predict_architectures(
+        self, architectures: Sequence[Architecture], scale: Scale
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """What `predict` says of whole networks, without a layer plan for each: thousands in a second.
+
+        Raises:
+          ValueError: There are no architectures, or nothing was measured at this scale.
+        """
+        self.check_scale(scale)
+        rows = sum_over_blocks(architectures, scale, lambda blocks: self.block_rows(blocks, scale))
+        return self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
+
+    def interval(
+        self, ms: Float[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Predictions with both ends of their intervals."""
         return ms, ms * np.exp(-self.log_margin), ms * np.exp(self.log_margin)
 
-    def extrapolates(self, networks: Sequence[Network]) -> Bool[np.ndarray, " networks"]:
-        """Which networks are of another scale or size than was measured: there the interval promises nothing."""
-        smallest, largest = self.macs_range
-        return np.array([p.scale.name not in self.scales or not smallest <= p.macs <= largest for p in networks])
+    def is_outside(self, networks: Sequence[Network]) -> Bool[np.ndarray, " networks"]:
+        """Which networks are outside what was measured: too much of their time is in kernels unlike all measured ones, or
+        their MACs are beyond those of the measured networks. There the interval promises nothing.
 
-    def save(self, path: Path) -> None:
-        """Writes a JSON file; a kill leaves either the old file or the new one."""
-        write_record(path, {**self._content(), "digest": self.digest})
+        Raises:
+          ValueError: There are no networks, or one has a scale of which nothing was measured.
+        """
+        rows, macs = self._rows(networks), np.array([network.macs for network in networks])
+        smallest, largest = self.macs_range
+        far = rows[:, _FAR] > _FAR_SHARE * rows[:, :_FAR].sum(1)
+        return far | (macs < smallest) | (macs > largest)
+
+    def explain(self, network: Network) -> Explanation:
+        """Where the predicted time of a network goes.
+
+        Raises:
+          ValueError: It has a scale of which nothing was measured.
+        """
+        self.check_scale(network.scale)
+        rows = self.block_rows(network.blocks, network.scale)
+        total = rows.sum(0)
+        by_stage = dict.fromkeys((block.stage for block in network.blocks), 0.0)
+        for block, row in zip(network.blocks, rows, strict=True):
+            by_stage[block.stage] += float(row[:_FAR].sum())
+        kinds = sorted(range(_FAR), key=lambda i: -total[i])
+        by_kind = {KINDS[i]: float(total[i]) for i in kinds if total[i]}
+        return Explanation(by_stage, by_kind, self.costs.per_network, float(total[_FAR]))
+
+    def block_rows(self, blocks: Sequence[BlockPlan], scale: Scale) -> Float[np.ndarray, "blocks columns"]:
+        """Milliseconds of each block by kind of kernel, and those in kernels unlike all measured ones.
+
+        What a block is and where it stands determine its kernels, so each distinct one is looked at once.
+        """
+        keys = [(block.spec, block.resolution, scale) for block in blocks]
+        if new := {key: block for key, block in zip(keys, blocks, strict=True) if key not in self._blocks}:
+            self._blocks.update(zip(new, _block_rows(self.costs, list(new.values())), strict=True))
+        return np.array([self._blocks[key] for key in keys])
+
+    def check_scale(self, scale: Scale) -> None:
+        """Refuses a scale of which nothing was measured.
+
+        Raises:
+          ValueError: It is one.
+        """
+        if scale.name not in self.scales:
+            raise ValueError(
+                f"this predictor was fitted on scale {' and '.join(self.scales)}, not on {scale.name!r}; "
+                "predict at one of these, or measure networks or blocks of that scale and fit anew"
+            )
+
+    def save(self, folder: Path) -> None:
+        """Writes a folder; a kill leaves either the old predictor or the new one, or what `load` refuses."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_arrays(folder / ARRAYS_FILE, self.costs.to_arrays())
+        write_record(folder / RECORD_FILE, {**self._record(), "digest": self.digest})
 
     @staticmethod
-    def load(path: Path) -> "Predictor":
+    def load(folder: Path) -> "Predictor":
         """Reads what `save` wrote; it predicts the same to the last bit.
 
         Raises:
-          ValueError: The file is damaged or of another version; the message names it, the key and the remedy.
-          FileNotFoundError: There is no such file.
+          ValueError: A file is damaged or of another version; the message names it, the key and the remedy.
+          FileNotFoundError: There is no such folder or file.
         """
+        path = folder / RECORD_FILE
         try:
-            return _from_record(json.loads(path.read_text()))
+            record = json.loads(path.read_text())
+            with np.load(folder / ARRAYS_FILE, allow_pickle=False) as file:
+                arrays = dict(file)
+            return _from_record(record, arrays)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"latency predictor {path}: key {error} is missing or of a wrong type; {_REMEDY}") from None
         except ValueError as error:
-            raise ValueError(f"latency predictor {path}: {error}; fit it anew from its measurements") from None
+            raise ValueError(f"latency predictor {path}: {error}; {_REMEDY}") from None
 
-    def _content(self) -> dict[str, Any]:
-        record = {name: getattr(self, name) for name in _PLAIN_KEYS}
+    def _rows(self, networks: Sequence[Network]) -> Float[np.ndarray, "networks columns"]:
+        if not len(networks):
+            raise ValueError("at least one network is needed, got none")
+        for scale in {network.scale for network in networks}:
+            self.check_scale(scale)
+        return np.array([self.block_rows(network.blocks, network.scale).sum(0) for network in networks])
+
+    def _record(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA_VERSION,
-            **record,
+            "fingerprint": self.fingerprint,
             "scales": list(self.scales),
             "macs_range": list(self.macs_range),
-            "columns": list(COLUMNS),
-            "costs": self.costs.tolist(),
+            "log_margin": self.log_margin,
+            "coverage": self.coverage,
             "held_out": dataclasses.asdict(self.held_out),
         }
 
 
-_PLAIN_KEYS = ("log_margin", "coverage", "fingerprint")
+_REMEDY = "fit it anew from its measurements"
 
 
-def _from_record(record: Any) -> Predictor:
+def network_ms(costs: KernelCosts, network: Network) -> float:
+    """Milliseconds of one network."""
+    return sum(float(costs.ms(block_kernels(block)).sum()) for block in network.blocks) + costs.per_network
+
+
+def _block_rows(costs: KernelCosts, blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks columns"]:
+    kernels = [block_kernels(block) for block in blocks]
+    distinct = list(dict.fromkeys(itertools.chain.from_iterable(kernels)))
+    priced = zip(costs.ms(distinct), costs.is_far(distinct), strict=True)
+    of = {kernel: (KINDS.index(kernel.kind), ms, far * ms) for kernel, (ms, far) in zip(distinct, priced, strict=True)}
+    rows = np.zeros((len(blocks), len(KINDS) + 1))
+    for row, inside in zip(rows, kernels, strict=True):
+        for kernel in inside:
+            kind, ms, far_ms = of[kernel]
+            row[kind] += ms
+            row[_FAR] += far_ms
+    return rows
+
+
+def _from_record(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Predictor:
     if not isinstance(record, Mapping):
         raise ValueError(f"must be a JSON object, got {type(record).__name__}")
-    if record.get("schema") != SCHEMA_VERSION:
-        raise ValueError(f"key 'schema' must be {SCHEMA_VERSION}, got {record.get('schema')!r}")
-    if tuple(record.get("columns", ())) != COLUMNS:
-        raise ValueError(f"key 'columns' must be this version's {len(COLUMNS)} features")
-    try:
-        predictor = _build(record)
-    except KeyError as error:
-        raise ValueError(f"key {error} is missing") from None
-    except TypeError as error:
-        raise ValueError(f"a key has a value of a wrong type ({error})") from None
-    if record.get("digest") != predictor.digest:
-        raise ValueError(f"key 'digest' says {record.get('digest')!r}, the content has {predictor.digest!r}; it was changed")
-    return predictor
-
-
-def _build(record: Mapping[str, Any]) -> Predictor:
+    if record["schema"] != SCHEMA_VERSION:
+        raise ValueError(f"key 'schema' must be {SCHEMA_VERSION}, got {record['schema']!r}")
     held_out = dict(record["held_out"])
     repeats = Repeatability(**held_out.pop("repeatability"))
     smallest, largest = record["macs_range"]
-    return Predictor(
-        costs=_costs(record["costs"]),
+    predictor = Predictor(
+        costs=KernelCosts.from_arrays(arrays),
+        log_margin=float(record["log_margin"]),
+        coverage=float(record["coverage"]),
         held_out=HeldOut(**held_out, repeatability=repeats),
         scales=tuple(record["scales"]),
         macs_range=(smallest, largest),
-        **{name: record[name] for name in _PLAIN_KEYS},
+        fingerprint=dict(record["fingerprint"]),
     )
-
-
-def _costs(values: Any) -> Float[np.ndarray, " columns"]:
-    costs = np.array(values, float)
-    if costs.shape != (len(COLUMNS),) or not (np.isfinite(costs).all() and (costs >= 0).all()):
-        raise ValueError(f"key 'costs' must be {len(COLUMNS)} finite numbers, none negative, got {values!r}")
-    return costs
+    if record["digest"] != predictor.digest:
+        raise ValueError(f"key 'digest' says {record['digest']!r}, the content has {predictor.digest!r}; it was changed")
+    return predictor

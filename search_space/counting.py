@@ -8,11 +8,11 @@ are those of `LayerPlan`, to the last byte.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from search_space.architecture import STAGE_WORDS, Architecture, Level, Stage
 from search_space.blocks import (
@@ -34,6 +34,8 @@ from search_space.space import SearchSpace
 Numbers = Int[np.ndarray, " architectures"]
 Mask = Bool[np.ndarray, " architectures"]
 _FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
+# Of blocks at one resolution, each with the names of what comes in and dies there.
+_BlockRows = Callable[[Sequence[tuple[Spec, frozenset[str]]], int], np.ndarray]
 _NO_STAGE = (0,) * len(_FIELDS)
 
 
@@ -87,8 +89,41 @@ def count_architectures(architectures: Sequence[Architecture], scale: Scale) -> 
         ValueError: the scale does not fit.
     """
     most = max((len(architecture.levels) for architecture in architectures), default=1)
-    rows = np.array([_row(architecture, most) for architecture in architectures], np.int64).reshape(-1, len(_names(most)))
-    return _count(dict(zip(_names(most), rows.T, strict=True)), most, scale)
+    return _count(_values_of(architectures, most), most, scale)
+
+
+def sum_over_blocks(
+    architectures: Sequence[Architecture],
+    scale: Scale,
+    price: Callable[[Sequence[BlockPlan]], Float[np.ndarray, "blocks columns"]],
+) -> Float[np.ndarray, "architectures columns"]:
+    """Sums, over the blocks of each architecture, anything that a block alone determines: what it takes on a device, say.
+
+    Args:
+        architectures: of one space or of many; at least one.
+        scale: where they live.
+        price: what is summed of each of several blocks; columns are always as many.
+
+    Raises:
+        ValueError: the scale does not fit.
+    """
+
+    def rows(specs: Sequence[tuple[Spec, frozenset[str]]], resolution: int) -> Float[np.ndarray, "blocks columns_and_peak"]:
+        priced = price([_block(spec, resolution, scale) for spec, _ in specs])
+        return np.concatenate([priced, np.zeros((len(specs), 1))], 1)
+
+    most = max(len(architecture.levels) for architecture in architectures)
+    check_levels(scale, most)
+    columns = price([_block(TimeSpec(scale.time_features, scale.time_width), scale.resolution, scale)]).shape[1]
+    totals = np.zeros((len(architectures), columns))
+    _Walk(_values_of(architectures, most), most, scale, totals=totals, rows=rows).run()
+    return totals
+
+
+def _values_of(architectures: Sequence[Architecture], num_levels: int) -> dict[str, Numbers]:
+    names = _names(num_levels)
+    rows = np.array([_row(architecture, num_levels) for architecture in architectures], np.int64).reshape(-1, len(names))
+    return dict(zip(names, rows.T, strict=True))
 
 
 def _names(num_levels: int) -> list[str]:
@@ -115,9 +150,14 @@ def _number(field: str, value: Any) -> int:
 def _count(values: Mapping[str, Numbers], num_levels: int, scale: Scale) -> Counts:
     if len(values["num_levels"]):
         check_levels(scale, int(values["num_levels"].max()))
-    walk = _Walk(values, num_levels, scale)
+    totals = np.zeros((len(values["num_levels"]), 5), np.int64)
+
+    def rows(specs: Sequence[tuple[Spec, frozenset[str]]], resolution: int) -> Int[np.ndarray, "blocks columns_and_peak"]:
+        return np.array([_block_counts(spec, resolution, scale, dying) for spec, dying in specs])
+
+    walk = _Walk(values, num_levels, scale, totals=totals, rows=rows)
     walk.run()
-    parameters, macs_conv_linear, macs_attention, matrix_weights, matrix_channels = walk.totals.T
+    parameters, macs_conv_linear, macs_attention, matrix_weights, matrix_channels = totals.T
     by_dtype = weight_bytes(parameters, matrix_weights=matrix_weights, matrix_channels=matrix_channels)
     return Counts(parameters, macs_conv_linear, macs_attention, walk.peak, by_dtype)
 
@@ -126,8 +166,9 @@ class _Walk:
     """Down, through the mid stage and up, as the layer plan's builder goes, for a whole batch.
 
     Attributes:
-        totals: parameters, MACs of convolutions and linear layers, MACs of attention, weights of convolutions and dense
-            layers, and their output channels; one row per architecture.
+        totals: what is summed over blocks; one row per architecture.
+        rows: what each of several blocks adds to them, and last the most bytes alive in it, of what comes in only what dies
+            there.
         peak: most bytes alive so far.
         waiting: bytes of the skips that wait.
         stream_waits: whether the stream is the newest of them.
@@ -135,14 +176,16 @@ class _Walk:
         transformers_left: transformers with cross-attention to come; while there is one, the prompt is alive.
     """
 
-    def __init__(self, values: Mapping[str, Numbers], num_levels: int, scale: Scale) -> None:
+    def __init__(
+        self, values: Mapping[str, Numbers], num_levels: int, scale: Scale, *, totals: np.ndarray, rows: _BlockRows
+    ) -> None:
+        self.totals, self.rows = totals, rows
         self.values = values
         self.scale = scale
         self.last = num_levels - 1
         self.num_levels = values["num_levels"]
         self.widths = [values[f"level{i}.width"] * scale.base_width for i in range(num_levels)]
         self.bytes = {name: float_bytes(shape) for name, shape in network_inputs(scale).items()}
-        self.totals = np.zeros((len(self.num_levels), 5), np.int64)
         zeros = np.zeros(len(self.num_levels), np.int64)
         self.peak, self.waiting, self.residuals_left, self.transformers_left = (zeros.copy() for _ in range(4))
         self.stream_waits = zeros.astype(bool)
@@ -278,15 +321,14 @@ class _Walk:
         constants = {name: value for name, value in fields.items() if name not in arrays}
         ends = {name: mask[rows] for name, mask in dies.items()}
         first, dealt = _distinct([*arrays.values(), *ends.values()])
-        counted = np.array(
-            [
-                _block_counts(
-                    kind(**constants, **{name: _value(name, int(array[i])) for name, array in arrays.items()}),
-                    resolution, self.scale, frozenset(name for name, mask in ends.items() if mask[i]),
-                )
-                for i in first
-            ]
-        )[dealt]  # fmt: skip
+        specs = [
+            (
+                kind(**constants, **{name: _value(name, int(array[i])) for name, array in arrays.items()}),
+                frozenset(name for name, mask in ends.items() if mask[i]),
+            )
+            for i in first
+        ]
+        counted = self.rows(specs, resolution)[dealt]
         self.totals[rows] += counted[:, :-1]
         outside = self.waiting[rows] + self.bytes["context"] * (self.transformers_left[rows] > 0)
         outside += float_bytes((self.scale.time_width,)) * (self.residuals_left[rows] > 0)
@@ -305,8 +347,10 @@ def _distinct(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _block_counts(spec: Spec, resolution: int, scale: Scale, dying: frozenset[str]) -> tuple[int, ...]:
-    """A row of `_Walk.totals` for one block, and the most bytes alive in it, of what comes in only what dies there."""
-    block = BlockPlan("", "", spec, resolution, None, block_operations(spec, resolution, scale))
+    """Parameters, MACs of convolutions and linear layers, MACs of attention, weights of convolutions and dense layers, their
+    output channels, and the most bytes alive.
+    """
+    block = _block(spec, resolution, scale)
     live = live_bytes(
         [(operation.name, operation.reads, operation.output_bytes) for operation in block.operations],
         {name: float_bytes(shape) for name, shape in block_inputs(spec, resolution, scale).items() if name in dying},
@@ -315,6 +359,11 @@ def _block_counts(spec: Spec, resolution: int, scale: Scale, dying: frozenset[st
     return (
         block.parameters, macs_conv_linear, block.macs_attention, block.matrix_weights, block.matrix_channels, max(live)
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _block(spec: Spec, resolution: int, scale: Scale) -> BlockPlan:
+    return BlockPlan("", "", spec, resolution, None, block_operations(spec, resolution, scale))
 
 
 def _value(field: str, number: int) -> Any:

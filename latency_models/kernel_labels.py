@@ -1,0 +1,52 @@
+"""What a profile says about our kernels: a time for each, where the runtime's kernels of a class are ours one to one."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from latency_models.device import KernelTime
+from latency_models.kernels import Kernel, KernelKind
+
+# Beginnings of the runtime's names, and the kinds of ours that they are. A runtime's other kernels are ours of the other
+# kinds, all of them together.
+_CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
+    # XNNPACK
+    ("Convolution (NHWC, F32) IGEMM", ("convolution",)),
+    ("Convolution (NHWC, F32) DWConv", ("depthwise_convolution",)),
+    ("Fully Connected", ("fully_connected",)),
+    ("Batch Matrix Multiply", ("attention_scores", "attention_values")),
+    ("Softmax", ("softmax",)),
+    ("Transpose (ND", ("transpose",)),
+    ("Copy (NC", ("copy",)),
+    # LiteRT's own kernels
+    ("CONV_2D", ("convolution",)),
+    ("DEPTHWISE_CONV_2D", ("depthwise_convolution",)),
+    ("FULLY_CONNECTED", ("fully_connected",)),
+    ("BATCH_MATMUL", ("attention_scores", "attention_values")),
+    ("SOFTMAX", ("softmax",)),
+    ("TRANSPOSE", ("transpose",)),
+)
+
+
+def label_kernels(
+    kernels: Sequence[Kernel], profile: Sequence[KernelTime]
+) -> tuple[list[tuple[Kernel, float]], list[tuple[tuple[Kernel, ...], float]]]:
+    """Milliseconds of single kernels, and of groups of kernels that only their sum is known of.
+
+    A class is taken apart where the runtime ran as many kernels of it as we have, in order; else it is one group. What the
+    runtime calls by no name of a class is the group of all kernels of the other kinds.
+    """
+    times: Mapping[tuple[KernelKind, ...], list[float]] = defaultdict(list)
+    for kernel in profile:
+        times[next((kinds for name, kinds in _CLASSES if kernel.name.startswith(name)), ())].append(kernel.ms)
+    singles: list[tuple[Kernel, float]] = []
+    groups: list[tuple[tuple[Kernel, ...], float]] = []
+    classed = {kind for kinds in times for kind in kinds}
+    for kinds, ms in times.items():
+        ours = [kernel for kernel in kernels if (kernel.kind in kinds if kinds else kernel.kind not in classed)]
+        if kinds and len(ours) == len(ms):
+            singles += zip(ours, ms, strict=True)
+        elif ours:
+            groups.append((tuple(ours), float(np.sum(ms))))
+    return singles, groups
