@@ -38,7 +38,7 @@ def _searcher_name(name: str) -> str:
 
 def _device_name(name: str) -> str:
     known = ("auto", *device_names())
-    if name not in known:
+    if name.partition(":")[0] not in known:
         raise ValueError(f"there is no device {name!r}; known are {', '.join(known)}")
     return name
 
@@ -83,7 +83,8 @@ class LatencySection(Section):
     """Where and how latency is measured to fit the predictor.
 
     Attributes:
-        device: name of a device (`litert-cpu`, `xla-cpu`), or `auto`: litert-cpu where it is installed, else xla-cpu.
+        device: name of a device, options included (`litert-cpu:dtype=int8`; `pocketunet latency devices` lists them), or
+            `auto`: litert-cpu where it is installed, else xla-cpu.
         num_architectures: that are timed to fit the predictor.
         rounds: repetitions of the timing of each.
     """

@@ -75,10 +75,10 @@ def _device(config: SweepConfig) -> Device:
 
 def held_out_text(predictor: Predictor) -> str:
     """The predictor's held-out error in one line."""
-    score = predictor.held_out
+    held_out, score = predictor.held_out, predictor.held_out.score
     return (
-        f"latency predictor, {score.n} held-out networks of {score.smallest_ms:.1f} to {score.largest_ms:.1f} ms: mean error "
-        f"{score.mape:.1%}, {score.within_10:.0%} within 10 %, rank correlation {score.spearman:.3f}"
+        f"latency predictor, {score.n} held-out networks of {held_out.smallest_ms:.1f} to {held_out.largest_ms:.1f} ms: "
+        f"mean error {score.mape:.1%}, {score.within_10:.0%} within 10 %, rank correlation {score.spearman:.3f}"
     )
 
 
@@ -100,7 +100,7 @@ class Costs:
         estimates = _objectives_among(cost_estimates(plan))
         if self._predictor:
             ms, low, high = self._predictor.predict([network_of(plan)])
-            estimates["latency_ms"] = Estimate(float(ms[0]), float(low[0]), float(high[0]), self._predictor.held_out.n)
+            estimates["latency_ms"] = Estimate(float(ms[0]), float(low[0]), float(high[0]), self._predictor.held_out.score.n)
         return estimates
 
     def columns(self, architectures: Sequence[Architecture]) -> dict[str, np.ndarray]:

@@ -112,6 +112,7 @@ def held_out_error(run: Run) -> dict[str, Any] | None:
     """The latency predictor's error on networks that it has not seen, as `latency/predictor.json` states it."""
     record = read_json(run.path / "latency" / "predictor.json")
     held_out = record.get("held_out") if isinstance(record, Mapping) else None
+    held_out = held_out.get("score") if isinstance(held_out, Mapping) else None
     keys = ("mape", "within_10", "spearman", "n")
     complete = isinstance(held_out, Mapping) and all(_is_number(held_out.get(key)) for key in keys)
     return dict(held_out) if complete and isinstance(held_out, Mapping) else None

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from latency_models.kernel_costs import KernelCosts, prior_factor
-from latency_models.network import Network, network_kernels, network_of
+from latency_models.network import Network, blocks_alone, network_kernels, network_of
 from search_space import Architecture, Scale, SearchSpace, layer_plan
 
 _POOL_PER_NETWORK = 4
@@ -38,6 +38,20 @@ def choose_architectures(
     pool = _pool(space, max(_POOL_PER_NETWORK * n, _LEAST_POOL), n, rng)
     networks = [network_of(layer_plan(architecture, scale)) for architecture in pool]
     return [pool[i] for i in choose(networks, n, costs=costs, first=(0, 1))]
+
+
+def choose_blocks(space: SearchSpace, scale: Scale, n: int, rng: np.random.Generator) -> list[Network]:
+    """Single blocks to measure alone, the most telling ones of those in random networks.
+
+    Raises:
+      ValueError: `n` is below 1, or the random networks have fewer distinct blocks.
+    """
+    pool = [layer_plan(architecture, scale) for architecture in _pool(space, _LEAST_POOL, 2, rng)]
+    distinct = {(block.spec, block.resolution): block for plan in pool for block in plan.blocks}
+    if not 1 <= n <= len(distinct):
+        raise ValueError(f"number of blocks to measure must be from 1 to {len(distinct)}, got {n}")
+    alone = [blocks_alone([key], scale) for key in distinct]
+    return [alone[i] for i in choose(alone, n)]
 
 
 def choose(pool: Sequence[Network], n: int, *, costs: KernelCosts | None = None, first: Sequence[int] = ()) -> list[int]:

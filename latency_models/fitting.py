@@ -5,19 +5,19 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 
 from latency_models.kernel_costs import Observations, Sum, fit_costs, observe
 from latency_models.kernel_labels import label_kernels
 from latency_models.kernels import Kernel
 from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.network import network_kernels
+from latency_models.peak_memory import fit_peak_memory
 from latency_models.predictor import HeldOut, Predictor, network_ms
-from latency_models.timing import Repeatability
+from latency_models.scores import conformal_margin, score
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
-_COVERAGE = 0.9
+COVERAGE = 0.9
 # Standard deviations of what is measured: a whole run; one kernel, which a profile gives in whole microseconds and
 # which differs between networks with what lies in the caches; the sum of all kernels of no class of their own.
 _NETWORK_SD = 0.015
@@ -39,9 +39,10 @@ def fit(measured: MeasurementSet) -> Predictor:
     macs = [m.network.macs for m in networks]
     return Predictor(
         costs=fit_costs(observations(measured, measured.measurements.values())),
-        log_margin=conformal_margin(predicted, ms, coverage=_COVERAGE),
-        coverage=_COVERAGE,
-        held_out=score(predicted, ms, measured.repeatability),
+        log_margin=conformal_margin(predicted, ms, coverage=COVERAGE),
+        coverage=COVERAGE,
+        held_out=HeldOut(score(predicted, ms), float(ms.min()), float(ms.max()), measured.repeatability),
+        memory=fit_peak_memory(networks, coverage=COVERAGE),
         scales=tuple(sorted({m.network.scale.name for m in measured.measurements.values()})),
         macs_range=(min(macs), max(macs)),
         fingerprint=measured.fingerprint,
@@ -80,28 +81,6 @@ def cross_validate(measured: MeasurementSet, networks: Sequence[Measurement]) ->
             if folds[i] == fold:
                 predicted[i] = network_ms(costs, measurement.network)
     return predicted
-
-
-def conformal_margin(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"], *, coverage: float) -> float:
-    """Cross-conformal half width (Vovk 2015): held-out log residual number ceil((n + 1) coverage), at most the largest."""
-    residuals = np.sort(np.abs(np.log(ms / predicted)))
-    rank = int(np.ceil((len(ms) + 1) * coverage))
-    return float(residuals[min(rank, len(ms)) - 1])
-
-
-def score(predicted: Float[np.ndarray, " n"], ms: Float[np.ndarray, " n"], repeats: Repeatability) -> HeldOut:
-    """How wrong held-out predictions are."""
-    errors = np.abs(predicted / ms - 1)
-    return HeldOut(
-        mape=float(errors.mean()),
-        within_5=float((errors <= 0.05).mean()),
-        within_10=float((errors <= 0.10).mean()),
-        spearman=float(np.corrcoef(rankdata(predicted), rankdata(ms))[0, 1]),
-        n=len(ms),
-        smallest_ms=float(ms.min()),
-        largest_ms=float(ms.max()),
-        repeatability=repeats,
-    )
 
 
 def _folds(ms: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:

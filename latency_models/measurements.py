@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,22 @@ class MeasurementSet:
 
 
 _REMEDY = "move it away and measure again"
+
+
+def load_all(folders: Sequence[Path]) -> MeasurementSet:
+    """The measurements of several folders together.
+
+    Raises:
+      ValueError: A file is damaged, or they come from different devices or versions; the message names the folder.
+      FileNotFoundError: There is no such folder.
+    """
+    merged = MeasurementSet.load(folders[0])
+    for folder in folders[1:]:
+        try:
+            merged = merged.merged(MeasurementSet.load(folder))
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
+    return merged
 
 
 def _profile_arrays(profiles: Mapping[str, tuple[KernelTime, ...]]) -> dict[str, np.ndarray]:

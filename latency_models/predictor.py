@@ -18,6 +18,8 @@ from jaxtyping import Bool, Float
 from latency_models.kernel_costs import KINDS, KernelCosts
 from latency_models.kernels import block_kernels
 from latency_models.network import Network
+from latency_models.peak_memory import PeakMemory
+from latency_models.scores import Score
 from latency_models.timing import Repeatability
 from latency_models.whole_files import write_arrays, write_record
 from search_space import Architecture, BlockPlan, Scale
@@ -34,21 +36,13 @@ class HeldOut:
     """Error on networks that the fit did not see, every choice of the fit included in the cross-validation.
 
     Attributes:
-      mape: Mean absolute relative error.
-      within_5: Share of networks within 5 %.
-      within_10: Share of networks within 10 %.
-      spearman: Rank correlation.
-      n: Number of networks, each held out once.
+      score: The errors, each network held out once.
       smallest_ms: Latency of the fastest network.
       largest_ms: Latency of the slowest network.
       repeatability: How well the measurements agree with themselves.
     """
 
-    mape: float
-    within_5: float
-    within_10: float
-    spearman: float
-    n: int
+    score: Score
     smallest_ms: float
     largest_ms: float
     repeatability: Repeatability
@@ -83,6 +77,7 @@ class Predictor:
       scales: Names of the scales that the measured networks and blocks had.
       macs_range: Smallest and largest MACs of a measured network.
       fingerprint: Of the device.
+      memory: Predicts the peak of memory; None where it was not measured.
     """
 
     costs: KernelCosts
@@ -92,6 +87,7 @@ class Predictor:
     scales: tuple[str, ...]
     macs_range: tuple[int, int]
     fingerprint: dict[str, str]
+    memory: PeakMemory | None = None
     _blocks: dict[tuple[Any, ...], Float[np.ndarray, " columns"]] = dataclasses.field(default_factory=dict, repr=False)
 
     @cached_property
@@ -221,6 +217,7 @@ class Predictor:
             "log_margin": self.log_margin,
             "coverage": self.coverage,
             "held_out": dataclasses.asdict(self.held_out),
+            "memory": self.memory and dataclasses.asdict(self.memory),
         }
 
 
@@ -252,16 +249,17 @@ def _from_record(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     if record["schema"] != SCHEMA_VERSION:
         raise ValueError(f"key 'schema' must be {SCHEMA_VERSION}, got {record['schema']!r}")
     held_out = dict(record["held_out"])
-    repeats = Repeatability(**held_out.pop("repeatability"))
+    repeats, errors = Repeatability(**held_out.pop("repeatability")), Score(**held_out.pop("score"))
     smallest, largest = record["macs_range"]
     predictor = Predictor(
         costs=KernelCosts.from_arrays(arrays),
         log_margin=float(record["log_margin"]),
         coverage=float(record["coverage"]),
-        held_out=HeldOut(**held_out, repeatability=repeats),
+        held_out=HeldOut(score=errors, **held_out, repeatability=repeats),
         scales=tuple(record["scales"]),
         macs_range=(smallest, largest),
         fingerprint=dict(record["fingerprint"]),
+        memory=PeakMemory(**record["memory"]) if record["memory"] else None,
     )
     if record["digest"] != predictor.digest:
         raise ValueError(f"key 'digest' says {record['digest']!r}, the content has {predictor.digest!r}; it was changed")

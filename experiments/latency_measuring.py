@@ -1,0 +1,90 @@
+"""Measures networks into a folder: which ones, where, and so that a kill loses no more than the group in hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.describe import find_subject
+from experiments.errors import InputError
+from experiments.measured_network import build_network
+from experiments.progress import Progress
+from latency_models.choice import choose_architectures, choose_blocks
+from latency_models.device import Device, get_device
+from latency_models.measure import measure
+from latency_models.measurements import RECORDS_FILE, MeasurementSet
+from latency_models.network import Network, network_of
+from latency_models.timing import TimingProtocol
+from search_space import get_scale, get_space, layer_plan
+from search_space.spaces import deploy_scale
+
+
+def usable_device(spec: str) -> Device:
+    """The device of a name, if it can measure from here.
+
+    Raises:
+        InputError: there is none of this name, or it is not there; the message says why, and the remedy.
+    """
+    try:
+        device = get_device(spec)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if reason := device.absence():
+        raise InputError(f"device {spec!r} cannot be used: {reason}")
+    return device
+
+
+def networks_of_space(space_name: str, *, scale_name: str | None, n: int, num_blocks: int, seed: int) -> list[Network]:
+    """The architectures and single blocks of a space that tell most about all of it.
+
+    Args:
+        space_name: name of the space.
+        scale_name: where they live; by default where the space's networks are to run.
+        n: number of architectures, both extremes among them; 0 or at least 3.
+        num_blocks: number of single blocks.
+        seed: of the random pool from which both are chosen.
+
+    Raises:
+        ValueError: there is no such space or scale, or a number is out of range.
+    """
+    space = get_space(space_name)
+    scale = get_scale(scale_name or deploy_scale(space))
+    rng = np.random.default_rng(seed)
+    chosen = choose_architectures(space, scale, n, rng) if n else []
+    blocks = choose_blocks(space, scale, num_blocks, rng) if num_blocks else []
+    return [*blocks, *(network_of(layer_plan(architecture, scale)) for architecture in chosen)]
+
+
+def named_networks(names: Sequence[str], *, scale_name: str | None) -> list[Network]:
+    """Published designs, architecture files or bundles as networks.
+
+    Raises:
+        InputError: there is none of that name, or its scale is not known.
+    """
+    networks = []
+    for name in names:
+        subject = find_subject(name, scale=scale_name)
+        if subject.plan is None:
+            raise InputError(f"{name}: the scale is not known; give --scale")
+        networks.append(network_of(subject.plan))
+    return networks
+
+
+def measure_into(
+    folder: Path, device: Device, networks: Sequence[Network], *, rounds: int, profiled: bool, progress: Progress
+) -> MeasurementSet:
+    """Measures what the folder does not hold yet.
+
+    Raises:
+        ValueError: the folder's measurements come from another device or version, or the device refuses a network.
+    """
+    known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() else None
+    done = sum(network.key in known.measurements for network in networks) if known else 0
+    with progress.stage(f"Measuring on {device.name}", len(networks), done=done) as stage:
+
+        def keep(measured: MeasurementSet, new: int) -> None:
+            measured.save(folder)
+            stage.advance(new)
+
+        protocol = TimingProtocol(rounds=rounds)
+        return measure(device, networks, build_network, protocol=protocol, known=known, profiled=profiled, progress=keep)

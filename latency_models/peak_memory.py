@@ -1,0 +1,89 @@
+"""Peak memory of a run on a device: so much for each byte of weights and of activations, and a rest.
+
+A runtime holds the weights more than once (as stored, and packed for its kernels) and plans one arena for all activations,
+which the liveness of the layer plan foretells; how often and how tightly is the device's, and learned from measured peaks.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import nnls
+
+from latency_models.measurements import Measurement
+from latency_models.network import Network
+from latency_models.scores import conformal_margin
+from search_space import Architecture, Scale, layer_plan
+from search_space.counting import count_architectures
+
+_LEAST_NETWORKS = 8
+_FOLDS = 8
+_REST_BYTES = 1e6  # unit of the rest, so that all columns are of similar size
+
+
+@dataclasses.dataclass(frozen=True)
+class PeakMemory:
+    """Predicts the peak memory of whole networks.
+
+    Attributes:
+      per_weight_byte: Bytes for each byte of float32 weights.
+      per_activation_byte: Bytes for each byte of the peak of activations.
+      rest_bytes: Bytes whatever the network.
+      log_margin: Half width of the interval, as a logarithm.
+      mape: Mean relative error on networks held out.
+      within_5: Share of them within 5 %.
+      n: Their number.
+    """
+
+    per_weight_byte: float
+    per_activation_byte: float
+    rest_bytes: float
+    log_margin: float
+    mape: float
+    within_5: float
+    n: int
+
+    def predict(self, architectures: Sequence[Architecture], scale: Scale) -> Float[np.ndarray, " architectures"]:
+        """Bytes of memory at most, beyond the runtime's own, of loading and running each network at batch 1."""
+        counts = count_architectures(architectures, scale)
+        columns = np.stack([counts.weight_bytes["float32"], counts.peak_activation_bytes], 1)
+        return columns @ np.array([self.per_weight_byte, self.per_activation_byte]) + self.rest_bytes
+
+
+def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> PeakMemory | None:
+    """Learns from the whole networks among the measurements; None where fewer than 8 of them have a measured peak."""
+    known = [(m.network, m.loaded.peak_bytes) for m in measured if m.network.architecture and m.loaded.peak_bytes]
+    if len(known) < _LEAST_NETWORKS:
+        return None
+    columns, peaks = _columns([network for network, _ in known]), np.array([peak for _, peak in known], float)
+    folds = np.arange(len(known)) % min(_FOLDS, len(known))
+    predicted = np.empty(len(known))
+    for fold in range(folds.max() + 1):
+        rest = folds != fold
+        predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
+    errors = np.abs(predicted / peaks - 1)
+    weights, activations, rest_bytes = _fit(columns, peaks)
+    return PeakMemory(
+        per_weight_byte=float(weights),
+        per_activation_byte=float(activations),
+        rest_bytes=float(rest_bytes) * _REST_BYTES,
+        log_margin=conformal_margin(predicted, peaks, coverage=coverage),
+        mape=float(errors.mean()),
+        within_5=float((errors <= 0.05).mean()),
+        n=len(known),
+    )
+
+
+def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 3"]:
+    rows = []
+    for network in networks:
+        assert network.architecture is not None
+        activations = layer_plan(network.architecture, network.scale).peak_activation_bytes
+        rows.append((network.weight_bytes, activations, _REST_BYTES))
+    return np.array(rows, float)
+
+
+def _fit(columns: Float[np.ndarray, "n 3"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 3"]:
+    """Least squares of relative errors, none negative."""
+    return nnls(columns / peaks[:, None], np.ones(len(peaks)))[0]
