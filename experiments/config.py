@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated, with_overrides
@@ -79,6 +79,22 @@ class FeaturesSection(Section):
     num_steps: Count = 500
 
 
+class ImageSection(Section):
+    """What one image takes beside the network, for the objective `image_ms`.
+
+    Attributes:
+        num_steps: of the sampler.
+        guidance_factor: network calls a step: 2 with guidance, 1 without it or where it is distilled.
+        encoder_ms: of the prompt's encoder on the device, once an image.
+        decoder_ms: of the decoder from latents to pixels.
+    """
+
+    num_steps: Count
+    guidance_factor: Positive
+    encoder_ms: NotNegative
+    decoder_ms: NotNegative
+
+
 class LatencySection(Section):
     """Where and how latency is measured to fit the predictor.
 
@@ -87,11 +103,13 @@ class LatencySection(Section):
             `auto`: litert-cpu where it is installed, else xla-cpu.
         num_architectures: that are timed to fit the predictor.
         rounds: repetitions of the timing of each.
+        image: what an image takes beside the network; `image_ms` needs it.
     """
 
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
     num_architectures: Annotated[int, Field(ge=8, strict=True)] = 40
     rounds: Count = 10
+    image: ImageSection | None = None
 
 
 class SearchSection(Section):
@@ -167,6 +185,15 @@ class SweepConfig(Section):
     distill: DistillSection = DistillSection()
     limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
     run_dir: Name = "runs"
+
+    @model_validator(mode="after")
+    def _image_ms_is_described(self) -> "SweepConfig":
+        if self.latency.image is None and "image_ms" in (*self.objectives, *self.limits):
+            raise ValueError(
+                "image_ms needs latency.image with num_steps, guidance_factor, encoder_ms and decoder_ms; give them, or use "
+                "latency_ms"
+            )
+        return self
 
     @field_validator("objectives")
     @classmethod

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.config import SweepConfig
+from experiments.config import ImageSection, SweepConfig
 from experiments.errors import InputError
 from experiments.measured_network import build_network
 from experiments.progress import Progress
@@ -21,6 +21,9 @@ from objectives import Estimate
 from objectives.cost import cost_estimates, counted_costs
 from objectives.objective import OBJECTIVES
 from search_space import Architecture, Scale, get_scale, get_space, layer_plan
+
+Ends = tuple[np.ndarray, np.ndarray, np.ndarray]  # values, and both ends of their intervals
+PREDICTED = ("latency_ms", "image_ms", "peak_memory_bytes")
 
 
 def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Predictor:
@@ -90,22 +93,38 @@ def _objectives_among(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
 class Costs:
     """Costs of architectures at the deploy scale: counted, or predicted with an interval; a pure function of both."""
 
-    def __init__(self, scale: Scale, predictor: Predictor | None) -> None:
+    def __init__(self, scale: Scale, predictor: Predictor | None, image: ImageSection | None = None) -> None:
         self._scale = scale
         self._predictor = predictor
+        self._image = image
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name, one architecture."""
-        plan = layer_plan(architecture, self._scale)
-        estimates = _objectives_among(cost_estimates(plan))
-        if self._predictor:
-            ms, low, high = self._predictor.predict([network_of(plan)])
-            estimates["latency_ms"] = Estimate(float(ms[0]), float(low[0]), float(high[0]), self._predictor.held_out.score.n)
-        return estimates
+        estimates = _objectives_among(cost_estimates(layer_plan(architecture, self._scale)))
+        predicted = self._predicted([architecture]).items()
+        return estimates | {name: _estimate(values, n) for name, (values, n) in predicted}
 
     def columns(self, architectures: Sequence[Architecture]) -> dict[str, np.ndarray]:
         """Values by objective name, many architectures."""
-        columns = counted_costs(architectures, self._scale)
-        if self._predictor:
-            columns["latency_ms"] = self._predictor.predict_architectures(architectures, self._scale)[0]
-        return columns
+        predicted = self._predicted(architectures).items()
+        return counted_costs(architectures, self._scale) | {name: values[0] for name, (values, _) in predicted}
+
+    def _predicted(self, architectures: Sequence[Architecture]) -> dict[str, tuple[Ends, int]]:
+        """By objective name: values with both ends of their intervals, and how many networks the interval rests on."""
+        if self._predictor is None:
+            return {}
+        n, memory = self._predictor.held_out.score.n, self._predictor.memory
+        latency = self._predictor.predict_architectures(architectures, self._scale)
+        found: dict[str, tuple[Ends, int]] = {"latency_ms": (latency, n)}
+        if image := self._image:
+            calls, beside = image.num_steps * image.guidance_factor, image.encoder_ms + image.decoder_ms
+            ms, low, high = (beside + calls * ends for ends in latency)
+            found["image_ms"] = ((ms, low, high), n)
+        if memory:
+            found["peak_memory_bytes"] = (memory.interval(memory.predict(architectures, self._scale)), memory.n)
+        return found
+
+
+def _estimate(values: Ends, n: int) -> Estimate:
+    value, low, high = (float(ends[0]) for ends in values)
+    return Estimate(value, low, high, n)

@@ -8,7 +8,7 @@ import numpy as np
 from experiments.amounts import amount, text_table
 from latency_models.kernels import Kernel
 from latency_models.measurements import Measurement, MeasurementSet
-from latency_models.network import Network, network_kernels
+from latency_models.network import Network
 from latency_models.predictor import Predictor
 from latency_models.timing import Clock
 
@@ -130,7 +130,7 @@ def _ranges_text(networks: Sequence[Network]) -> str:
     """For each kind of kernel, how many shapes were measured and between which dimensions they lie."""
     by_kind: dict[str, set[Kernel]] = {}
     for network in networks:
-        for kernel in network_kernels(network):
+        for kernel in network.kernels:
             by_kind.setdefault(kernel.kind, set()).add(kernel)
     rows: list[tuple[str, ...]] = [("kernel", "shapes", *_AXES)]
     for kind, kernels in sorted(by_kind.items()):

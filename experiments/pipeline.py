@@ -64,11 +64,12 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
         _show(run_dir)
 
 
-def _checkable(limits: Mapping[str, float], *, has_latency: bool) -> tuple[dict[str, float], float | None]:
-    """Limits that can be checked now, and the one on latency where it cannot."""
-    if has_latency or "latency_ms" not in limits:
-        return dict(limits), None
-    return {name: bound for name, bound in limits.items() if name != "latency_ms"}, limits["latency_ms"]
+def _checkable(limits: Mapping[str, float], *, has_predictor: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """Limits that can be checked now, and those on predicted costs where they cannot yet."""
+    from experiments.latency import PREDICTED
+
+    later = {} if has_predictor else {name: bound for name, bound in limits.items() if name in PREDICTED}
+    return {name: bound for name, bound in limits.items() if name not in later}, later
 
 
 def _with_device(config: SweepConfig, run_dir: Path) -> SweepConfig:
@@ -94,12 +95,12 @@ def _check(config: SweepConfig) -> str:
     from experiments.denoising_task import open_examples
     from experiments.latency import Costs
     from experiments.sample_features import judged_objectives
-    from latency_models.predictor import Predictor
+    from latency_models.predictor import RECORD_FILE, Predictor
 
-    path = Path(config.run_dir) / "latency" / "predictor.json"
-    predictor = Predictor.load(path) if path.is_file() else None
-    limits, later = _checkable(config.limits, has_latency=predictor is not None)
-    costs = Costs(get_scale(config.deploy_scale), predictor).columns
+    folder = Path(config.run_dir) / "latency"
+    predictor = Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
+    limits, later = _checkable(config.limits, has_predictor=predictor is not None)
+    costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image).columns
     found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
     if config.supernet.start is not None:
         from experiments.supernet_start import check_start
@@ -111,8 +112,9 @@ def _check(config: SweepConfig) -> str:
     judged = judged_objectives(config)
     if judged and dataset.info.num_classes is None:
         raise InputError(f"objectives: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out")
-    note = f"\nlatency_ms <= {later:g} is checked after the predictor is fitted" if later else ""
-    return rendered(found) + note
+    return "\n".join(
+        [rendered(found), *(f"{name} <= {bound:g} is checked after the predictor is fitted" for name, bound in later.items())]
+    )
 
 
 def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
@@ -154,7 +156,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
     drop_programs()
     progress.say(held_out_text(predictor))
     space, objectives = get_space(config.space), tuple(get_objective(name) for name in config.objectives)
-    costs = Costs(get_scale(config.deploy_scale), predictor)
+    costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image)
     if config.limits:
         feasibility(space, costs.columns, limits=config.limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
     search = config.search

@@ -15,7 +15,7 @@ from latency_models.kernel_costs import KernelCosts, fit_costs
 from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.network import Network
 from latency_models.peak_memory import fit_peak_memory
-from latency_models.predictor import HeldOut, Predictor, network_ms
+from latency_models.predictor import HeldOut, Predictor
 from latency_models.scores import conformal_margin, score
 
 _LEAST_NETWORKS = 5
@@ -85,5 +85,6 @@ def _leave_one_out(
     predicted = np.empty(len(networks))
     for i, left_out in enumerate(networks):
         rest = [m for m in measured.measurements.values() if m is not left_out]
-        predicted[i] = network_ms(fit_costs(observations(measured, rest), sources=sources), left_out.network)
+        costs = fit_costs(observations(measured, rest), sources=sources)
+        predicted[i] = costs.networks_ms([left_out.network.kernels])[0]
     return predicted

@@ -10,9 +10,8 @@ from latency_models.kernel_costs import Observations, Sum, fit_costs, observe
 from latency_models.kernel_labels import label_kernels
 from latency_models.kernels import Kernel
 from latency_models.measurements import Measurement, MeasurementSet
-from latency_models.network import network_kernels
 from latency_models.peak_memory import fit_peak_memory
-from latency_models.predictor import HeldOut, Predictor, network_ms
+from latency_models.predictor import HeldOut, Predictor
 from latency_models.scores import conformal_margin, score
 
 _LEAST_NETWORKS = 8
@@ -54,7 +53,7 @@ def observations(measured: MeasurementSet, chosen: Iterable[Measurement]) -> Obs
     sums: list[Sum] = []
     single: dict[Kernel, list[float]] = defaultdict(list)
     for measurement in chosen:
-        kernels = network_kernels(measurement.network)
+        kernels = measurement.network.kernels
         ms = measurement.timing.ms
         sums.append(Sum(kernels, ms, _NETWORK_SD * ms, is_network=True))
         if profile := measured.profiles.get(measurement.network.key):
@@ -77,9 +76,8 @@ def cross_validate(measured: MeasurementSet, networks: Sequence[Measurement]) ->
     for fold in range(folds.max() + 1):
         seen = [m for m, number in zip(networks, folds, strict=True) if number != fold]
         costs = fit_costs(observations(measured, [*blocks, *seen]))
-        for i, measurement in enumerate(networks):
-            if folds[i] == fold:
-                predicted[i] = network_ms(costs, measurement.network)
+        held_out = [m.network.kernels for m, number in zip(networks, folds, strict=True) if number == fold]
+        predicted[folds == fold] = costs.networks_ms(held_out)
     return predicted
 
 

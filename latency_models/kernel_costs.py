@@ -39,8 +39,6 @@ _PRIOR_NS: dict[KernelKind, tuple[float, float, float]] = {
     "transpose": (500.0, 0.0, 0.013),
 }
 _NS_PER_MS = 1e6
-_PRICE_STRENGTH = 0.3  # of the prior on prices, against relative errors of _PRICE_ERROR
-_PRICE_ERROR = 0.2
 # Standard deviations of h, over long and short distances in log dimensions, and of what only whole networks show: a kind's
 # factor, and milliseconds per kernel and per network.
 _SHAPE_SDS = (0.25, 0.16)
@@ -52,6 +50,17 @@ _PER_NETWORK_SD_MS = 0.05
 _LEAST_FACTOR = 0.1
 _LONG_MS = 0.1  # kernels below tell nothing of throughput
 FAR = np.log(1.6)  # a kernel is far from those measured where a dimension differs by more than this factor
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trust:
+    """How far sums priced alike are off, and how far a price is from the prior's, both relative."""
+
+    misfit: float
+    spread: float
+
+
+_COUNTED, _SOURCED = _Trust(misfit=0.2, spread=3.0), _Trust(misfit=0.04, spread=1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +145,12 @@ class KernelCosts:
         """What each kernel adds to a network's latency."""
         return np.maximum(self._unbounded(kernels), self._bound(kernels)) + self.per_kernel
 
+    def networks_ms(self, networks: Sequence[Sequence[Kernel]]) -> Float[np.ndarray, " networks"]:
+        """What each network takes, from its kernels; each distinct kernel is priced once."""
+        distinct = list(dict.fromkeys(kernel for kernels in networks for kernel in kernels))
+        price = dict(zip(distinct, self.ms(distinct), strict=True))
+        return np.array([sum(price[kernel] for kernel in kernels) for kernels in networks]) + self.per_network
+
     def is_far(self, kernels: Sequence[Kernel]) -> Bool[np.ndarray, " kernels"]:
         """Which kernels are unlike every measured one of their kind."""
         kinds, dimensions = _kinds(kernels), _dimensions(kernels)
@@ -200,17 +215,16 @@ class KernelCosts:
         return (self.floor * _quantities(kernels)[:, 1:]).max(1)
 
 
-def fit_costs(observed: Observations, *, sources: Sequence[KernelCosts] = (), strength: float = _PRICE_STRENGTH) -> KernelCosts:
+def fit_costs(observed: Observations, *, sources: Sequence[KernelCosts] = ()) -> KernelCosts:
     """Learns costs from sums of kernels.
 
     Args:
       observed: What was measured.
       sources: Costs on other devices; with them, prices are per millisecond there, and few networks suffice.
-      strength: Of the prior on prices: a price of twice the prior's counts like an error of `strength` times `_PRICE_ERROR`.
     """
     kinds, dimensions = _kinds(observed.kernels), _dimensions(observed.kernels)
     quantities = _quantities(observed.kernels, sources)
-    prices = _fit_prices(observed, kinds, quantities, _prior(len(sources)), strength)
+    prices = _fit_prices(observed, kinds, quantities, _prior(len(sources)), _SOURCED if sources else _COUNTED)
     weighted = observed.counts * (prices[kinds] * quantities).sum(1)
     beside = _beside(observed, weighted, kinds)
     covariance = weighted @ _shapes_covariance(kinds, dimensions) @ weighted.T + beside @ beside.T + np.diag(observed.sd**2)
@@ -284,7 +298,7 @@ def _fit_prices(
     kinds: Int[np.ndarray, " kernels"],
     quantities: Float[np.ndarray, "kernels quantities"],
     prior: Float[np.ndarray, "kinds quantities"],
-    strength: float,
+    trust: _Trust,
 ) -> Float[np.ndarray, "kinds quantities"]:
     """Non-negative multiples of the prior's prices, by least squares of relative errors."""
     priced = prior[kinds] * quantities
@@ -292,10 +306,12 @@ def _fit_prices(
     columns = np.zeros((len(kinds), prior.size))
     places = kinds[:, None] * prior.shape[1] + np.arange(prior.shape[1])
     np.put_along_axis(columns, places, scale * priced, 1)
-    error = np.hypot(observed.sd, _PRICE_ERROR * observed.ms)
+    error = np.hypot(observed.sd, trust.misfit * observed.ms)
     rows = observed.counts @ columns / error[:, None]
-    anchor = strength * np.eye(prior.size)
-    multiples, _ = nnls(np.concatenate([rows, anchor]), np.concatenate([observed.ms / error, np.full(prior.size, strength)]))
+    anchor = np.eye(prior.size) / trust.spread
+    multiples, _ = nnls(
+        np.concatenate([rows, anchor]), np.concatenate([observed.ms / error, np.full(prior.size, 1 / trust.spread)])
+    )
     return scale * prior * multiples.reshape(prior.shape)
 
 

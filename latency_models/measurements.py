@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def _read_profiles(path: Path, wanted: Mapping[str, Measurement]) -> dict[str, t
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in ("networks", "lengths", "names", "kernels", "ms")}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"kernel profiles {path} cannot be read ({error}); {_REMEDY}") from None
     ends = np.cumsum(arrays["lengths"])
     kernels = [KernelTime(str(arrays["names"][i]), float(ms)) for i, ms in zip(arrays["kernels"], arrays["ms"], strict=True)]

@@ -39,6 +39,11 @@ class Network:
         text = json.dumps(self.to_json()["blocks"], sort_keys=True)
         return f"blocks-{hashlib.sha256(text.encode()).hexdigest()[:16]}@{self.scale.name}"
 
+    @cached_property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All kernels in execution order."""
+        return tuple(kernel for block in self.blocks for kernel in block_kernels(block))
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one forward pass at batch 1, attention's included."""
@@ -75,11 +80,6 @@ class Network:
 # Turns a network into a JAX function of one array, its weights closed over, and example inputs at batch 1. It crosses
 # into child processes, so it must be a function of a module.
 Build = Callable[[Network], tuple[Callable[..., Any], Sequence[np.ndarray]]]
-
-
-def network_kernels(network: Network) -> tuple[Kernel, ...]:
-    """All kernels of a network in execution order."""
-    return tuple(kernel for block in network.blocks for kernel in block_kernels(block))
 
 
 def network_of(plan: LayerPlan) -> Network:

@@ -50,6 +50,12 @@ class PeakMemory:
         columns = np.stack([counts.weight_bytes["float32"], counts.peak_activation_bytes], 1)
         return columns @ np.array([self.per_weight_byte, self.per_activation_byte]) + self.rest_bytes
 
+    def interval(
+        self, peak_bytes: Float[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Predictions with both ends of their intervals."""
+        return peak_bytes, peak_bytes * np.exp(-self.log_margin), peak_bytes * np.exp(self.log_margin)
+
 
 def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> PeakMemory | None:
     """Learns from the whole networks among the measurements; None where fewer than 8 of them have a measured peak."""

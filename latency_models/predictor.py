@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,7 @@ from search_space.counting import sum_over_blocks
 SCHEMA_VERSION = 2
 RECORD_FILE, ARRAYS_FILE = "predictor.json", "predictor.npz"
 _FAR_SHARE = 0.02  # of a network's time, in kernels unlike all measured ones, from which on it is outside
-_FAR = len(KINDS)  # the column behind those of the kinds
+_FAR, _NEW = len(KINDS), len(KINDS) + 1  # columns behind those of the kinds: milliseconds, and a number of kernels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +128,9 @@ class Predictor:
         return ms, ms * np.exp(-self.log_margin), ms * np.exp(self.log_margin)
 
     def is_outside(self, networks: Sequence[Network]) -> Bool[np.ndarray, " networks"]:
-        """Which networks are outside what was measured: too much of their time is in kernels unlike all measured ones, or
-        their MACs are beyond those of the measured networks. There the interval promises nothing.
+        """Which networks are outside what was measured: a kernel is of a kind that never was, or too much of the time is in
+        kernels unlike all measured ones, or the MACs are beyond those of the measured networks. There the interval promises
+        nothing.
 
         Raises:
           ValueError: There are no networks, or one has a scale of which nothing was measured.
@@ -136,7 +138,7 @@ class Predictor:
         rows, macs = self._rows(networks), np.array([network.macs for network in networks])
         smallest, largest = self.macs_range
         far = rows[:, _FAR] > _FAR_SHARE * rows[:, :_FAR].sum(1)
-        return far | (macs < smallest) | (macs > largest)
+        return far | (rows[:, _NEW] > 0) | (macs < smallest) | (macs > largest)
 
     def explain(self, network: Network) -> Explanation:
         """Where the predicted time of a network goes.
@@ -155,7 +157,8 @@ class Predictor:
         return Explanation(by_stage, by_kind, self.costs.per_network, float(total[_FAR]))
 
     def block_rows(self, blocks: Sequence[BlockPlan], scale: Scale) -> Float[np.ndarray, "blocks columns"]:
-        """Milliseconds of each block by kind of kernel, and those in kernels unlike all measured ones.
+        """Milliseconds of each block by kind of kernel, those in kernels unlike all measured ones, and the number of kernels of
+        kinds that were never measured.
 
         What a block is and where it stands determine its kernels, so each distinct one is looked at once.
         """
@@ -196,6 +199,8 @@ class Predictor:
             with np.load(folder / ARRAYS_FILE, allow_pickle=False) as file:
                 arrays = dict(file)
             return _from_record(record, arrays)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"latency predictor {folder / ARRAYS_FILE}: {error}; {_REMEDY}") from None
         except (KeyError, TypeError) as error:
             raise ValueError(f"latency predictor {path}: key {error} is missing or of a wrong type; {_REMEDY}") from None
         except ValueError as error:
@@ -224,23 +229,16 @@ class Predictor:
 _REMEDY = "fit it anew from its measurements"
 
 
-def network_ms(costs: KernelCosts, network: Network) -> float:
-    """Milliseconds of one network."""
-    return sum(float(costs.ms(block_kernels(block)).sum()) for block in network.blocks) + costs.per_network
-
-
 def _block_rows(costs: KernelCosts, blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks columns"]:
     kernels = [block_kernels(block) for block in blocks]
     distinct = list(dict.fromkeys(itertools.chain.from_iterable(kernels)))
-    priced = zip(costs.ms(distinct), costs.is_far(distinct), strict=True)
-    of = {kernel: (KINDS.index(kernel.kind), ms, far * ms) for kernel, (ms, far) in zip(distinct, priced, strict=True)}
-    rows = np.zeros((len(blocks), len(KINDS) + 1))
-    for row, inside in zip(rows, kernels, strict=True):
-        for kernel in inside:
-            kind, ms, far_ms = of[kernel]
-            row[kind] += ms
-            row[_FAR] += far_ms
-    return rows
+    of = np.zeros((len(distinct), len(KINDS) + 2))
+    kinds, ms = [KINDS.index(kernel.kind) for kernel in distinct], costs.ms(distinct)
+    of[np.arange(len(distinct)), kinds] = ms
+    of[:, _FAR] = ms * costs.is_far(distinct)
+    of[:, _NEW] = ~np.isin(kinds, costs.kinds)
+    place = {kernel: i for i, kernel in enumerate(distinct)}
+    return np.array([of[[place[kernel] for kernel in inside]].sum(0) for inside in kernels])
 
 
 def _from_record(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Predictor:

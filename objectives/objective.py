@@ -65,6 +65,20 @@ OBJECTIVES: tuple[Objective, ...] = (
     ),
     Objective("latency_ms", "minimize", "ms", "Time of one network call on the target device.", is_cost=True),
     Objective(
+        "image_ms",
+        "minimize",
+        "ms",
+        "Time of one image on the target device: prompt encoder, steps times guidance times one network call, decoder.",
+        is_cost=True,
+    ),
+    Objective(
+        "peak_memory_bytes",
+        "minimize",
+        "bytes",
+        "Most memory that loading and running the network needs on the target device, beyond the runtime's own.",
+        is_cost=True,
+    ),
+    Objective(
         "peak_activation_bytes",
         "minimize",
         "bytes",

@@ -1,4 +1,4 @@
-"""Small networks to measure, and a machine whose latencies are known exactly."""
+"""Small networks to measure."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latency_models.features import COLUMNS, features
 from latency_models.timing import Timing
-from search_space import LayerPlan, get_scale, get_space, layer_plan
 
 Network = tuple[Callable, tuple[np.ndarray, ...]]
-TRUE_NS = {
-    "kernels.count": 900.0, "convolution.macs.small": 0.03, "convolution.macs.medium": 0.025,
-    "convolution.macs.large": 0.04, "fully_connected.macs.medium": 0.012, "fully_connected.macs.large": 0.02,
-    "fully_connected.bytes": 0.09, "depthwise_convolution.macs": 0.08, "attention_scores.elements": 0.4,
-    "softmax.elements": 0.9, "elementwise.elements": 0.3, "gelu.elements": 2.0, "clamp.elements": 0.2,
-}  # fmt: skip
 
 
 def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -73,18 +65,3 @@ def make_network() -> Callable[..., Network]:
 def make_timing() -> Callable[[float], Timing]:
     """Makes a measurement without noise of so many milliseconds."""
     return exact_timing
-
-
-@pytest.fixture(scope="session")
-def plans() -> list[LayerPlan]:
-    """Eighty random plans of the smallest space at its deploy scale."""
-    space, rng = get_space("digits"), np.random.default_rng(3)
-    return [layer_plan(space.sample(rng), get_scale("digits-deploy")) for _ in range(80)]
-
-
-@pytest.fixture(scope="session")
-def machine(plans: list[LayerPlan]) -> np.ndarray:
-    """Milliseconds of each plan on a machine that is exactly additive."""
-    assert set(TRUE_NS) <= set(COLUMNS)
-    costs = np.array([TRUE_NS.get(name, 0.0) for name in COLUMNS]) / 1e6
-    return features(plans) @ costs
