@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -114,6 +114,7 @@ class Repeatability:
     n: int
 
 
+@runtime_checkable
 class Timed(Protocol):
     """What can be run so many times: milliseconds of each run by clock, the clock of the latency first."""
 
