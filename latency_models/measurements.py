@@ -53,7 +53,8 @@ class Measurement:
         if not record["timings"]:
             raise ValueError("a measurement must have at least one timing")
         timings = tuple(Timing.from_json(x) for x in record["timings"])
-        return Measurement(Network.from_json(record["network"]), timings, Loaded(**record["loaded"]))
+        loaded = Loaded(**{**record["loaded"], "left_out": tuple(record["loaded"].get("left_out", ()))})
+        return Measurement(Network.from_json(record["network"]), timings, loaded)
 
 
 @dataclasses.dataclass(frozen=True)

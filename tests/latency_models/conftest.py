@@ -1,72 +1,17 @@
-"""Small networks to measure, and a machine whose latencies are known exactly."""
+"""Small plans, and timings without noise."""
 
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latency_models.features import COLUMNS, features
 from latency_models.timing import Timing
 from search_space import LayerPlan, get_scale, get_space, layer_plan
-
-Network = tuple[Callable, tuple[np.ndarray, ...]]
-TRUE_NS = {
-    "kernels.count": 900.0, "convolution.macs.small": 0.03, "convolution.macs.medium": 0.025,
-    "convolution.macs.large": 0.04, "fully_connected.macs.medium": 0.012, "fully_connected.macs.large": 0.02,
-    "fully_connected.bytes": 0.09, "depthwise_convolution.macs": 0.08, "attention_scores.elements": 0.4,
-    "softmax.elements": 0.9, "elementwise.elements": 0.3, "gelu.elements": 2.0, "clamp.elements": 0.2,
-}  # fmt: skip
-
-
-def _convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _group_norm(x: jax.Array) -> jax.Array:
-    batch, height, width, channels = x.shape
-    y = x.reshape(batch, height * width, 4, channels // 4)
-    centred = y - y.mean((1, 3), keepdims=True)
-    return (centred * jax.lax.rsqrt((centred**2).mean((1, 3), keepdims=True) + 1e-5)).reshape(x.shape)
-
-
-def _attention(x: jax.Array, weights: jax.Array, heads: int = 2) -> jax.Array:
-    batch, height, width, channels = x.shape
-    tokens = x.reshape(batch, height * width, channels)
-    q, k, v = ((tokens @ w).reshape(batch, height * width, heads, -1) for w in weights)
-    scores = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) * (channels // heads) ** -0.5, axis=-1)
-    return x + jnp.einsum("bhqk,bkhd->bqhd", scores, v).reshape(x.shape)
-
-
-def tiny_network(width: int, resolution: int = 8) -> Network:
-    """Convolution, group norm, SiLU, attention, a time shift, convolution; `context` is not used."""
-    rng = np.random.default_rng(0)
-
-    def draw(*shape: int) -> jax.Array:
-        return jnp.asarray(rng.standard_normal(shape, np.float32) / np.prod(shape[:-1]) ** 0.5)
-
-    first, last, attention, time = draw(3, 3, 4, width), draw(3, 3, width, 4), draw(3, width, width), draw(1, width)
-
-    def network(x: jax.Array, timestep: jax.Array, context: jax.Array) -> jax.Array:
-        del context
-        shift = jnp.sin(timestep.reshape(-1, 1)) @ time
-        hidden = jax.nn.silu(_group_norm(_convolve(x, first))) + shift.reshape(-1, 1, 1, width)
-        return _convolve(_attention(hidden, attention), last)
-
-    x = rng.standard_normal((1, resolution, resolution, 4)).astype(np.float32)
-    return network, (x, np.array([0.3], np.float32), np.zeros((1, 2, 3), np.float32))
 
 
 def exact_timing(ms: float) -> Timing:
     """A measurement without noise."""
     return Timing(float(ms), float(ms), float(ms), 10, "thread_cpu", "p25", 0.0)
-
-
-@pytest.fixture(scope="session")
-def make_network() -> Callable[..., Network]:
-    """Makes a small network of a given width."""
-    return tiny_network
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +25,3 @@ def plans() -> list[LayerPlan]:
     """Eighty random plans of the smallest space at its deploy scale."""
     space, rng = get_space("digits"), np.random.default_rng(3)
     return [layer_plan(space.sample(rng), get_scale("digits-deploy")) for _ in range(80)]
-
-
-@pytest.fixture(scope="session")
-def machine(plans: list[LayerPlan]) -> np.ndarray:
-    """Milliseconds of each plan on a machine that is exactly additive."""
-    assert set(TRUE_NS) <= set(COLUMNS)
-    costs = np.array([TRUE_NS.get(name, 0.0) for name in COLUMNS]) / 1e6
-    return features(plans) @ costs
