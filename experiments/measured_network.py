@@ -41,7 +41,7 @@ def _whole(plan: LayerPlan) -> Function:
 def _blocks_alone(network: Network) -> Function:
     """Each block reads what the one before it wrote; time, context and skips are inputs, those of them that are read."""
     scale, rng, init = network.scale, np.random.default_rng(_SEED), _initializer()
-    applied = [(block.spec, build_block(block.spec, scale, lowering=XLA, init=init)) for block in network.blocks]
+    applied = [(block.name, build_block(block.spec, scale, lowering=XLA, init=init)) for block in network.blocks]
     first = network.blocks[0]
     inputs = [rng.standard_normal(_stream_shape(first.spec, first.resolution), np.float32)]
     places: list[list[int]] = []
@@ -52,9 +52,10 @@ def _blocks_alone(network: Network) -> Function:
 
     def function(*given: jax.Array) -> jax.Array:
         x = given[0]
-        for (_, apply), beside in zip(applied, places, strict=True):
+        for (name, apply), beside in zip(applied, places, strict=True):
             call: Any = apply
-            x = call(x, *(given[i] for i in beside))
+            with jax.named_scope(name):
+                x = call(x, *(given[i] for i in beside))
         return x
 
     return function, inputs

@@ -42,6 +42,8 @@ class Loaded:
       load_ms: Wall time of loading: reading, packing weights, planning memory.
       first_ms: Wall time of the first run, which touches fresh memory.
       peak_bytes: Most memory that loading and the first run needed beyond the runtime's own; None where not measured.
+      left_out: Operations that the accelerated backend leaves to slower kernels, each with its block; their cuts make the
+        partitions.
     """
 
     model_bytes: int
@@ -49,6 +51,7 @@ class Loaded:
     load_ms: float
     first_ms: float
     peak_bytes: int | None
+    left_out: tuple[str, ...] = ()
 
 
 class Session(abc.ABC):
@@ -131,6 +134,9 @@ DEVICES: dict[str, DeviceEntry] = {
     "litert-cpu": DeviceEntry(
         "latency_models.litert_cpu", "litert_cpu", ("ai_edge_litert", "litert_converter", "jax"),
         "litert-cpu[:threads=1|2,dtype=float32|float16|int8]",
+    ),
+    "litert-builtin": DeviceEntry(
+        "latency_models.litert_builtin", "litert_builtin", ("ai_edge_litert", "litert_converter", "jax"), "litert-builtin",
     ),
     "xla-cpu": DeviceEntry("latency_models.xla", "xla_cpu", ("jax",), "xla-cpu"),
 }  # fmt: skip

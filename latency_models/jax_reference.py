@@ -6,6 +6,7 @@ so that its memory is free for what comes next.
 
 import concurrent.futures
 import multiprocessing
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -27,6 +28,7 @@ class JaxProcess:
     def __init__(self) -> None:
         """Starts nothing yet."""
         self._executor: concurrent.futures.ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()  # networks are loaded from several threads; the child serves one at a time
 
     def call(self, function: Callable[..., Result], network: Network, *arguments: Any) -> Result:
         """`function(network, *arguments)` in the child.
@@ -34,30 +36,41 @@ class JaxProcess:
         Raises:
           ValueError: What the function raised, or the child crashed, or there is not enough free memory.
         """
-        large = network.weight_bytes > _LARGE_BYTES
-        if large:
-            self.close()
-            check_free_memory(int(_LOWERING_COPIES * network.weight_bytes), "JAX to lower it")
-        if self._executor is None:
-            self._executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            return self._executor.submit(function, network, *arguments).result()
-        except BrokenProcessPool:
-            self._executor = None
-            raise ValueError("the process that builds networks in JAX was killed; is there enough free memory?") from None
-        finally:
+        with self._lock:
+            large = network.weight_bytes > _LARGE_BYTES
             if large:
-                self.close()
+                self._end()
+                check_free_memory(int(_LOWERING_COPIES * network.weight_bytes), "JAX to lower it")
+            if self._executor is None:
+                self._executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            try:
+                return self._executor.submit(function, network, *arguments).result()
+            except BrokenProcessPool:
+                self._executor = None
+                raise ValueError("the process that builds networks in JAX was killed; is there enough free memory?") from None
+            finally:
+                if large:
+                    self._end()
 
     def close(self) -> None:
         """Ends the child; the next call starts another."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
 
 
 def lower(network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Writes the network's StableHLO into `folder / MODULE_FILE`; its inputs, and its output for them."""
+    """Writes the network's StableHLO into `folder / MODULE_FILE`; its inputs, and its output for them.
+
+    Locations name scopes and no lines of code, for the whole process: that is how a converter's refusal names a block.
+    """
+    import jax
+
+    jax.config.update("jax_traceback_in_locations_limit", 0)
     function, inputs = build(network)
     traced = trace(function, inputs)
     with (folder / MODULE_FILE).open("wb") as file:

@@ -207,7 +207,8 @@ class KernelCosts:
         correction = self.kind_factors[kinds]
         for kind in np.unique(kinds):
             here, known = kinds == kind, self.kinds == kind
-            correction[here] += shape_covariance(dimensions[here], self.dimensions[known]) @ self.weights[known]
+            covariance = shape_covariance(dimensions[here], self.dimensions[known])
+            correction[here] += (covariance * self.weights[known]).sum(1)  # not @: a batch must not change the last bit
         priced = (self.prices[kinds] * _quantities(kernels, self.sources)).sum(1)
         return priced * np.maximum(1 + correction, _LEAST_FACTOR)
 

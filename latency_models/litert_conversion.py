@@ -1,18 +1,19 @@
-"""Child process that turns StableHLO bytecode into .tflite files, one request after the other.
+"""Child process that turns StableHLO bytecode into .tflite files, and float32 weights into smaller ones, by requests.
 
 It imports the converter and nothing of ours, so that it starts fast; a crash in the converter's native code ends this
-process and not the caller's. A request is a line of JSON with the keys `bytecode`, `model` (paths) and `num_inputs`; a
-reply is one with `refusal`, null where the model was written.
+process and not the caller's. A request is a line of JSON, an object with the name of a function and its arguments; a
+reply is one with `refusal`, null where the file was written.
 """
 
 import json
 import os
 import sys
 from importlib import import_module
-from typing import TextIO
+from typing import Any, TextIO
 
 SIGNATURE = "serving_default"
 _MODULES = ("ir", "passmanager", "_mlir_libs.converter_api_ext")
+_DIALECTS = ("tfl", "func", "builtin", "arith")
 
 
 def input_name(index: int) -> str:
@@ -35,8 +36,32 @@ def convert(bytecode: str, model: str, num_inputs: int) -> None:
         config = api.ConvertToTFLConfig()
         config.model_origin_framework = "JAX"
         api.run_convert_to_tfl_passes(module, passmanager.PassManager(), config)
+        try:
+            content = api.export_flatbuffer_to_bytes(module.operation)
+        except ValueError as error:  # without a reason where an operation is none of LiteRT's
+            raise ValueError(f"{error}{_foreign(module, ir)}") from None
         with open(model, "wb") as file:
-            file.write(api.export_flatbuffer_to_bytes(module.operation))
+            file.write(content)
+
+
+def store_weights(model: str, stored: str, dtype: str) -> None:
+    """Writes a .tflite model again with the weights of its matrix products as float16 or int8."""
+    quantizer, qtyping, algorithms = (
+        import_module(f"ai_edge_quantizer.{name}") for name in ("quantizer", "qtyping", "algorithm_manager")
+    )
+    operations, changed = qtyping.TFLOperationName, quantizer.Quantizer(model)
+    if dtype == "float16":
+        casting = algorithms.AlgorithmName.FLOAT_CASTING
+        changed.add_weight_only_config(".*", operations.ALL_SUPPORTED, 16, algorithm_key=casting)
+    else:
+        # XNNPACK has no depthwise convolution of int8 weights and float activations: it would be left out, at ten times
+        # its cost, and cut the graph. Its weights are few.
+        for operation in (operations.CONV_2D, operations.FULLY_CONNECTED):
+            changed.add_dynamic_config(".*", operation, 8)
+    changed.quantize(serialize_to_path=stored, enable_progress_bar=False, enable_progress_report=False)
+
+
+_REQUESTS = {"convert": convert, "store_weights": store_weights}
 
 
 def serve(requests: TextIO, replies: TextIO) -> None:
@@ -44,11 +69,26 @@ def serve(requests: TextIO, replies: TextIO) -> None:
     for line in requests:
         refusal = None
         try:
-            convert(**json.loads(line))
+            request = json.loads(line)
+            _REQUESTS[request["function"]](**request["arguments"])
         except Exception as error:  # the converter raises its own, undocumented kinds
-            refusal = str(error)
+            refusal = str(error) or type(error).__name__
         replies.write(json.dumps({"refusal": refusal}) + "\n")
         replies.flush()
+
+
+def _foreign(module: Any, ir: Any) -> str:
+    """The first operation that is of no dialect that can be written, as the converter's own errors are put."""
+    found: list[str] = []
+
+    def look(operation: Any) -> Any:
+        if operation.name.split(".")[0] in _DIALECTS:
+            return ir.WalkResult.ADVANCE
+        found.append(f"error: {operation.location}: '{operation.name}' op is none of LiteRT's")
+        return ir.WalkResult.INTERRUPT
+
+    module.operation.walk(look)
+    return "".join(found)
 
 
 if __name__ == "__main__":

@@ -2,55 +2,87 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
+import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, cast
 
 from latency_models import litert_conversion
 from latency_models.jax_reference import check_free_memory
+from latency_models.litert_graph import block_of
 
 _REASON_CHARS = 400
 _LARGE_BYTES = 1 << 30
-_COPIES = 4.0  # of the weights, while the converter works
+# Of what is read, while the child works: measured.
+_CONVERTING_COPIES, _STORING_COPIES = 4.0, 2.0
+_LOCATED = re.compile(r"error: loc\((.*?)\): (.*)")
 
 
 class ConverterProcess:
-    """Converts StableHLO bytecode in a child process, which starts with the first request and serves all later ones."""
+    """Converts in a child process, which starts with the first request and serves all later ones, one at a time."""
 
     def __init__(self) -> None:
         """Starts nothing yet."""
         self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()  # networks are loaded from several threads
 
     def convert(self, bytecode: Path, model: Path, *, num_inputs: int) -> None:
-        """Writes the .tflite model of a module.
+        """Writes the .tflite model of a module, given as StableHLO bytecode.
 
         Raises:
-          ValueError: The converter refuses the module, its native code crashes, or memory does not suffice.
+          ValueError: The converter refuses the module (which operation, in which block), its native code crashes, or
+            memory does not suffice.
         """
-        large = bytecode.stat().st_size > _LARGE_BYTES
-        if large:
-            self.close()
-            check_free_memory(int(_COPIES * bytecode.stat().st_size), "LiteRT's converter")
-        process = self._running()
-        request = {"bytecode": str(bytecode), "model": str(model), "num_inputs": num_inputs}
-        try:
-            cast(IO[str], process.stdin).write(json.dumps(request) + "\n")
-            cast(IO[str], process.stdin).flush()
-            reply = cast(IO[str], process.stdout).readline()
-        except BrokenPipeError:
-            reply = ""
-        if not reply:
-            raise ValueError(f"LiteRT's converter {self._death(process)} on this network; {_REMEDY}")
-        if (refusal := json.loads(reply)["refusal"]) is not None:
-            raise ValueError(f"LiteRT's converter refuses this network: {refusal[:_REASON_CHARS]}; {_REMEDY}")
-        if large:
-            self.close()
+        arguments = {"bytecode": str(bytecode), "model": str(model), "num_inputs": num_inputs}
+        refusal = self._ask("convert", arguments, reads=bytecode, copies=_CONVERTING_COPIES, who="LiteRT's converter")
+        if refusal is not None:
+            raise ValueError(f"LiteRT's converter refuses this network: {_reason(refusal)}; {_REMEDY}")
+
+    def store_weights(self, model: Path, stored: Path, *, dtype: str) -> None:
+        """Writes a .tflite model again, its weights stored as `dtype`.
+
+        Raises:
+          ValueError: The quantizer refuses the model or crashes, or memory does not suffice.
+        """
+        arguments = {"model": str(model), "stored": str(stored), "dtype": dtype}
+        refusal = self._ask("store_weights", arguments, reads=model, copies=_STORING_COPIES, who="LiteRT's quantizer")
+        if refusal is not None:
+            raise ValueError(
+                f"LiteRT's quantizer cannot store this network's weights as {dtype}: {refusal[:_REASON_CHARS]}; "
+                "measure it with dtype=float32"
+            )
 
     def close(self) -> None:
         """Ends the child; the next request starts another."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, function: str, arguments: Mapping[str, str | int], *, reads: Path, copies: float, who: str) -> str | None:
+        """Why the request is refused; None where it is done."""
+        with self._lock:
+            large = reads.stat().st_size > _LARGE_BYTES
+            if large:
+                self._end()
+                check_free_memory(int(copies * reads.stat().st_size), who)
+            process = self._running()
+            try:
+                cast(IO[str], process.stdin).write(json.dumps({"function": function, "arguments": arguments}) + "\n")
+                cast(IO[str], process.stdin).flush()
+                reply = cast(IO[str], process.stdout).readline()
+            except BrokenPipeError:
+                reply = ""
+            if not reply:
+                raise ValueError(f"{who} {self._death(process)} on this network; {_REMEDY}")
+            if large:
+                self._end()
+            return json.loads(reply)["refusal"]
+
+    def _end(self) -> None:
         if self._process is not None:
             _stop(self._process)
             self._process = None
@@ -69,11 +101,19 @@ class ConverterProcess:
     def _death(self, process: "subprocess.Popen[str]") -> str:
         """How the child ended, in words."""
         code = process.wait()
-        self.close()
+        self._end()
         return f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
 
 
 _REMEDY = "write the operation it names differently, or measure on device 'xla-cpu'"
+
+
+def _reason(refusal: str) -> str:
+    """The converter's first error in its own words, behind the block that it is about."""
+    located = _LOCATED.search(refusal)
+    block = block_of(located[1]) if located else None
+    told = located[2] if located else refusal
+    return (f"in block {block}: " if block else "") + told[:_REASON_CHARS]
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

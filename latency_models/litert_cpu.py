@@ -1,58 +1,41 @@
-"""LiteRT on the CPU: StableHLO to .tflite without TensorFlow, run by XNNPACK."""
+"""LiteRT on the CPU with XNNPACK's kernels: StableHLO to .tflite without TensorFlow; weights of three types."""
 
 import functools
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from latency_models.device import KernelTime, machine_fingerprint, read_options, spelled
-from latency_models.jax_reference import MODULE_FILE, JaxProcess, lower
-from latency_models.litert_conversion import SIGNATURE, input_name
-from latency_models.litert_converter_process import ConverterProcess
-from latency_models.litert_profile import profile_model
+from latency_models.device import machine_fingerprint, read_options, spelled
+from latency_models.litert_file import MODEL_FILE, litert_converter
+from latency_models.litert_graph import GraphOperation, left_out, listed, read_operations
+from latency_models.litert_runnable import LiteRtRunnable, open_interpreter
 from latency_models.local_device import Loader, LocalDevice
-from latency_models.local_session import Runnable
 from latency_models.network import Build, Network
 
-_OPTIONS = {"threads": ("1", "2"), "dtype": ("float32",)}
+# Largest errors as shares of the largest output, some two to three times the largest seen in networks of 900 to 1,900 kernels:
+# float16 rounds each weight by up to 0.05 % (seen 1.1e-3); int8 rounds weights and activations by up to half of 1/127 of
+# their largest (seen 0.012 in a block, 0.052 in a network). An operation left out or misread is an error of the order of 1.
+_TOLERANCES = {"float32": 1e-4, "float16": 3e-3, "int8": 0.12}
+_OPTIONS = {"threads": ("1", "2"), "dtype": tuple(_TOLERANCES)}
 _DEFAULTS = {key: values[0] for key, values in _OPTIONS.items()}
-MODEL_FILE = "model.tflite"
-
-
-class LiteRtConverter:
-    """From a network to a .tflite file in a folder: JAX lowers in one child process, LiteRT converts in another."""
-
-    def __init__(self) -> None:
-        """Starts no process yet."""
-        self._jax = JaxProcess()
-        self._converter = ConverterProcess()
-
-    def convert(self, network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-        """Writes `folder / MODEL_FILE`; the network's inputs, and what JAX computes for them.
-
-        Raises:
-          ValueError: The converter refuses it or crashes, or memory does not suffice.
-        """
-        inputs, reference = self._jax.call(lower, network, build, folder)
-        module = folder / MODULE_FILE
-        try:
-            self._converter.convert(module, folder / MODEL_FILE, num_inputs=len(inputs))
-        finally:
-            module.unlink(missing_ok=True)
-        return inputs, reference
+_QUANTIZER = "ai-edge-quantizer"
 
 
 class LiteRtCpu(LocalDevice):
-    """LiteRT with XNNPACK. On one thread it is timed by that thread's CPU time: other load hardly moves it."""
+    """LiteRT with XNNPACK. On one thread it is timed by that thread's CPU time: other load hardly moves it.
 
-    tolerance = 1e-4
+    The type is that of the stored weights; inputs, outputs and sums are float32. With float16 they are unpacked once, while
+    loading; with int8 (per channel; depthwise convolutions stay float32) XNNPACK rounds the activations to int8 as well, at
+    every run.
+    """
 
     def __init__(self, options: dict[str, str]) -> None:
         """Starts no process yet."""
         self._threads = int(options["threads"])
         self._dtype = options["dtype"]
-        self._converter = LiteRtConverter()
+        self.tolerance = _TOLERANCES[self._dtype]
         self.name = spelled("litert-cpu", options, _DEFAULTS)
         self.description = f"LiteRT with XNNPACK kernels on {self._threads} CPU thread(s), {self._dtype}"
 
@@ -62,54 +45,54 @@ class LiteRtCpu(LocalDevice):
 
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
         """A .tflite file, which the child loads from its path."""
-        inputs, reference = self._converter.convert(network, build, folder)
-        return functools.partial(LiteRtRunnable, folder / MODEL_FILE, inputs, threads=self._threads), reference
+        inputs, reference = litert_converter().convert(network, build, folder)
+        if self._dtype != "float32":
+            litert_converter().store_weights(folder, dtype=self._dtype)
+        return functools.partial(_load, folder / MODEL_FILE, inputs, threads=self._threads), reference
 
     def fingerprint(self) -> dict[str, str]:
-        """Runtime, converter and JAX version, threads, dtype and machine."""
-        clock = "CPU time of the one computing thread" if self._threads == 1 else "CPU time of the process"
+        """Runtime, converter and JAX version, the quantizer's where it is used, threads, dtype and machine."""
+        quantizer = () if self._dtype == "float32" else (_QUANTIZER,)
         return {
             "device": self.name,
             "threads": str(self._threads),
             "dtype": self._dtype,
-            "clock": clock,
-            **machine_fingerprint("ai-edge-litert", "litert-converter", "jax"),
+            "clock": "CPU time of the one computing thread" if self._threads == 1 else "CPU time of the process",
+            **machine_fingerprint("ai-edge-litert", "litert-converter", "jax", *quantizer),
         }
 
 
-class LiteRtRunnable(Runnable):
-    """A loaded .tflite model with its inputs set."""
+def _load(path: Path, inputs: Sequence[np.ndarray], *, threads: int) -> LiteRtRunnable:
+    interpreter = open_interpreter(path, num_threads=threads)
+    pieces = [x for x in interpreter._get_ops_details() if x["op_name"] == "DELEGATE"]
+    omitted: tuple[GraphOperation, ...] = ()
+    if len(pieces) != 1:  # one piece is the whole graph
+        omitted = left_out(read_operations(path), [(x["inputs"].tolist(), x["outputs"].tolist()) for x in pieces])
+        check_unpacked_once(omitted)
+    return LiteRtRunnable(
+        path, inputs, interpreter,
+        clocks=("thread_cpu", "wall") if threads == 1 else ("process_cpu", "wall"),
+        profiler_options=f"num_threads = {threads}\n", partitions=len(pieces), left_out=listed(omitted),
+    )  # fmt: skip
 
-    def __init__(self, path: Path, inputs: Sequence[np.ndarray], *, threads: int) -> None:
-        """Loads the model, packs its weights and sets the inputs."""
-        from ai_edge_litert.interpreter import Interpreter
 
-        self._path, self._inputs, self._threads = path, tuple(inputs), threads
-        self.clocks = ("thread_cpu", "wall") if threads == 1 else ("process_cpu", "wall")
-        self.model_bytes = path.stat().st_size
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
-        # The converter may reorder tensors: the signature knows which is which. Its runner must not outlive this line.
-        details = self._interpreter.get_signature_runner(SIGNATURE).get_input_details()
-        for i, value in enumerate(inputs):
-            self._interpreter.set_tensor(int(details[input_name(i)]["index"]), value)
-        self._output = int(self._interpreter.get_output_details()[0]["index"])
-        self.partitions = sum(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
-
-    def run(self) -> None:
-        """Runs the model once; the inputs stay in place."""
-        self._interpreter.invoke()
-
-    def output(self) -> np.ndarray:
-        """A copy of the last output."""
-        return self._interpreter.get_tensor(self._output)
-
-    def profile(self, count: int) -> tuple[KernelTime, ...]:
-        """Loads the model a second time with the profiler on."""
-        named = {input_name(i): value for i, value in enumerate(self._inputs)}
-        return profile_model(self._path, named, output_shape=self.output().shape, count=count, threads=self._threads)
+def check_unpacked_once(omitted: Sequence[GraphOperation]) -> None:
+    """Refuses a model whose weights are converted anew at every run: that measures conversions."""
+    found = [operation for operation in omitted if operation.kind == "DEQUANTIZE"]
+    if found:
+        raise ValueError(
+            f"XNNPACK leaves out {', '.join(listed(found))}, so stored weights would be converted at every run; "
+            "measure this network with dtype=float32"
+        )
 
 
 def litert_cpu(argument: str | None, options: dict[str, str]) -> LiteRtCpu:
-    """The device with these options."""
-    return LiteRtCpu(read_options(argument, options, _OPTIONS))
+    """The device with these options.
+
+    Raises:
+      ValueError: An option is not known, or its package is not installed.
+    """
+    chosen = read_options(argument, options, _OPTIONS)
+    if chosen["dtype"] != "float32" and importlib.util.find_spec(_QUANTIZER.replace("-", "_")) is None:
+        raise ValueError(f"option dtype={chosen['dtype']} needs {_QUANTIZER}, not installed here; install {_QUANTIZER}")
+    return LiteRtCpu(chosen)

@@ -1,4 +1,4 @@
-"""Times of the kernels that XNNPACK runs, from the profiler in LiteRT's C library, which its Python package lacks."""
+"""Times of the kernels that LiteRT runs, from the profiler in its C library, which the Python package lacks."""
 
 import ctypes
 import importlib.util
@@ -47,7 +47,7 @@ class _RankedTensorType(ctypes.Structure):
 
 
 def profile_model(
-    path: Path, inputs: Mapping[str, np.ndarray], *, output_shape: tuple[int, ...], count: int, threads: int
+    path: Path, inputs: Mapping[str, np.ndarray], *, output_shape: tuple[int, ...], count: int, cpu_options: str
 ) -> tuple[KernelTime, ...]:
     """Mean milliseconds of each kernel, in the order of execution.
 
@@ -56,14 +56,14 @@ def profile_model(
       inputs: float32, by their names in the signature.
       output_shape: Of the output.
       count: Number of runs; a run's times are whole microseconds, so several tell small kernels apart.
-      threads: Of XNNPACK.
+      cpu_options: Lines of LiteRT's options for the CPU: threads, and which kernels.
 
     Raises:
       RuntimeError: The library refuses a call; the message names it.
     """
     with ExitStack() as stack:
         library = _Library(stack)
-        environment, compiled, names = library.compile(path, threads=threads, num_inputs=len(inputs))
+        environment, compiled, names = library.compile(path, cpu_options=cpu_options, num_inputs=len(inputs))
         ins = [library.buffer(environment, compiled, "Input", i, inputs[name].shape) for i, name in enumerate(names)]
         for buffer, name in zip(ins, names, strict=True):
             library.fill(buffer, inputs[name])
@@ -101,7 +101,7 @@ class _Library:
             self._stack.callback(getattr(self._functions, destroy), handle)
         return handle
 
-    def compile(self, path: Path, *, threads: int, num_inputs: int) -> tuple[ctypes.c_void_p, ctypes.c_void_p, list[str]]:
+    def compile(self, path: Path, *, cpu_options: str, num_inputs: int) -> tuple[ctypes.c_void_p, ctypes.c_void_p, list[str]]:
         """Environment, compiled model, and its inputs' names in the library's order."""
         environment = self.make("LiteRtCreateEnvironment", 0, None, destroy="LiteRtDestroyEnvironment")
         model = self.make("LiteRtCreateModelFromFile", environment, str(path).encode(), destroy="LiteRtDestroyModel")
@@ -109,7 +109,7 @@ class _Library:
         self.call("LiteRtSetOptionsHardwareAccelerators", options, _CPU)
         for identifier, text in (
             (b"runtime_options_string", b"enable_profiling = true\n"),
-            (b"xnnpack", b"num_threads = %d\n" % threads),
+            (b"xnnpack", cpu_options.encode()),
         ):
             # The options keep the text: it must outlive them, and Python frees it.
             kept = ctypes.create_string_buffer(text)

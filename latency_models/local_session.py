@@ -30,11 +30,13 @@ class Runnable(abc.ABC):
       clocks: Clocks that mean something for this runtime, that of the latency first.
       model_bytes: Size of the stored model.
       partitions: Number of pieces that the accelerated backend runs; None where there is no such notion.
+      left_out: Operations that the accelerated backend does not run, each with its block.
     """
 
     clocks: tuple[Clock, ...]
     model_bytes: int
     partitions: int | None
+    left_out: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def run(self) -> None:
@@ -156,7 +158,9 @@ def _load(load: Callable[[], Runnable]) -> tuple[Runnable, Loaded]:
     end = time.perf_counter()
     peak = _status_bytes("VmHWM")
     used = None if before is None or peak is None else peak - before
-    return runnable, Loaded(runnable.model_bytes, runnable.partitions, 1e3 * (loaded - start), 1e3 * (end - loaded), used)
+    return runnable, Loaded(
+        runnable.model_bytes, runnable.partitions, 1e3 * (loaded - start), 1e3 * (end - loaded), used, runnable.left_out
+    )
 
 
 def _run(runnable: Runnable, count: int) -> dict[Clock, Float[np.ndarray, " runs"]]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from latency_models.device import KernelTime, Loaded
 from latency_models.network import Network
 from latency_models.timing import Repeatability, Timing, repeatability
-from latency_models.whole_files import write_arrays, write_record
+from latency_models.whole_files import read_arrays, write_arrays, write_record
 
 SCHEMA_VERSION = 2
 RECORDS_FILE, KERNELS_FILE = "measurements.json", "kernels.npz"
@@ -54,7 +53,8 @@ class Measurement:
         if not record["timings"]:
             raise ValueError("a measurement must have at least one timing")
         timings = tuple(Timing.from_json(x) for x in record["timings"])
-        return Measurement(Network.from_json(record["network"]), timings, Loaded(**record["loaded"]))
+        loaded = Loaded(**{**record["loaded"], "left_out": tuple(record["loaded"].get("left_out", ()))})
+        return Measurement(Network.from_json(record["network"]), timings, loaded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,9 +172,9 @@ def _read_profiles(path: Path, wanted: Mapping[str, Measurement]) -> dict[str, t
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("networks", "lengths", "names", "kernels", "ms")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        stored = read_arrays(path)
+        arrays = {key: stored[key] for key in ("networks", "lengths", "names", "kernels", "ms")}
+    except (ValueError, KeyError) as error:
         raise ValueError(f"kernel profiles {path} cannot be read ({error}); {_REMEDY}") from None
     ends = np.cumsum(arrays["lengths"])
     kernels = [KernelTime(str(arrays["names"][i]), float(ms)) for i, ms in zip(arrays["kernels"], arrays["ms"], strict=True)]

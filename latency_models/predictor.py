@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from latency_models.network import Network
 from latency_models.peak_memory import PeakMemory
 from latency_models.scores import Score
 from latency_models.timing import Repeatability
-from latency_models.whole_files import write_arrays, write_record
+from latency_models.whole_files import read_arrays, write_arrays, write_record
 from search_space import Architecture, BlockPlan, Scale
 from search_space.counting import sum_over_blocks
 
@@ -196,11 +195,7 @@ class Predictor:
         path = folder / RECORD_FILE
         try:
             record = json.loads(path.read_text())
-            with np.load(folder / ARRAYS_FILE, allow_pickle=False) as file:
-                arrays = dict(file)
-            return _from_record(record, arrays)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"latency predictor {folder / ARRAYS_FILE}: {error}; {_REMEDY}") from None
+            return _from_record(record, read_arrays(folder / ARRAYS_FILE))
         except (KeyError, TypeError) as error:
             raise ValueError(f"latency predictor {path}: key {error} is missing or of a wrong type; {_REMEDY}") from None
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,20 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """The same for arrays as a compressed npz."""
     _write(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz.
+
+    Raises:
+      ValueError: The file is torn, or holds anything but plain arrays.
+    """
+    try:
+        # Opened here: where the file is no archive, NumPy leaves open what it opened.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(str(error)) from None
 
 
 def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -46,16 +47,17 @@ class UNet(nnx.Module):
         wanted = {block.skip_from for block in self.plan.blocks}
         for block in self.plan.blocks:
             apply: Any = self.blocks[block.name.replace(".", "_")]
-            match block.spec:
-                case TimeSpec():
-                    time = apply(timestep)
-                    continue
-                case ResidualSpec():
-                    x = apply(x, time, skips[block.skip_from] if block.skip_from else None)
-                case TransformerSpec():
-                    x = apply(x, context)
-                case ConvolutionSpec() | OutputSpec():
-                    x = apply(x)
+            with jax.named_scope(block.name):  # a runtime that refuses an operation can say in which block it is
+                match block.spec:
+                    case TimeSpec():
+                        time = apply(timestep)
+                        continue
+                    case ResidualSpec():
+                        x = apply(x, time, skips[block.skip_from] if block.skip_from else None)
+                    case TransformerSpec():
+                        x = apply(x, context)
+                    case ConvolutionSpec() | OutputSpec():
+                        x = apply(x)
             if block.name in wanted:
                 skips[block.name] = x
             stage_outputs[block.stage] = x

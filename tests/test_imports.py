@@ -30,7 +30,7 @@ ALLOWED = {
 # A runtime may be imported inside the file that is about it, and nowhere else in its folder.
 INSIDE_ONE_FILE = {
     "nni": ("search_space", ("nni",)),
-    "jax": ("latency_models", ("xla", "litert")),
+    "jax": ("latency_models", ("xla", "litert", "jax_reference")),
     "ai_edge_litert": ("latency_models", ("litert",)),
     "litert_converter": ("latency_models", ("litert",)),
 }

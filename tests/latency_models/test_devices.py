@@ -1,108 +1,178 @@
-"""The contract of every device: it computes what JAX computes, is timed sensibly, and refuses with a reason."""
+"""The contract of every device of this machine: it computes what JAX computes, is timed sensibly, refuses with a reason.
+
+A new device gets these tests by its entry in the table; its options are listed here.
+"""
+
+import dataclasses
+import pickle
+from collections.abc import Iterator
 
 import jax.numpy as jnp
+import measured_networks
 import numpy as np
 import pytest
 
 from latency_models import device as device_module
-from latency_models import litert_conversion
-from latency_models.device import Device, check_equal, default_device, device_names, get_device
-from latency_models.litert_converter_process import ConverterProcess
-from latency_models.timing import TimingProtocol, time_interleaved
+from latency_models.device import check_equal, default_device, device_names, get_device, missing_packages
+from latency_models.local_device import LocalDevice
+from latency_models.local_session import LocalSession
+
+ELSEWHERE = ("adb", "csv")  # devices that do not give the output back
+PLAIN = tuple(name for name in device_names() if name not in ELSEWHERE)
+WITH_OPTIONS = ("litert-cpu:threads=2", "litert-cpu:dtype=float16", "litert-cpu:dtype=int8")
+SMALL, LARGE = measured_networks.sized(8), measured_networks.sized(512, 16)
 
 
-@pytest.fixture(params=device_names())
-def device(request) -> Device:
-    return get_device(request.param)
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A device with a network of some microseconds and one of some milliseconds on it."""
+
+    device: LocalDevice
+    small: LocalSession
+    large: LocalSession
 
 
-def test_output_equals_jax_also_after_many_runs(device, make_network):
-    function, inputs = make_network(16)
-    runnable = device.prepare(function, inputs)
-    expected = np.asarray(function(*map(jnp.asarray, inputs)))
-    for _ in range(3):
-        np.testing.assert_allclose(runnable(), expected, atol=1e-5)
-    first = runnable()
-    kept = first.copy()
-    runnable.run()
-    assert np.array_equal(first, kept)  # an output is a copy, not the runtime's buffer
-    assert runnable.model_bytes > 0
+def local_device(spec: str) -> LocalDevice:
+    """The device, or a skip with the reason why it is not here."""
+    if missing := missing_packages(spec.partition(":")[0]):
+        pytest.skip(f"needs {missing}")
+    device = get_device(spec)
+    assert isinstance(device, LocalDevice)
+    if reason := device.absence():
+        pytest.skip(reason)
+    return device
 
 
-def test_time_is_positive_and_grows_with_the_network(device, make_network):
-    runs = [device.prepare(*make_network(width, 16)).run for width in (8, 64)]
-    protocol = TimingProtocol(rounds=3, repeats_per_round=10)
-    small, large = time_interleaved(runs, device.clock, protocol=protocol)
-    assert 0 < small.ms < large.ms
-    assert small.low <= small.ms <= small.high
-    assert small.n == 30
+@pytest.fixture(scope="module", params=[*PLAIN, *WITH_OPTIONS])
+def loaded(request, tmp_path_factory) -> Iterator[Loaded]:
+    device = local_device(request.param)
+    small, large = (
+        device.load(network, measured_networks.build_tiny, tmp_path_factory.mktemp("network")) for network in (SMALL, LARGE)
+    )
+    yield Loaded(device, small, large)
+    small.close()
+    large.close()
+    large.close()  # is allowed
 
 
-def test_fingerprint_is_stable_and_names_the_runtime(device):
-    fingerprint = device.fingerprint()
-    assert fingerprint == device.fingerprint()
-    assert {"device", "threads", "clock", "abi", "cpu", "jax"} <= set(fingerprint)
+def test_output_equals_jax_before_and_after_many_runs(loaded):
+    for network, session in ((SMALL, loaded.small), (LARGE, loaded.large)):
+        function, inputs = measured_networks.build_tiny(network)
+        expected = np.asarray(function(*map(jnp.asarray, inputs)))
+        first = session.output()
+        kept = first.copy()
+        session.run(3)
+        assert np.array_equal(first, kept)  # an output is a copy, not the runtime's buffer
+        for output in (first, session.output()):
+            np.testing.assert_allclose(output, expected, atol=loaded.device.tolerance * np.abs(expected).max())
+
+
+def test_every_clock_reads_something_and_a_larger_network_more(loaded):
+    small, large = loaded.small.run(5), loaded.large.run(5)
+    assert list(small) == list(large)
+    for clock, milliseconds in large.items():
+        assert milliseconds.shape == (5,)
+        assert 0 < small[clock].min() < milliseconds.min()
+
+
+def test_a_profile_adds_up_to_about_the_run(loaded):
+    profile = loaded.large.profile(3)
+    if profile is None:
+        return
+    assert len(profile) > 10
+    assert all(kernel.name and kernel.ms >= 0 for kernel in profile)
+    run = loaded.large.run(3)["wall"]
+    assert 0.2 * run.min() < sum(kernel.ms for kernel in profile) < 20 * run.max()
+
+
+def test_loading_says_what_a_row_must_record(loaded):
+    found = loaded.large.loaded
+    assert found.partitions in (1, None)
+    assert found.left_out == ()
+    assert found.load_ms > 0
+    assert found.first_ms > 0
+    assert found.model_bytes > loaded.small.loaded.model_bytes > 0
+
+
+def test_a_network_of_more_weights_needs_more_memory(loaded):
+    small, large = loaded.small.loaded.peak_bytes, loaded.large.loaded.peak_bytes
+    assert small is not None
+    assert large is not None
+    assert large > small > 0
+
+
+def test_fingerprint_is_stable_and_names_what_a_latency_depends_on(loaded):
+    fingerprint = loaded.device.fingerprint()
+    assert fingerprint == loaded.device.fingerprint()
+    assert {"device", "threads", "dtype", "clock", "abi", "system", "cpu", "jax"} <= set(fingerprint)
     assert all(isinstance(value, str) and value for value in fingerprint.values())
+    assert fingerprint["device"] == loaded.device.name
 
 
-def test_refuses_a_function_of_several_outputs(device):
-    with pytest.raises(ValueError, match="must return one array"):
-        device.prepare(lambda x: (x, x), (np.ones((1, 4), np.float32),))
+def test_its_name_makes_the_same_device_again(loaded):
+    assert get_device(loaded.device.name).fingerprint() == loaded.device.fingerprint()
+    assert loaded.device.description
 
 
-def test_refuses_a_network_whose_output_is_constant_zero(device):
-    with pytest.raises(ValueError, match="give the network random weights"):
-        device.prepare(lambda x: 0.0 * x, (np.ones((1, 4), np.float32),))
+@pytest.mark.parametrize("spec", PLAIN)
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (measured_networks.build_two_outputs, "must return one array"),
+        (measured_networks.build_zero, "give the network random weights"),
+    ],
+)
+def test_a_function_that_is_no_network_is_refused(spec, build, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        local_device(spec).load(SMALL, build, tmp_path)
 
 
-def test_a_whole_network_is_one_partition(make_network):
-    assert get_device("litert-cpu").prepare(*make_network(16)).partitions == 1
+def test_every_option_is_in_a_fingerprint():
+    fingerprints = [get_device(spec).fingerprint() for spec in ("litert-cpu", *WITH_OPTIONS)]
+    assert [f["threads"] for f in fingerprints] == ["1", "2", "1", "1"]
+    assert [f["dtype"] for f in fingerprints] == ["float32", "float32", "float16", "int8"]
+    assert ["ai-edge-quantizer" in f for f in fingerprints] == [False, False, True, True]
+    assert fingerprints[0]["clock"] != fingerprints[1]["clock"]
 
 
-def test_converter_refuses_with_its_reason_and_serves_on(make_network):
-    def matmul_of_rank_4(x):
-        return x.mean((1, 2), keepdims=True) @ jnp.asarray(np.random.default_rng(0).standard_normal((4, 4), np.float32)) - x
-
-    inputs = (np.random.default_rng(0).standard_normal((1, 8, 8, 4)).astype(np.float32),)
-    with pytest.raises(ValueError, match=r"converter refuses this network.*batch_matmul"):
-        get_device("litert-cpu").prepare(matmul_of_rank_4, inputs)
-    assert get_device("litert-cpu").prepare(*make_network(8)).model_bytes > 0
-
-
-def test_a_crash_of_the_converter_is_a_refusal_and_the_next_conversion_works(monkeypatch, tmp_path):
-    crash = tmp_path / "crash.py"
-    crash.write_text("import os, signal, sys\nsys.stdin.buffer.read(8)\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    converter = ConverterProcess()
-    with monkeypatch.context() as patched:
-        patched.setattr(litert_conversion, "__file__", str(crash))
-        with pytest.raises(ValueError, match=r"crashed \(SIGSEGV\) on this network"):
-            converter.convert(b"x" * 100_000, 1)
-    with pytest.raises(ValueError, match="refuses this network"):  # a new child answers
-        converter.convert(b"not a module", 1)
+def test_builders_cross_into_child_processes():
+    assert pickle.loads(pickle.dumps(measured_networks.build_tiny)) is measured_networks.build_tiny
 
 
 @pytest.mark.parametrize(
     ("output", "reference", "message"),
     [
         (np.ones((2, 3)), np.ones((3, 2)), "returns shape"),
-        (np.ones(4), np.full(4, 1.001), "differs from JAX by"),
+        (np.ones(4), np.full(4, 1.001), "differs from JAX by 1.0e-03 of the largest output, allowed is 1e-04"),
         (np.ones(4), np.full(4, np.nan), "must be finite"),
         (np.full(4, np.nan), np.ones(4), "differs from JAX"),
     ],
 )
 def test_outputs_that_differ_are_refused(output, reference, message):
     with pytest.raises(ValueError, match=message):
-        check_equal(output, reference, device="d")
+        check_equal(output, reference, device="d", tolerance=1e-4)
 
 
-def test_unknown_device_is_refused_with_the_table():
-    with pytest.raises(ValueError, match="no device 'gpu'; known are litert-cpu, xla-cpu"):
-        get_device("gpu")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("gpu", "no device 'gpu'; known are litert-cpu, "),
+        ("litert-cpu:threads=3", "option threads must be one of 1, 2, got '3'; write litert-cpu\\[:threads=1|2"),
+        ("litert-cpu:dtype=bfloat16", "dtype must be one of float32, float16, int8, got 'bfloat16'"),
+        ("litert-cpu:cores=2", "option 'cores' is not known; known are threads, dtype"),
+        ("litert-builtin:threads=2", "option 'threads' is not known; known are none; write litert-builtin"),
+        ("litert-builtin:phone", "takes no argument, got 'phone'"),
+        ("xla-cpu:a,b", "takes one argument, got a, b"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
+        get_device(spec)
 
 
 def test_default_falls_back_and_names_the_missing_part(monkeypatch, capsys):
     assert default_device().name == "litert-cpu"
-    monkeypatch.setattr(device_module, "_missing_packages", lambda name: ["litert_converter"] * (name == "litert-cpu"))
+    monkeypatch.setattr(device_module, "missing_packages", lambda name: ["litert_converter"] * name.startswith("litert"))
     assert default_device().name == "xla-cpu"
     assert "needs litert_converter, not installed here" in capsys.readouterr().err
     get_device.cache_clear()

@@ -1,91 +1,146 @@
-"""Measuring: which architectures, what is kept, what is skipped, and the file."""
+"""Measuring: what is kept, what is skipped, what is refused, and the folder."""
 
 import dataclasses
 import json
 
 import numpy as np
 import pytest
+from known_machines import measured_on, random_networks, tiled_machine
+from measured_networks import build_tiny, build_zero, sized
 
 from latency_models.device import get_device
-from latency_models.measure import choose_architectures, load_measurements, measure, save_measurements
+from latency_models.measure import measure
+from latency_models.measurements import KERNELS_FILE, RECORDS_FILE, MeasurementSet, load_all
+from latency_models.network import Network, blocks_alone
 from latency_models.timing import TimingProtocol
-from search_space import get_scale, get_space, layer_plan
+from search_space import get_scale
+from search_space.blocks import ResidualSpec, TransformerSpec
 
 PROTOCOL = TimingProtocol(warmup=1, rounds=2, repeats_per_round=2)
+NETWORKS = [sized(8), sized(12), sized(16)]
 
 
 @pytest.fixture(scope="module")
-def builds(plans, make_network):
-    """Three plans with stand-in networks: how long a network takes is the device's business, not the plan's."""
-    return [(plan, *make_network(width)) for plan, width in zip(plans, (8, 12, 16), strict=False)]
+def device():
+    return get_device("litert-cpu")
 
 
 @pytest.fixture(scope="module")
-def measured(builds):
-    return measure(get_device("litert-cpu"), builds[:2], protocol=PROTOCOL)
+def measured(device) -> MeasurementSet:
+    return measure(device, NETWORKS[:2], build_tiny, protocol=PROTOCOL)
 
 
-def test_records_name_the_network_and_the_device(builds, measured):
-    assert [m.digest for m in measured] == [plan.architecture.digest for plan, _, _ in builds[:2]]
-    assert {m.scale for m in measured} == {"digits-deploy"}
-    assert all(m.timing.ms > 0 and m.partitions == 1 and m.model_bytes > 0 for m in measured)
-    assert measured[0].fingerprint == get_device("litert-cpu").fingerprint()
+def test_records_hold_what_was_run_and_what_loading_showed(measured, device):
+    assert list(measured.measurements) == [network.key for network in NETWORKS[:2]]
+    assert measured.fingerprint == device.fingerprint()
+    for measurement in measured.measurements.values():
+        assert [timing.clock for timing in measurement.timings] == ["thread_cpu", "wall"]
+        assert measurement.timing.n == 4
+        loaded = measurement.loaded
+        assert min(loaded.load_ms, loaded.first_ms, loaded.model_bytes) > 0
+        assert loaded.partitions == 1
+    assert set(measured.profiles) == set(measured.measurements)
 
 
-def test_known_networks_are_not_measured_again(builds, measured):
+def test_known_networks_are_not_measured_again(measured, device):
     new = []
-    again = measure(get_device("litert-cpu"), builds, protocol=PROTOCOL, known=measured, progress=new.extend)
-    assert again[:2] == measured
-    assert [m.digest for m in new] == [builds[2][0].architecture.digest]
+    again = measure(device, NETWORKS, build_tiny, protocol=PROTOCOL, known=measured, progress=lambda m, n: new.append(n))
+    assert {key: again.measurements[key] for key in measured.measurements} == measured.measurements
+    assert len(again.measurements) == 3
+    assert new == [1]
 
 
-def test_other_devices_measurements_do_not_count(builds, measured):
-    foreign = [dataclasses.replace(m, fingerprint={**m.fingerprint, "cpu": "another"}) for m in measured]
-    new = []
-    measure(get_device("litert-cpu"), builds[:1], protocol=PROTOCOL, known=foreign, progress=new.extend)
-    assert len(new) == 1
+def test_a_network_given_twice_is_measured_once(device):
+    assert len(measure(device, [NETWORKS[0]] * 2, build_tiny, protocol=PROTOCOL, profiled=False).measurements) == 1
 
 
-def test_a_refusal_names_the_architecture(plans):
-    broken = (plans[0], lambda x: 0.0 * x, (np.ones((1, 4), np.float32),))
-    with pytest.raises(
-        ValueError, match=f"architecture {plans[0].architecture.digest} at scale 'digits-deploy'.*random weights"
-    ):
-        measure(get_device("litert-cpu"), [broken], protocol=PROTOCOL)
+def test_other_versions_do_not_mix(measured, device):
+    old = dataclasses.replace(measured, fingerprint={**measured.fingerprint, "ai-edge-litert": "1.0"})
+    with pytest.raises(ValueError, match=r"do not mix: ai-edge-litert is '1\.0' and '.*'; measure into a new folder"):
+        measure(device, NETWORKS, build_tiny, protocol=PROTOCOL, known=old)
 
 
-def test_file_round_trip_and_refusals(measured, tmp_path):
-    path = tmp_path / "measurements.json"
-    save_measurements(path, measured)
-    assert load_measurements(path) == measured
+def test_a_refusal_names_the_network_and_keeps_the_groups_before(device, monkeypatch):
+    monkeypatch.setattr("latency_models.measure._GROUP_SIZE", 1)
+    kept = []
+    with pytest.raises(ValueError, match=rf"network {NETWORKS[0].key}: .*random weights"):
+        measure(device, NETWORKS[:1], build_zero, protocol=PROTOCOL)
+    networks = [NETWORKS[0], sized(8, 4)]
+    with pytest.raises(ValueError, match=f"network {networks[1].key}"):
+        measure(device, networks, build_tiny_or_zero, protocol=PROTOCOL, profiled=False, progress=lambda m, n: kept.append(m))
+    assert list(kept[-1].measurements) == [networks[0].key]
+
+
+def build_tiny_or_zero(network: Network):
+    return build_zero(network) if network.blocks[0].resolution == 4 else build_tiny(network)
+
+
+def test_folder_gives_everything_back(tmp_path):
+    measured = measured_on(tiled_machine, random_networks(5), profiled=True)
+    specs = [(ResidualSpec(24, 0, 48, "full"), 16), (TransformerSpec(48, 1, "cross", "relu", 2, True, "gelu"), 16)]
+    alone = measured_on(tiled_machine, [blocks_alone(specs, get_scale("digits-deploy"))])
+    measured.merged(alone).save(tmp_path)
+    assert MeasurementSet.load(tmp_path) == measured.merged(alone)
+    # A kill after the profiles of a new group were written, and before its records were.
+    measured_on(tiled_machine, random_networks(2)).save(tmp_path)
+    assert set(MeasurementSet.load(tmp_path).profiles) <= {network.key for network in random_networks(2)}
+
+
+def test_folders_of_one_device_are_read_together(tmp_path):
+    first, second = random_networks(4)[:2], random_networks(4)[2:]
+    for name, networks in (("a", first), ("b", second)):
+        measured_on(tiled_machine, networks).save(tmp_path / name)
+    assert len(load_all([tmp_path / "a", tmp_path / "b"]).measurements) == 4
+    other = dataclasses.replace(measured_on(tiled_machine, second), fingerprint={"device": "other"})
+    other.save(tmp_path / "b")
+    with pytest.raises(ValueError, match=r"b: .*device is 'known machine' and 'other'"):
+        load_all([tmp_path / "a", tmp_path / "b"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda r: r.update(schema=9), "schema must be 2, got 9; move it away"),
+        (lambda r: r.pop("measurements"), "key 'measurements' is missing"),
+        (lambda r: r["measurements"][0].pop("loaded"), "with the keys network, timings, loaded"),
+        (lambda r: r["measurements"][0].update(timings=[]), "at least one timing"),
+        (lambda r: r["measurements"][0]["network"].update(scale="none"), "no scale 'none'"),
+        (lambda r: r["measurements"][0]["network"].pop("architecture"), "must name 'scale' and 'architecture' or 'blocks'"),
+        (lambda r: r["measurements"][0]["timings"][0].update(ms=0), r"timing\.ms must be a positive number"),
+    ],
+)
+def test_damaged_records_are_refused(tmp_path, damage, message):
+    measured_on(tiled_machine, random_networks(1)).save(tmp_path)
+    path = tmp_path / RECORDS_FILE
     record = json.loads(path.read_text())
-    for damaged, message in [
-        ({**record, "schema": 9}, "schema must be 1, got 9; delete it"),
-        ({"schema": 1}, "key 'measurements' is missing"),
-        ({**record, "measurements": [{"digest": "x"}]}, "with the keys digest, scale"),
-        ([], "missing or of a wrong type"),
-    ]:
-        path.write_text(json.dumps(damaged))
-        with pytest.raises(ValueError, match=rf"measurements\.json.*{message}"):
-            load_measurements(path)
-    path.write_text('{"schema": 1, "measure')
+    damage(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=rf"measurements\.json.*{message}"):
+        MeasurementSet.load(tmp_path)
+
+
+def test_torn_files_are_refused(tmp_path):
+    measured_on(tiled_machine, random_networks(1), profiled=True).save(tmp_path)
+    path = tmp_path / KERNELS_FILE
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"kernels\.npz cannot be read"):
+        MeasurementSet.load(tmp_path)
+    (tmp_path / RECORDS_FILE).write_text('{"schema": 2, "meas')
     with pytest.raises(ValueError, match=r"measurements\.json"):
-        load_measurements(path)
+        MeasurementSet.load(tmp_path)
 
 
-def test_chosen_architectures_span_the_sizes_evenly():
-    space, scale = get_space("digits"), get_scale("digits-deploy")
-    chosen = choose_architectures(space, scale, 8, np.random.default_rng(0))
-    log_macs = np.sort([np.log(layer_plan(a, scale).macs) for a in chosen])
-    assert len({a.digest for a in chosen}) == 8
-    assert {space.smallest(), space.largest()} <= set(chosen)
-    assert all(space.contains(a) for a in chosen)
-    random = np.sort([np.log(layer_plan(space.sample(np.random.default_rng(i)), scale).macs) for i in range(8)])
-    assert np.diff(log_macs).max() < np.ptp(log_macs) / 3
-    assert np.ptp(log_macs) > np.ptp(random)
-    assert chosen == choose_architectures(space, scale, 8, np.random.default_rng(0))
+def test_large_networks_are_timed_alone(monkeypatch):
+    from latency_models.measure import _groups
+
+    small, large = sized(8), sized(512)
+    monkeypatch.setattr("latency_models.measure._GROUP_WEIGHT_BYTES", small.weight_bytes * 3)
+    groups = [[n.key for n in group] for group in _groups([small, sized(9), large, small])]
+    assert groups == [[small.key, sized(9).key], [large.key], [small.key]]
+    assert [len(group) for group in _groups([small] * 19)] == [3] * 6 + [1]
 
 
-def test_too_few_architectures_are_refused():
-    with pytest.raises(ValueError, match="must be from 3 to"):
-        choose_architectures(get_space("digits"), get_scale("digits-deploy"), 2, np.random.default_rng(0))
+def test_repeatability_is_that_of_the_two_halves():
+    measured = measured_on(tiled_machine, random_networks(3))
+    assert measured.repeatability.within_5 == 1
+    assert np.isclose(measured.repeatability.median_gap, 0)

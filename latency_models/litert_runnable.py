@@ -1,0 +1,97 @@
+"""A .tflite file in LiteRT's interpreter, whichever kernels run it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_models.device import KernelTime
+from latency_models.litert_conversion import SIGNATURE, input_name
+from latency_models.litert_graph import blamed
+from latency_models.litert_profile import profile_model
+from latency_models.local_session import Runnable
+from latency_models.timing import Clock
+
+
+def open_interpreter(path: Path, **options: Any) -> Any:
+    """LiteRT's interpreter of a file, with its memory planned.
+
+    Args:
+      path: A .tflite file.
+      options: As the interpreter takes them, threads and kernels.
+
+    Raises:
+      ValueError: LiteRT refuses an operation; the message names it and its block.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    def opened() -> Any:
+        interpreter = Interpreter(model_path=str(path), **options)
+        interpreter.allocate_tensors()
+        return interpreter
+
+    return _naming_the_operation(path, opened)
+
+
+class LiteRtRunnable(Runnable):
+    """A loaded .tflite model with its inputs set."""
+
+    def __init__(
+        self,
+        path: Path,
+        inputs: Sequence[np.ndarray],
+        interpreter: Any,
+        *,
+        clocks: tuple[Clock, ...],
+        profiler_options: str,
+        partitions: int | None = None,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        """Sets the inputs.
+
+        Args:
+          path: The model.
+          inputs: In the order of the function's arguments.
+          interpreter: From `open_interpreter`.
+          clocks: That mean something for it.
+          profiler_options: How the profiler is told of the same kernels and threads.
+          partitions: Of a delegate, where there is one.
+          left_out: What the delegate leaves out.
+        """
+        self._path, self._inputs, self._interpreter = path, tuple(inputs), interpreter
+        self.clocks, self._profiler_options = clocks, profiler_options
+        self.partitions, self.left_out = partitions, left_out
+        self.model_bytes = path.stat().st_size
+        # The converter may reorder tensors: the signature knows which is which. Its runner must not outlive this line.
+        details = interpreter.get_signature_runner(SIGNATURE).get_input_details()
+        for i, value in enumerate(inputs):
+            interpreter.set_tensor(int(details[input_name(i)]["index"]), value)
+        self._output = int(interpreter.get_output_details()[0]["index"])
+
+    def run(self) -> None:
+        """Runs the model once; the inputs stay in place."""
+        _naming_the_operation(self._path, self._interpreter.invoke)
+
+    def output(self) -> np.ndarray:
+        """A copy of the last output."""
+        return self._interpreter.get_tensor(self._output)
+
+    def profile(self, count: int) -> tuple[KernelTime, ...]:
+        """Loads the model a second time with the profiler on."""
+        named = {input_name(i): value for i, value in enumerate(self._inputs)}
+        shape, options = self.output().shape, self._profiler_options
+        return profile_model(self._path, named, output_shape=shape, count=count, cpu_options=options)
+
+
+def _naming_the_operation(path: Path, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except (ValueError, RuntimeError) as error:
+        operation = blamed(path, str(error))
+        if operation is None:
+            raise
+        raise ValueError(f"LiteRT refuses operation {operation}: {' '.join(str(error).split())}; {_REMEDY}") from None
+
+
+_REMEDY = "write it differently, or measure on device 'xla-cpu'"
