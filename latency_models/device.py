@@ -133,6 +133,10 @@ DEVICES: dict[str, DeviceEntry] = {
         "litert-cpu[:threads=1|2,dtype=float32|float16|int8]",
     ),
     "xla-cpu": DeviceEntry("latency_models.xla", "xla_cpu", ("jax",), "xla-cpu"),
+    "adb": DeviceEntry(
+        "latency_models.adb", "adb", ("litert_converter", "jax"), "adb[:SERIAL,binary=PATH,threads=N,mask=HEX,use_gpu=true]",
+    ),
+    "csv": DeviceEntry("latency_models.csv_device", "csv_device", (), "csv:FILE"),
 }  # fmt: skip
 _PREFERRED, _FALLBACK = "litert-cpu", "xla-cpu"
 
