@@ -139,6 +139,10 @@ DEVICES: dict[str, DeviceEntry] = {
         "latency_models.litert_builtin", "litert_builtin", ("ai_edge_litert", "litert_converter", "jax"), "litert-builtin",
     ),
     "xla-cpu": DeviceEntry("latency_models.xla", "xla_cpu", ("jax",), "xla-cpu"),
+    "adb": DeviceEntry(
+        "latency_models.adb", "adb", ("litert_converter", "jax"), "adb[:SERIAL,binary=PATH,threads=N,mask=HEX,use_gpu=true]",
+    ),
+    "csv": DeviceEntry("latency_models.csv_device", "csv_device", (), "csv:FILE"),
 }  # fmt: skip
 _PREFERRED, _FALLBACK = "litert-cpu", "xla-cpu"
 
