@@ -21,7 +21,7 @@ from jaxtyping import Float
 from latency_models.adb_program import Phone, find_phone, last_line
 from latency_models.benchmark_model_log import BenchmarkLog, parse_flags, parse_log
 from latency_models.device import Device, KernelTime, Loaded, Session
-from latency_models.litert_cpu import MODEL_FILE, LiteRtConverter
+from latency_models.litert_file import MODEL_FILE, litert_converter
 from latency_models.network import Build, Network
 from latency_models.timing import Clock
 
@@ -104,7 +104,7 @@ class Adb(Device):
         self.name = _name([*([serial] if serial else []), *binary, *options.spelled()])
         where = "the GPU" if options.use_gpu else f"{options.threads} CPU thread(s)"
         self.description = f"LiteRT on an Android phone's {where}, float32, through adb and benchmark_model"
-        self._converter = LiteRtConverter()
+        self._converter = litert_converter()
         self._lock = threading.RLock()  # networks are loaded side by side here, and run one at a time there
         self._tool: Tool | None = None
 

@@ -5,6 +5,7 @@ so that its memory is free for what comes next.
 """
 
 import concurrent.futures
+import functools
 import multiprocessing
 import threading
 from collections.abc import Callable, Sequence
@@ -61,6 +62,12 @@ class JaxProcess:
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
+
+
+@functools.cache
+def jax_process() -> JaxProcess:
+    """The one of this process: devices share its child."""
+    return JaxProcess()
 
 
 def lower(network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:

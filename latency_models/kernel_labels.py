@@ -26,6 +26,8 @@ _CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
     ("BATCH_MATMUL", ("attention_scores", "attention_values")),
     ("SOFTMAX", ("softmax",)),
     ("TRANSPOSE", ("transpose",)),
+    # ONNX Runtime: dense layers and attention are all Einsum there
+    ("Conv", ("convolution", "depthwise_convolution")),
 )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latency_models.jax_reference import MODULE_FILE, JaxProcess, lower
+from latency_models.jax_reference import MODULE_FILE, jax_process, lower
 from latency_models.litert_converter_process import ConverterProcess
 from latency_models.network import Build, Network
 
@@ -18,7 +18,6 @@ class LiteRtConverter:
 
     def __init__(self) -> None:
         """Starts no process yet."""
-        self._jax = JaxProcess()
         self._converter = ConverterProcess()
 
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -27,7 +26,7 @@ class LiteRtConverter:
         Raises:
           ValueError: The converter refuses it or crashes, or memory does not suffice.
         """
-        inputs, reference = self._jax.call(lower, network, build, folder)
+        inputs, reference = jax_process().call(lower, network, build, folder)
         module = folder / MODULE_FILE
         try:
             self._converter.convert(module, folder / MODEL_FILE, num_inputs=len(inputs))

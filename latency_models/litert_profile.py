@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_models.device import KernelTime
+from latency_models.device import KernelTime, typical_times
 
 _CPU = 1
 _FLOAT32 = 1
@@ -49,7 +49,7 @@ class _RankedTensorType(ctypes.Structure):
 def profile_model(
     path: Path, inputs: Mapping[str, np.ndarray], *, output_shape: tuple[int, ...], count: int, cpu_options: str
 ) -> tuple[KernelTime, ...]:
-    """Mean milliseconds of each kernel, in the order of execution.
+    """Milliseconds of each kernel, in the order of execution.
 
     Args:
       path: A .tflite file of one signature and one output.
@@ -72,9 +72,7 @@ def profile_model(
         profiler = library.make("LiteRtCompiledModelGetProfiler", compiled)
         library.call("LiteRtRunCompiledModel", compiled, _size(0), *buffers)  # touches fresh memory
         runs = [library.profiled_run(profiler, compiled, buffers) for _ in range(count)]
-    kernels = [name for name, _ in runs[0]]
-    mean_us = np.mean([[us for _, us in run] for run in runs], 0)
-    return tuple(KernelTime(name, float(us) / 1e3) for name, us in zip(kernels, mean_us, strict=True))
+    return typical_times([name for name, _ in runs[0]], [[us for _, us in run] for run in runs])
 
 
 class _Library:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from latency_models.device import KernelTime, machine_fingerprint, read_options
-from latency_models.jax_reference import JaxProcess, compute, trace
+from latency_models.jax_reference import compute, jax_process, trace
 from latency_models.local_device import Loader, LocalDevice
 from latency_models.local_session import Runnable, reset_peak_memory
 from latency_models.network import Build, Network
@@ -26,17 +26,13 @@ class XlaCpu(LocalDevice):
     description = "XLA's CPU backend through JAX, on one core, float32"
     tolerance = 1e-4
 
-    def __init__(self) -> None:
-        """Starts no process yet."""
-        self._jax = JaxProcess()
-
     def absence(self) -> str | None:
         """Never absent: JAX brings it."""
         return None
 
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
         """Nothing to convert: the child compiles."""
-        _, reference = self._jax.call(compute, network, build)
+        _, reference = jax_process().call(compute, network, build)
         return functools.partial(_load_on_one_core, network, build), reference
 
     def fingerprint(self) -> dict[str, str]:

@@ -57,7 +57,7 @@ def add_side_files(path: pathlib.Path) -> None:
     (path / "supernet" / "history.json").write_text(json.dumps(history))
     held_out = {"mape": 0.031, "within_5": 0.8, "within_10": 0.97, "spearman": 0.991, "n": 40}
     (path / "latency").mkdir()
-    (path / "latency" / "predictor.json").write_text(json.dumps({"schema": 1, "held_out": held_out}))
+    (path / "latency" / "predictor.json").write_text(json.dumps({"schema": 2, "held_out": {"score": held_out}}))
 
 
 def _estimates(macs: int, parameters: int, rng: np.random.Generator) -> dict[str, Estimate]:

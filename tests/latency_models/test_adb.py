@@ -149,7 +149,7 @@ def phone(tmp_path, monkeypatch):
     program.write_text(ADB.format(python=sys.executable, home=str(home)))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(home))
-    monkeypatch.setattr(adb_module, "LiteRtConverter", Converter)
+    monkeypatch.setattr(adb_module, "litert_converter", Converter)
     get_device.cache_clear()
     stand_in = StandIn(home)
     stand_in.install()
