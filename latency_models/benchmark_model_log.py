@@ -318,6 +318,7 @@ def _tables(text: str) -> tuple[tuple[OperationTime, ...], tuple[OperationTime, 
     """Rows in run order: of the graph while it runs, and of the section about delegates."""
     found: dict[_Place, list[OperationTime]] = {"start": [], "graph": [], "subgraph": [], "delegate": []}
     place: _Place = "graph"
+    rows: list[OperationTime] = []
     lines = iter(text.splitlines())
     for line in lines:
         message = _message(line)[1]
@@ -329,10 +330,10 @@ def _tables(text: str) -> tuple[tuple[OperationTime, ...], tuple[OperationTime, 
             place = "delegate"
         elif _RUN_ORDER.search(message):
             header = _cells(next(lines, ""))
-            for row in iter(lambda: next(lines, "").rstrip(), ""):
-                found[place].append(_row(header, row))
-        elif (nodes := _NODES_EXECUTED.match(message)) and place != "subgraph":  # of which there may be several
-            _check_complete(found[place], int(nodes[1]))
+            rows = [_row(header, line) for line in iter(lambda: next(lines, "").rstrip(), "")]
+            found[place] += rows
+        elif nodes := _NODES_EXECUTED.match(message):
+            _check_complete(rows, int(nodes[1]))
     return tuple(found["graph"]), tuple(found["delegate"])
 
 
@@ -354,7 +355,7 @@ def _row(header: Sequence[str], line: str) -> OperationTime:
 
 
 def _check_complete(rows: Sequence[OperationTime], num_nodes: int) -> None:
-    if rows and len(rows) != num_nodes:
+    if len(rows) != num_nodes:
         raise ValueError(f"a table of benchmark_model must have {num_nodes} rows, it has {len(rows)}; was the log cut?")
 
 

@@ -322,15 +322,16 @@ def test_gpu_runs_with_its_flag(phone, networks, tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "text",
     [
-        "",
-        "WARN: GPU acceleration is unsupported on this platform.\n",
-        "INFO: Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate.\n",
+        log("tensorflow"),
+        "WARN: GPU acceleration is unsupported on this platform.\ncount=5 curr=900\n",
+        "INFO: Though GPU delegate is explicitly applied, the model graph will not be executed by the delegate.\n"
+        "count=5 curr=900\n",
     ],
 )
-def test_a_gpu_that_runs_nothing_is_refused(phone, networks, tmp_path, told):
-    phone.set(log=told + log("tensorflow"))
+def test_a_gpu_that_runs_nothing_is_refused(phone, networks, tmp_path, text):
+    phone.set(log=text)
     with pytest.raises(ValueError, match="the GPU runs nothing of this network, so the CPU was measured; leave use_gpu out"):
         get_device("adb:use_gpu=true").load(networks[0], no_build, tmp_path)
 
