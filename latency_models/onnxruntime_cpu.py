@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from latency_models.device import KernelTime, machine_fingerprint, read_options, spelled, typical_times
-from latency_models.jax_reference import jax_process, reference_output, trace
+from latency_models.jax_reference import JaxProcess, reference_output, trace
 from latency_models.local_device import Loader, LocalDevice
 from latency_models.local_session import Runnable
 from latency_models.network import Build, Network
@@ -31,6 +31,7 @@ class OnnxRuntimeCpu(LocalDevice):
     def __init__(self, options: dict[str, str]) -> None:
         """Starts no process yet."""
         self._threads = int(options["threads"])
+        self._jax = JaxProcess()  # not the one that other devices share: jax2onnx leaves functions of jax.numpy changed
         self.name = spelled("onnxruntime-cpu", options, _DEFAULTS)
         self.description = f"ONNX Runtime's CPU kernels on {self._threads} thread(s), float32"
 
@@ -40,7 +41,7 @@ class OnnxRuntimeCpu(LocalDevice):
 
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
         """An ONNX file, which the child loads from its path."""
-        inputs, reference = jax_process().call(export, network, build, folder)
+        inputs, reference = self._jax.call(export, network, build, folder)
         return functools.partial(OnnxRunnable, folder / MODEL_FILE, inputs, threads=self._threads), reference
 
     def fingerprint(self) -> dict[str, str]:
