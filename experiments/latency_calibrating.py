@@ -1,16 +1,21 @@
 """Carries predictors to another device: chooses networks, measures them there, calibrates."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from experiments.latency_measuring import measure_into
+from experiments.measured_network import build_network
 from experiments.progress import Progress
 from latency_models.calibration import calibrate, choose_for_calibration
+from latency_models.csv_device import CsvDevice, write_template
 from latency_models.device import Device
+from latency_models.litert_file import MODEL_FILE, litert_converter
 from latency_models.measurements import MeasurementSet
-from latency_models.network import network_of
+from latency_models.network import Network, network_of
 from latency_models.predictor import Predictor
 from search_space import get_scale, get_space, layer_plan
 from search_space.spaces import deploy_scale
@@ -19,24 +24,60 @@ _POOL = 300
 _MEASUREMENTS = "measurements"
 
 
-def calibrate_to(
-    out: Path, device: Device, predictors: Sequence[Path], *, space_name: str, scale_name: str | None, k: int, rounds: int,
-    seed: int, progress: Progress,
-) -> tuple[Predictor, MeasurementSet]:  # fmt: skip
-    """Measures `k` designed networks of a space on a device and writes the calibrated predictor into a folder.
+def networks_to_calibrate(
+    sources: Sequence[Predictor], *, space_name: str, scale_name: str | None, k: int, seed: int
+) -> list[Network]:
+    """The `k` networks of a space that will tell most about a new device.
 
     Raises:
-        ValueError: a predictor is damaged or knows another scale, or the device refuses a network; what was measured is
-            kept, and the same command goes on.
+        ValueError: there is no such space or scale, `k` is out of range, or a predictor knows another scale.
     """
-    sources = [Predictor.load(path) for path in predictors]
     space = get_space(space_name)
     scale = get_scale(scale_name or deploy_scale(space))
     for source in sources:
         source.check_scale(scale)
     rng = np.random.default_rng(seed)
     pool = [network_of(layer_plan(space.sample(rng), scale)) for _ in range(max(_POOL, k))]
-    chosen = choose_for_calibration(sources, pool, k)
+    return choose_for_calibration(sources, pool, k)
+
+
+def write_models_to_measure(table: Path, networks: Sequence[Network], *, with_models: bool, progress: Progress) -> None:
+    """Writes a table to be filled in, and beside it a .tflite file of each network, in `models/`.
+
+    Raises:
+        ValueError: the table exists, or the converter refuses a network.
+    """
+    write_template(table, networks)
+    if not with_models:
+        return
+    folder = table.parent / "models"
+    folder.mkdir(exist_ok=True)
+    with progress.stage("Converting", len(networks)) as stage:
+        for network in networks:
+            with tempfile.TemporaryDirectory(prefix="pocketunet-latency-") as scratch:
+                litert_converter().convert(network, build_network, Path(scratch))
+                assert network.architecture is not None
+                shutil.move(Path(scratch) / MODEL_FILE, folder / f"{network.architecture.digest}.tflite")
+            stage.advance()
+
+
+def calibrate_to(
+    out: Path, device: Device, predictors: Sequence[Path], *, space_name: str, scale_name: str | None, k: int, rounds: int,
+    seed: int, progress: Progress,
+) -> tuple[Predictor, MeasurementSet]:  # fmt: skip
+    """Measures `k` designed networks of a space on a device and writes the calibrated predictor into a folder.
+
+    Of a table of recorded latencies, all networks are used.
+
+    Raises:
+        ValueError: a predictor is damaged or knows another scale, or the device refuses a network; what was measured is
+            kept, and the same command goes on.
+    """
+    sources = [Predictor.load(path) for path in predictors]
+    if isinstance(device, CsvDevice):
+        chosen = device.table.networks
+    else:
+        chosen = networks_to_calibrate(sources, space_name=space_name, scale_name=scale_name, k=k, seed=seed)
     measured = measure_into(out / _MEASUREMENTS, device, chosen, rounds=rounds, profiled=True, progress=progress)
     predictor = calibrate(sources, measured)
     predictor.save(out)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latency_models.kernel_costs import KernelCosts, prior_factor
+from latency_models.kernel_costs import KernelCosts, prior_covariance
 from latency_models.network import Network, blocks_alone, network_of
 from search_space import Architecture, Scale, SearchSpace, layer_plan
 
@@ -63,8 +63,7 @@ def choose(pool: Sequence[Network], n: int, *, costs: KernelCosts | None = None,
       costs: Roughly known costs.
       first: Indices that are chosen in any case.
     """
-    factor = prior_factor([network.kernels for network in pool], costs)
-    covariance = factor @ factor.T
+    covariance = prior_covariance([network.kernels for network in pool], costs)
     chosen: list[int] = []
     for step in range(n):
         variance = np.diag(covariance) + _NOISE**2

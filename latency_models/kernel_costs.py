@@ -245,10 +245,10 @@ def fit_costs(observed: Observations, *, sources: Sequence[KernelCosts] = ()) ->
     return dataclasses.replace(costs, floor=_roofline(costs._unbounded(observed.kernels), observed.kernels))
 
 
-def prior_factor(
+def prior_covariance(
     networks: Sequence[Sequence[Kernel]], costs: KernelCosts | None = None
-) -> Float[np.ndarray, "networks factors"]:
-    """F, so that F F^T is the covariance of the networks' relative latencies before anything is measured there.
+) -> Float[np.ndarray, "networks networks"]:
+    """Covariance of the networks' relative latencies before anything is measured there.
 
     Args:
       networks: The kernels of each.
@@ -261,8 +261,7 @@ def prior_factor(
     shares = observed.counts * ms
     shares /= shares.sum(1, keepdims=True)
     per_kind = _UNKNOWN_KIND_SD * shares @ np.eye(len(KINDS))[kinds]
-    values, vectors = np.linalg.eigh(_shapes_covariance(kinds, _dimensions(observed.kernels)))
-    return np.concatenate([per_kind, shares @ (vectors * np.sqrt(np.maximum(values, 0)))], 1)
+    return per_kind @ per_kind.T + shares @ _shapes_covariance(kinds, _dimensions(observed.kernels)) @ shares.T
 
 
 def shape_covariance(a: Float[np.ndarray, "n 4"], b: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, "n m"]:

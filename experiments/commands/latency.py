@@ -125,6 +125,32 @@ def latency_calibrate(
     click.echo(fit_text(predictor, measured))
 
 
+@latency.command("template")
+@click.argument("predictors", metavar="P...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--k", type=click.IntRange(min=5), default=20, show_default=True, help="Networks to measure elsewhere.")
+@click.option("--space", required=True, help="Name of the search space whose networks are chosen.")
+@_SCALE
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the pool that is chosen from.")
+@click.option("--models/--no-models", default=False, show_default=True, help="Write a .tflite file of each as well.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The table, a new CSV file.")
+def latency_template(
+    predictors: tuple[Path, ...], *, k: int, space: str, scale: str | None, seed: int, models: bool, out: Path
+) -> None:
+    """Write a table of networks for a device that is not reached from here; filled in, it calibrates as csv:TABLE."""
+    from experiments.latency_calibrating import networks_to_calibrate, write_models_to_measure
+    from experiments.progress import terminal_progress
+    from latency_models.predictor import Predictor
+
+    sources = [Predictor.load(path) for path in predictors]
+    networks = networks_to_calibrate(sources, space_name=space, scale_name=scale, k=k, seed=seed)
+    with terminal_progress() as progress:
+        write_models_to_measure(out, networks, with_models=models, progress=progress)
+    click.echo(
+        f"{out}: fill in the lines above the heading and the column ms, then: pocketunet latency calibrate "
+        f"{' '.join(map(str, predictors))} --device csv:{out} --space {space} --out Q"
+    )
+
+
 @latency.command("validate")
 @PREDICTOR
 @click.option("--run", "run_dir", required=True, type=click.Path(path_type=Path), help="The run folder of a sweep.")
