@@ -46,8 +46,8 @@ def main() -> None:
         "latency",
         shows="Held-out networks of mobile-sd-small (at most 200 fitted): shares within 5 and 10 %, mean error, rank "
         "correlation, coverage and half width of the 90 % interval, families that were held out and whether they are flagged, "
-        "peak memory, a device carried from the others by k networks, and architectures predicted a second in one batch, caches "
-        "cold. Values are means over random splits, low and high their 2.5 % and 97.5 % quantiles.",
+        "peak memory, a device carried from the others by k networks, and architectures predicted a second, caches cold. "
+        "Values are means over random splits, low and high their 2.5 % and 97.5 % quantiles.",
         command=f"python benchmarks/bench_latency.py --splits {options.splits} --batch {options.batch}",
         numbers=numbers,
     )

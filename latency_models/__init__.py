@@ -1,8 +1,10 @@
 """How long does it take, there? Devices that really run a network, the timing protocol, and a learned predictor.
 
 Everything is imported from its own module, so that no reader pays for a runtime it does not use:
-`device` (`get_device`, `default_device`, the interfaces `Device` and `Runnable`), `litert_cpu` and `xla_cpu` (the
-devices), `timing` (protocol, `Timing`, repeatability), `measure` (which architectures, in what order, the records),
-`kernels` (the fused operations of a layer plan), `features` and `regression` (what the predictor learns from, and
-how), `fitting` (`fit`), `predictor` (`Predictor`: predict, save, load), `whole_files` (records that a kill leaves whole).
+`network` (what is measured or predicted), `device` (`get_device`, `default_device`, the interfaces `Device` and `Session`), one
+module a device (`litert_cpu`, `litert_builtin`, `onnxruntime_cpu`, `xla`, `adb`, `csv_device`; `local_device` and `local_session`
+are what those of this machine share, `jax_reference` what they are held to), `timing` (protocol, `Timing`, repeatability), `measure`
+and `measurements` (the records and their folder), `kernels` and `kernel_labels` (the fused operations of a network, and what a profile
+says of them), `kernel_costs` (the model), `fitting` (`fit`), `calibration`, `peak_memory`, `predictor` (`Predictor`: predict, save,
+load), `choice` (what to measure), `published_profiles` (figures of others), `whole_files` (files that a kill leaves whole).
 """
