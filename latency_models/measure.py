@@ -13,7 +13,7 @@ from latency_models.network import Build, Network
 from latency_models.timing import TimingProtocol, time_interleaved
 
 _GROUP_SIZE = 8  # networks that are timed round by round together
-_GROUP_WEIGHT_BYTES = 1 << 30  # of all of them together; a larger network is timed alone
+_GROUP_BYTES = 2 << 30  # of all of them together, as `_held_bytes` counts; a larger network is timed alone
 _PROFILED_RUNS = 5
 _LOADS_AT_ONCE = 2  # one is lowered while the other is converted
 
@@ -91,8 +91,13 @@ class _GroupNumber:
 
     def __call__(self, network: Network) -> int:
         self._size += 1
-        self._bytes += network.weight_bytes
-        if self._size > _GROUP_SIZE or (self._size > 1 and self._bytes > _GROUP_WEIGHT_BYTES):
+        self._bytes += _held_bytes(network)
+        if self._size > _GROUP_SIZE or (self._size > 1 and self._bytes > _GROUP_BYTES):
             self._number += 1
-            self._size, self._bytes = 1, network.weight_bytes
+            self._size, self._bytes = 1, _held_bytes(network)
         return self._number
+
+
+def _held_bytes(network: Network) -> int:
+    """Weights, and what its largest kernel reads and writes: a runtime holds several times as much while it is loaded."""
+    return network.weight_bytes + max(kernel.bytes for kernel in network.kernels)

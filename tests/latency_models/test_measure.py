@@ -131,10 +131,10 @@ def test_torn_files_are_refused(tmp_path):
 
 
 def test_large_networks_are_timed_alone(monkeypatch):
-    from latency_models.measure import _groups
+    from latency_models.measure import _groups, _held_bytes
 
     small, large = sized(8), sized(512)
-    monkeypatch.setattr("latency_models.measure._GROUP_WEIGHT_BYTES", small.weight_bytes * 3)
+    monkeypatch.setattr("latency_models.measure._GROUP_BYTES", 3 * _held_bytes(small) + 1)
     groups = [[n.key for n in group] for group in _groups([small, sized(9), large, small])]
     assert groups == [[small.key, sized(9).key], [large.key], [small.key]]
     assert [len(group) for group in _groups([small] * 19)] == [3] * 6 + [1]
