@@ -23,7 +23,7 @@ _SUMMARY = re.compile(
 _FOOTPRINTS = re.compile(
     rf"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\): init={_NUMBER} overall={_NUMBER}"
 )
-_REPLACING = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions")
+_REPLACING = re.compile(r"Replacing (\d+)(?: out of (\d+))? node\(s\) with delegate \((\w+)\) node, yielding (\d+) partitions")
 _APPLIED = re.compile(
     r"(?:Explicitly applied|Though) (\S+) delegate.* (completely|partially|not be) executed by the delegate(?: w/ (\d+))?"
 )
@@ -309,8 +309,9 @@ def _delegations(messages: Sequence[str]) -> tuple[Delegation, ...]:
         if found := _APPLIED.match(message):
             applied.append(Delegation(found[1], 1 if found[2] == "completely" else int(found[3] or 0)))
         elif found := _REPLACING.match(message):
-            nodes, of_nodes, pieces = int(found[1]), int(found[2]), int(found[4])
-            replaced.append(Delegation(found[3], pieces if nodes == of_nodes else min(nodes, (pieces + 1) // 2)))
+            nodes, pieces = int(found[1]), int(found[4])
+            is_all = found[1] == found[2]  # older versions do not say of how many
+            replaced.append(Delegation(found[3], pieces if is_all else min(nodes, (pieces + 1) // 2)))
     return tuple(applied or replaced)
 
 

@@ -228,8 +228,13 @@ def write_template(path: Path, networks: Sequence[Network]) -> None:
         writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in rows)
 
 
+def _bare(line: str) -> str:
+    """A remark or an empty row as it was written: spreadsheets save quotes around it and empty cells behind it."""
+    return ",".join(next(csv.reader([line]))).rstrip(", \t").lstrip()
+
+
 def _read_about(path: Path, lines: Sequence[str]) -> dict[str, str]:
-    found = [found for line in lines if (found := _COMMENT.fullmatch(line.strip()))]
+    found = [found for line in lines if (found := _COMMENT.fullmatch(_bare(line)))]
     about = {match[1]: match[2] for match in found if match[2]}
     for key in REQUIRED_KEYS:
         if key not in about:
@@ -241,7 +246,7 @@ def _read_about(path: Path, lines: Sequence[str]) -> dict[str, str]:
 
 
 def _read_rows(path: Path, lines: Sequence[str]) -> Iterator[RecordedLatency]:
-    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
+    numbered = [(i, line) for i, line in enumerate(lines, 1) if (bare := _bare(line)) and not bare.startswith("#")]
     if not numbered:
         raise ValueError(f"{path}: the table has no heading; write {','.join(COLUMNS)}")
     cells = [[cell.strip() for cell in next(csv.reader([line]))] for _, line in numbered]

@@ -90,6 +90,8 @@ def test_number_of_pieces_bounds_the_partitions_where_only_that_is_told():
     assert parse_log(text_of("litert_profile")).partitions == 2  # of 3 pieces, the delegate's may be the outer ones
     text = text_of("litert").replace("Replacing 412 out of 412", "Replacing 0 out of 412")
     assert parse_log(text).partitions == 0
+    old = text_of("litert").replace("Replacing 412 out of 412", "Replacing 412")  # older versions
+    assert parse_log(old).delegations == (Delegation("TfLiteXNNPackDelegate", 1),)
 
 
 def test_a_delegate_that_runs_nothing_has_no_partition():

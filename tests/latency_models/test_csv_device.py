@@ -212,3 +212,17 @@ def test_a_template_overwrites_nothing_and_takes_whole_networks_only(tmp_path):
     with pytest.raises(ValueError, match="blocks alone, a table has whole networks; leave it out"):
         write_template(tmp_path / "y.csv", [SMALLEST, alone])
     assert sorted(x.name for x in tmp_path.iterdir()) == ["x.csv"]
+
+
+PADDED = '# device: Pixel 8,,,,,,\n"# runtime: TFLite 2.16, GPU",,,,,,\n# dtype:,,,,,,\n,,,,,,\n'
+
+
+def test_a_table_that_a_spreadsheet_saved_says_the_same(write):
+    found = read_table(write("nets/a.json,digits-deploy,4.5,,,,\n,,,,,,\n", about=PADDED))
+    assert found.about == {"device": "Pixel 8", "runtime": "TFLite 2.16, GPU"}
+    assert [row.ms for row in found.rows.values()] == [4.5]
+
+
+def test_a_template_that_a_spreadsheet_saved_unfilled_names_no_device(write):
+    with pytest.raises(ValueError, match="nothing says which device"):
+        read_table(write("nets/a.json,digits-deploy,4.5,,,,\n", about="# device:,,,,,,\n# runtime:,,,,,,\n"))
