@@ -1,5 +1,6 @@
 """What the latency commands print: measurements, a fit, a prediction."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from latency_models.kernels import Kernel
 from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.network import Network
 from latency_models.predictor import Predictor
-from latency_models.timing import Clock
+from latency_models.timing import Clock, Repeatability
 
 _CLOCKS: dict[Clock, str] = {
     "thread_cpu": "CPU time of the computing thread",
@@ -18,6 +19,7 @@ _CLOCKS: dict[Clock, str] = {
     "wall": "wall time",
 }
 _AXES = ("rows", "columns", "depth")
+_LISTED = 8  # operations that a backend left out
 
 
 def measured_text(measured: MeasurementSet) -> str:
@@ -25,18 +27,14 @@ def measured_text(measured: MeasurementSet) -> str:
     networks = list(measured.measurements.values())
     whole = [m for m in networks if m.network.architecture is not None]
     ms = [m.timing.ms for m in networks]
-    repeats = measured.repeatability
     lines = [
         f"{len(whole)} networks and {len(networks) - len(whole)} blocks on {measured.fingerprint['device']}, "
         f"{min(ms):.3g} to {max(ms):.3g} ms ({_CLOCKS[networks[0].timing.clock]})",
-        f"repeatability: the two halves of the rounds differ by {repeats.median_gap:.1%} (median), "
-        f"by at most 5 % for {repeats.within_5:.1%}, by at most 10 % for {repeats.within_10:.1%}",
+        f"repeatability: {_repeatability(measured.repeatability)}",
     ]
     if len(networks[0].timings) > 1:
         lines += [f"{_CLOCKS[clock]}: {_ratio(networks, i):.2f} times that" for i, clock in enumerate(_clocks(networks)) if i]
-    if pieces := _pieces(networks):
-        lines.append(pieces)
-    return "\n".join(lines)
+    return "\n".join([*lines, *_pieces(networks)])
 
 
 def fit_text(predictor: Predictor, measured: MeasurementSet) -> str:
@@ -120,10 +118,26 @@ def _ratio(networks: Sequence[Measurement], i: int) -> float:
     return float(np.median([m.timings[i].ms / m.timing.ms for m in networks if len(m.timings) > i]))
 
 
-def _pieces(networks: Sequence[Measurement]) -> str:
-    """Which networks the runtime's accelerated backend did not take whole."""
+def _repeatability(found: Repeatability | None) -> str:
+    if found is None:
+        return "not known, since only results were recorded"
+    return (
+        f"the two halves of the rounds differ by {found.median_gap:.1%} (median), "
+        f"by at most 5 % for {found.within_5:.1%}, by at most 10 % for {found.within_10:.1%}"
+    )
+
+
+def _pieces(networks: Sequence[Measurement]) -> list[str]:
+    """Which networks the runtime's accelerated backend did not take whole, and what it left out of them."""
     split = [m for m in networks if m.loaded.partitions not in (None, 1)]
-    return f"not in one partition: {', '.join(f'{m.network.key} ({m.loaded.partitions})' for m in split)}" if split else ""
+    if not split:
+        return []
+    left_out = Counter(what for m in split for what in m.loaded.left_out)
+    return [
+        f"not in one partition: {', '.join(f'{m.network.key} ({m.loaded.partitions})' for m in split)}",
+        *(f"  left to slower kernels in {count} of them: {what}" for what, count in left_out.most_common(_LISTED)),
+        *([f"  and {len(left_out) - _LISTED} more"] if len(left_out) > _LISTED else []),
+    ]
 
 
 def _ranges_text(networks: Sequence[Network]) -> str:

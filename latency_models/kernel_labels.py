@@ -1,5 +1,6 @@
 """What a profile says about our kernels: a time for each, where the runtime's kernels of a class are ours one to one."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -8,17 +9,17 @@ import numpy as np
 from latency_models.device import KernelTime
 from latency_models.kernels import Kernel, KernelKind
 
-# Beginnings of the runtime's names, and the kinds of ours that they are. A runtime's other kernels are ours of the other
-# kinds, all of them together.
+# Patterns of the beginnings of the runtime's names, and the kinds of ours that they are. A runtime's other kernels are ours of
+# the other kinds, all of them together.
 _CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
     # XNNPACK
-    ("Convolution (NHWC, F32) IGEMM", ("convolution",)),
-    ("Convolution (NHWC, F32) DWConv", ("depthwise_convolution",)),
+    (r"Convolution \(NHWC.*\) IGEMM", ("convolution",)),
+    (r"Convolution \(NHWC.*\) DWConv", ("depthwise_convolution",)),
     ("Fully Connected", ("fully_connected",)),
     ("Batch Matrix Multiply", ("attention_scores", "attention_values")),
     ("Softmax", ("softmax",)),
-    ("Transpose (ND", ("transpose",)),
-    ("Copy (NC", ("copy",)),
+    (r"Transpose \(ND", ("transpose",)),
+    (r"Copy \(NC", ("copy",)),
     # LiteRT's own kernels
     ("CONV_2D", ("convolution",)),
     ("DEPTHWISE_CONV_2D", ("depthwise_convolution",)),
@@ -29,6 +30,7 @@ _CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
     # ONNX Runtime: dense layers and attention are all Einsum there
     ("Conv", ("convolution", "depthwise_convolution")),
 )
+_ROUNDS_THE_NEXT = "Convert (NC, F32, Q"  # XNNPACK rounds a convolution's input to int8 in a kernel of its own, right before it
 
 
 def label_kernels(
@@ -40,8 +42,14 @@ def label_kernels(
     runtime calls by no name of a class is the group of all kernels of the other kinds.
     """
     times: Mapping[tuple[KernelKind, ...], list[float]] = defaultdict(list)
+    before_ms = 0.0
     for kernel in profile:
-        times[next((kinds for name, kinds in _CLASSES if kernel.name.startswith(name)), ())].append(kernel.ms)
+        if kernel.name.startswith(_ROUNDS_THE_NEXT):
+            before_ms = kernel.ms
+            continue
+        kinds = next((kinds for pattern, kinds in _CLASSES if re.match(pattern, kernel.name)), ())
+        times[kinds].append(before_ms + kernel.ms)
+        before_ms = 0.0
     singles: list[tuple[Kernel, float]] = []
     groups: list[tuple[tuple[Kernel, ...], float]] = []
     classed = {kind for kinds in times for kind in kinds}

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from latency_models.device import Device, Session
 from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.network import Build, Network
-from latency_models.timing import TimingProtocol, time_interleaved
+from latency_models.timing import Timing, TimingProtocol, time_interleaved
 
 _GROUP_SIZE = 8  # networks that are timed round by round together
 _GROUP_BYTES = 2 << 30  # of all of them together, as `_held_bytes` counts; a larger network is timed alone
@@ -67,7 +67,7 @@ def _measure_group(
 
         with ThreadPoolExecutor(_LOADS_AT_ONCE) as executor:
             sessions = list(executor.map(load, group))
-        timings = time_interleaved(sessions, protocol=protocol)
+        timings = _timings(sessions, protocol)
         profiles = [session.profile(_PROFILED_RUNS) if profiled else None for session in sessions]
         measured = {
             network.key: Measurement(network, times, session.loaded)
@@ -75,6 +75,13 @@ def _measure_group(
         }
         kernels = {network.key: profile for network, profile in zip(group, profiles, strict=True) if profile}
         return MeasurementSet(device.fingerprint(), measured, kernels)
+
+
+def _timings(sessions: Sequence[Session], protocol: TimingProtocol) -> list[tuple[Timing, ...]]:
+    recorded = [session.recorded for session in sessions]
+    if None not in recorded:
+        return [(timing,) for timing in recorded if timing]
+    return time_interleaved(sessions, protocol=protocol)
 
 
 def _groups(networks: Iterable[Network]) -> Iterator[list[Network]]:

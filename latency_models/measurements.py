@@ -72,8 +72,8 @@ class MeasurementSet:
     profiles: dict[str, tuple[KernelTime, ...]]
 
     @property
-    def repeatability(self) -> Repeatability:
-        """How well the two halves of the rounds agree."""
+    def repeatability(self) -> Repeatability | None:
+        """How well the two halves of the rounds agree; None where only results were recorded."""
         return repeatability([m.timing for m in self.measurements.values()])
 
     def check_fingerprint(self, fingerprint: Mapping[str, str]) -> None:

@@ -39,13 +39,13 @@ class HeldOut:
       score: The errors, each network held out once.
       smallest_ms: Latency of the fastest network.
       largest_ms: Latency of the slowest network.
-      repeatability: How well the measurements agree with themselves.
+      repeatability: How well the measurements agree with themselves; None where nothing is known of that.
     """
 
     score: Score
     smallest_ms: float
     largest_ms: float
-    repeatability: Repeatability
+    repeatability: Repeatability | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,13 +242,13 @@ def _from_record(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     if record["schema"] != SCHEMA_VERSION:
         raise ValueError(f"key 'schema' must be {SCHEMA_VERSION}, got {record['schema']!r}")
     held_out = dict(record["held_out"])
-    repeats, errors = Repeatability(**held_out.pop("repeatability")), Score(**held_out.pop("score"))
+    repeats, errors = held_out.pop("repeatability"), Score(**held_out.pop("score"))
     smallest, largest = record["macs_range"]
     predictor = Predictor(
         costs=KernelCosts.from_arrays(arrays),
         log_margin=float(record["log_margin"]),
         coverage=float(record["coverage"]),
-        held_out=HeldOut(score=errors, **held_out, repeatability=repeats),
+        held_out=HeldOut(score=errors, **held_out, repeatability=repeats and Repeatability(**repeats)),
         scales=tuple(record["scales"]),
         macs_range=(smallest, largest),
         fingerprint=dict(record["fingerprint"]),

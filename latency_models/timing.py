@@ -65,8 +65,9 @@ class Timing:
       high: Upper end, in milliseconds.
       n: Number of runs.
       clock: What was read: CPU time of the thread or of the process, or wall time.
-      statistic: Lower quartile or median.
-      half_gap: Relative gap between the statistic of the first and of the second half of the rounds.
+      statistic: Lower quartile or median; "recorded" for what was measured elsewhere, by whatever statistic.
+      half_gap: Relative gap between the statistic of the first and of the second half of the rounds; None where only their
+        result was recorded.
     """
 
     ms: float
@@ -74,8 +75,8 @@ class Timing:
     high: float
     n: int
     clock: Clock
-    statistic: Statistic
-    half_gap: float
+    statistic: Statistic | Literal["recorded"]
+    half_gap: float | None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into this value."""
@@ -161,14 +162,16 @@ def summarise(samples_ms: Float[np.ndarray, "rounds repeats"], clock: Clock, *, 
     return Timing(ms, min(low, ms), max(high, ms), samples_ms.size, clock, statistic, gap)
 
 
-def repeatability(timings: Sequence[Timing]) -> Repeatability:
-    """How well two halves of the same rounds agree, over several networks.
+def repeatability(timings: Sequence[Timing]) -> Repeatability | None:
+    """How well two halves of the same rounds agree, over several networks; None where that was recorded of none.
 
     Raises:
       ValueError: There are no timings.
     """
     if not timings:
         raise ValueError("repeatability needs at least one timing, got none; measure a network first")
-    gaps = [timing.half_gap for timing in timings]
+    gaps = [timing.half_gap for timing in timings if timing.half_gap is not None]
+    if not gaps:
+        return None
     within_5, within_10 = (sum(gap <= limit for gap in gaps) / len(gaps) for limit in (0.05, 0.10))
     return Repeatability(statistics.median(gaps), within_5, within_10, len(gaps))

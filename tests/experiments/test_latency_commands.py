@@ -78,6 +78,7 @@ def test_template_filled_in_elsewhere_calibrates(capsys, fitted, tmp_path):
         capsys, "calibrate", str(fitted / "P"), "--device", f"csv:{table}", "--space", "digits", "--out", str(tmp_path / "Q")
     )
     assert code == 0, out
+    assert "repeatability: not known" in out
     fresh = random_networks(20, seed=8)
     ms = Predictor.load(tmp_path / "Q").predict(fresh)[0]
     assert np.mean(np.abs(ms / [true_ms(n, other_machine) for n in fresh] - 1)) < 0.05

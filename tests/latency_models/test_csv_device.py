@@ -93,7 +93,10 @@ def test_a_run_gives_the_recorded_number(table, tmp_path):
 def test_a_table_is_measured_like_a_device(table, tmp_path):
     device = get_device(f"csv:{table}")
     measured = measure(device, [SMALLEST, LARGEST], no_build, protocol=TimingProtocol(rounds=2))
-    assert [m.timing.ms for m in measured.measurements.values()] == [4.5, 9.75]
+    first, second = (m.timing for m in measured.measurements.values())
+    assert (first.ms, first.low, first.high, first.n, first.statistic) == (4.5, 4.25, 5.0, 30, "recorded")
+    assert (second.ms, second.low, second.high, second.n) == (9.75, 9.75, 9.75, 1)
+    assert measured.repeatability is None  # one number does not say how well it repeats
     assert measured.profiles == {}
     measured.save(tmp_path / "M")
     assert MeasurementSet.load(tmp_path / "M") == measured

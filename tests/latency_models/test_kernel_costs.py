@@ -47,6 +47,33 @@ def test_a_profile_is_worth_more_than_a_latency(networks):
     assert _error(_fit(networks[:10], profiled=True), networks[20:]) < _error(_fit(networks[:10]), networks[20:])
 
 
+def test_larger_kernels_than_any_measured_are_priced_by_the_largest(networks):
+    """Beyond a cache, bytes cost twice as much; a quarter of the kernels measured is beyond it."""
+    (kernel, *_) = (k for k in networks[0].kernels if k.kind == "softmax")
+
+    def of_rows(rows):
+        return dataclasses.replace(kernel, rows=rows, bytes=8 * rows * kernel.columns, elements=rows * kernel.columns)
+
+    def cached_machine(k):
+        return 1e-3 + 1e-7 * k.bytes + 1e-7 * max(k.bytes - 1e6, 0)
+
+    in_cache, beyond = np.geomspace(1e4, 1e6, 30), np.geomspace(2e6, 3e7, 10)
+    kernels = [of_rows(int(size / (8 * kernel.columns))) for size in (*in_cache, *beyond)]
+    sums = [Sum((k,), cached_machine(k), 0.02 * cached_machine(k), is_network=False) for k in kernels]
+    large = of_rows(10 * kernels[-1].rows)
+    assert fit_costs(observe(sums)).ms([large])[0] == pytest.approx(cached_machine(large), rel=0.2)
+
+
+def test_a_profile_that_other_load_stretched_is_held_to_its_run(networks):
+    measured = measured_on(tiled_machine, networks[:20], profiled=True)
+    stretched = {
+        key: tuple(KernelTime(kernel.name, (1 + i % 3) * kernel.ms) for kernel in profile)
+        for i, (key, profile) in enumerate(measured.profiles.items())
+    }
+    disturbed = dataclasses.replace(measured, profiles=stretched)
+    assert _error(fit_costs(observations(disturbed, disturbed.measurements.values())), networks[20:]) < 0.02
+
+
 def test_another_device_needs_few_networks(costs, networks):
     carried = _fit(networks[:10], machine=other_machine, sources=[costs])
     afresh = _fit(networks[:10], machine=other_machine)
@@ -105,6 +132,23 @@ def test_a_profile_labels_each_kernel_in_order_and_the_rest_together():
     singles, groups = label_kernels(kernels, [*profile, KernelTime("Convolution (NHWC, F32) IGEMM", 1.0)])
     assert not any(kernel.kind == "convolution" for kernel, _ in singles)
     assert any(all(k.kind == "convolution" for k in group) for group, _ in groups)
+
+
+def test_rounding_to_int8_is_part_of_the_convolution_that_follows():
+    network = random_networks(1)[0]
+    profile = []
+    for kernel in measured_on(tiled_machine, [network], profiled=True).profiles[network.key]:
+        if kernel.name == "Convolution (NHWC, F32) IGEMM":
+            profile += [
+                KernelTime("Convert (NC, F32, QDU8)", 0.5),
+                KernelTime("Convolution (NHWC, QDU8, F32, QC8W) IGEMM", kernel.ms),
+            ]
+        else:
+            profile.append(kernel)
+    singles, _ = label_kernels(network.kernels, profile)
+    convolutions = [(kernel, ms) for kernel, ms in singles if kernel.kind == "convolution"]
+    assert len(convolutions) == sum(kernel.kind == "convolution" for kernel in network.kernels)
+    assert all(ms == tiled_machine(kernel) + 0.5 for kernel, ms in convolutions)
 
 
 def test_kinds_are_those_of_the_rules():

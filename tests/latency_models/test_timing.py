@@ -59,6 +59,9 @@ def test_repeatability_counts_gaps():
     result = repeatability(timings)
     assert (result.within_5, result.within_10, result.n) == (0.5, 0.75, 4)
     assert result.median_gap == pytest.approx(0.06)
+    recorded = Timing(1.0, 1.0, 1.0, 1, "wall", "recorded", None)
+    assert repeatability([*timings, recorded]) == result
+    assert repeatability([recorded]) is None
     with pytest.raises(ValueError, match="at least one timing"):
         repeatability([])
 
