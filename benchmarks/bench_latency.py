@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,10 +19,39 @@ from latency_models.scores import score
 from search_space import get_scale, get_space
 
 SETS = Path(__file__).parent / "measurements"
+ROUNDS = ("first", "second", "third")
 SPACE, SCALE = get_space("mobile-sd-small"), get_scale("sd15-quarter")
 LEAST_MS = 3.0
 MOST_FITTED = 200
 Numbers = dict[str, dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A device's measurements.
+
+    Attributes:
+      rounds: Separate rounds of loading and timing; the first has all networks, the others those held out.
+      truth: By the key of a network held out: the median of its latencies in the rounds, in milliseconds.
+    """
+
+    rounds: tuple[MeasurementSet, ...]
+    truth: dict[str, float]
+
+    @property
+    def fitted(self) -> list[Measurement]:
+        """Networks that may be fitted."""
+        return [m for m in self.whole if m.network.key not in self.truth][:MOST_FITTED]
+
+    @property
+    def held_out(self) -> list[Measurement]:
+        """Networks that never are, of 3 ms and more."""
+        return [m for m in self.whole if self.truth.get(m.network.key, 0.0) >= LEAST_MS]
+
+    @property
+    def whole(self) -> list[Measurement]:
+        """Networks that are no blocks alone."""
+        return [m for m in self.rounds[0].measurements.values() if m.network.architecture is not None]
 
 
 def main() -> None:
@@ -30,98 +60,121 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--batch", type=int, default=20_000)
     options = parser.parse_args()
-    sets = {folder.name: MeasurementSet.load(folder) for folder in sorted(SETS.iterdir()) if folder.is_dir()}
+    devices = {folder.name: read(folder) for folder in sorted(SETS.iterdir()) if (folder / ROUNDS[0]).is_dir()}
     numbers: Numbers = {}
     predictors = {}
-    for name, measured in sets.items():
+    for name, measured in devices.items():
         print(name, flush=True)
-        predictors[name] = fit(measured)
-        numbers |= {f"{name}.{key}": value for key, value in device_rows(measured, options.splits).items()}
-    for name, measured in sets.items():
-        sources = [predictor for other, predictor in predictors.items() if other != name]
-        if sources:
+        predictors[name] = fit(part_of(measured.rounds[0], measured.fitted))
+        found = repeat_rows(measured) | held_out_rows(predictors[name], measured) | split_rows(measured, options.splits)
+        for family, is_held_out in families(measured).items():
+            found |= {f"{family}.{key}": value for key, value in family_rows(measured, is_held_out).items()}
+        numbers |= {f"{name}.{key}": value for key, value in found.items()}
+    for name, measured in devices.items():
+        if sources := [predictor for other, predictor in predictors.items() if other != name]:
             numbers |= {f"{name}.{key}": value for key, value in unseen_device_rows(sources, measured).items()}
     numbers["speed"] = speed(next(iter(predictors.values())), options.batch)
     path = write_result(
         "latency",
-        shows="Held-out networks of mobile-sd-small (at most 200 fitted): shares within 5 and 10 %, mean error, rank "
-        "correlation, coverage and half width of the 90 % interval, families that were held out and whether they are flagged, "
-        "peak memory, a device carried from the others by k networks, and architectures predicted a second, caches cold. "
-        "Values are means over random splits, low and high their 2.5 % and 97.5 % quantiles.",
+        shows="Networks of mobile-sd-small that no fit has seen, each the median of three separate rounds: shares within 5 and "
+        "10 %, mean error, rank correlation, peak memory; coverage and half width of the 90 % interval as means over random "
+        "splits, low and high their 2.5 % and 97.5 % quantiles; families that were held out and whether they are flagged; a "
+        "device carried from the others by k networks; architectures predicted a second, caches cold.",
         command=f"python benchmarks/bench_latency.py --splits {options.splits} --batch {options.batch}",
         numbers=numbers,
     )
     print(path.read_text())
 
 
-def device_rows(measured: MeasurementSet, num_splits: int) -> Numbers:
-    """What one device's measurements show of themselves, of random splits, and of families held out."""
-    networks = [m for m in measured.measurements.values() if m.network.architecture is not None]
-    repeats = measured.repeatability
-    rows = {"repeat_within_5": number([repeats.within_5], "share", n=repeats.n)}
-    found = [split_scores(measured, networks, seed) for seed in range(num_splits)]
-    for key in found[0]:
-        rows[key] = number([one[key] for one in found], "ms" if key.endswith("_ms") else "share", n=len(networks))
-    for family, is_held_out in families(networks).items():
-        rows |= {f"{family}.{key}": value for key, value in family_rows(measured, networks, is_held_out).items()}
-    return rows
+def read(folder: Path) -> Measured:
+    """The rounds of a device."""
+    rounds = tuple(MeasurementSet.load(folder / name) for name in ROUNDS if (folder / name).is_dir())
+    again = set(rounds[0].measurements).intersection(*(one.measurements for one in rounds[1:])) if len(rounds) > 1 else set()
+    truth = {key: float(np.median([one.measurements[key].timing.ms for one in rounds])) for key in again}
+    return Measured(rounds, truth)
 
 
-def split_scores(measured: MeasurementSet, networks: Sequence[Measurement], seed: int) -> dict[str, float]:
-    """Scores of networks that a fit has not seen."""
-    order = np.random.default_rng(seed).permutation(len(networks))
-    num_fitted = min(MOST_FITTED, int(0.8 * len(networks)))
-    fitted, rest = ([networks[i] for i in part] for part in (order[:num_fitted], order[num_fitted:]))
-    held_out = [m for m in rest if m.timing.ms >= LEAST_MS]
-    predictor = fit(part_of(measured, fitted))
-    ms, low, high = predictor.predict([m.network for m in held_out])
-    truth = np.array([m.timing.ms for m in held_out])
-    found = score(ms, truth)
-    scores = {
+def repeat_rows(measured: Measured) -> Numbers:
+    """How well two halves of a round agree, and two rounds."""
+    repeats = measured.rounds[0].repeatability
+    assert repeats is not None
+    rows = {"halves_within_5": number([repeats.within_5], "share", n=repeats.n)}
+    gaps = [
+        abs(a.measurements[key].timing.ms / b.measurements[key].timing.ms - 1)
+        for key in measured.truth
+        for a, b in itertools.combinations(measured.rounds, 2)
+    ]
+    shares = {f"rounds_within_{limit}": float(np.mean(np.array(gaps) <= limit / 100)) for limit in (5, 10)}
+    return rows | {key: number([share], "share", n=len(gaps)) for key, share in shares.items()}
+
+
+def held_out_rows(predictor: Predictor, measured: Measured) -> Numbers:
+    """Scores of the networks that no fit sees."""
+    held_out = measured.held_out
+    truth = np.array([measured.truth[m.network.key] for m in held_out])
+    found = score(predictor.predict([m.network for m in held_out])[0], truth)
+    values = {
         "within_10": found.within_10, "within_5": found.within_5, "mean_error": found.mape, "spearman": found.spearman,
-        "coverage": float(np.mean((low <= truth) & (truth <= high))), "half_width": float(np.expm1(predictor.log_margin)),
-        "smallest_ms": float(truth.min()), "largest_ms": float(truth.max()),
     }  # fmt: skip
     if predictor.memory:
         peaks = np.array([m.loaded.peak_bytes for m in held_out], float)
         predicted = predictor.memory.predict([m.network.architecture for m in held_out if m.network.architecture], SCALE)
-        scores["memory_within_5"] = float(np.mean(np.abs(predicted / peaks - 1) <= 0.05))
-    return scores
+        values["memory_within_5"] = float(np.mean(np.abs(predicted / peaks - 1) <= 0.05))
+    sizes = {"fitted": len(measured.fitted), "smallest_ms": round(truth.min(), 1), "largest_ms": round(truth.max(), 1)}
+    return {key: number([value], "share", n=len(held_out)) | sizes for key, value in values.items()}
 
 
-def families(networks: Sequence[Measurement]) -> dict[str, Callable[[Measurement], bool]]:
+def split_rows(measured: Measured, num_splits: int) -> Numbers:
+    """Coverage and width of the interval, and the error, over random splits of all networks."""
+    found = [split_scores(measured, seed) for seed in range(num_splits)]
+    return {f"splits.{key}": number([one[key] for one in found], "share", n=num_splits) for key in found[0]}
+
+
+def split_scores(measured: Measured, seed: int) -> dict[str, float]:
+    """Scores of a random fifth of the networks, fitted on the rest."""
+    networks = measured.whole
+    order = np.random.default_rng(seed).permutation(len(networks))
+    num_fitted = min(MOST_FITTED, int(0.8 * len(networks)))
+    fitted, held_out = ([networks[i] for i in part] for part in (order[:num_fitted], order[num_fitted:]))
+    predictor = fit(part_of(measured.rounds[0], fitted))
+    ms, low, high = predictor.predict([m.network for m in held_out])
+    truth = np.array([m.timing.ms for m in held_out])
+    found = score(ms, truth)
+    return {
+        "coverage": float(np.mean((low <= truth) & (truth <= high))), "half_width": float(np.expm1(predictor.log_margin)),
+        "within_10": found.within_10, "within_5": found.within_5, "mean_error": found.mape, "spearman": found.spearman,
+    }  # fmt: skip
+
+
+def families(measured: Measured) -> dict[str, Callable[[Measurement], bool]]:
     """Families to hold out: who is in them."""
-    median = float(np.median([m.timing.ms for m in networks]))
+    median = float(np.median([m.timing.ms for m in measured.whole]))
     return {
         "relu_held_out": lambda m: any(kernel.kind == "clamp" for kernel in m.network.kernels),
         "cheap_to_dear": lambda m: m.timing.ms > median,
     }
 
 
-def family_rows(
-    measured: MeasurementSet, networks: Sequence[Measurement], is_held_out: Callable[[Measurement], bool]
-) -> Numbers:
+def family_rows(measured: Measured, is_held_out: Callable[[Measurement], bool]) -> Numbers:
     """Scores of a whole family that no fitted network belongs to."""
-    held_out = [m for m in networks if is_held_out(m)]
-    predictor = fit(part_of(measured, [m for m in networks if not is_held_out(m)]))
+    held_out = [m for m in measured.whole if is_held_out(m)]
+    predictor = fit(part_of(measured.rounds[0], [m for m in measured.whole if not is_held_out(m)]))
     asked = [m.network for m in held_out]
-    found = score(predictor.predict(asked)[0], np.array([m.timing.ms for m in held_out]))
+    truth = np.array([measured.truth.get(m.network.key, m.timing.ms) for m in held_out])
+    found = score(predictor.predict(asked)[0], truth)
     flagged = float(predictor.is_outside(asked).mean())
     values = {"within_10": found.within_10, "within_5": found.within_5, "mean_error": found.mape, "flagged": flagged}
     return {key: number([value], "share", n=len(held_out)) for key, value in values.items()}
 
 
-def unseen_device_rows(sources: Sequence[Predictor], measured: MeasurementSet) -> Numbers:
+def unseen_device_rows(sources: Sequence[Predictor], measured: Measured) -> Numbers:
     """Scores on a device of which only k designed networks are seen."""
-    networks = {m.network.key: m for m in measured.measurements.values() if m.network.architecture is not None}
+    pool = {m.network.key: m for m in measured.fitted}
     rows: Numbers = {}
     for k in (10, 20):
-        chosen = {network.key for network in choose_for_calibration(sources, [m.network for m in networks.values()], k)}
-        carried = calibrate(sources, part_of(measured, [networks[key] for key in chosen]))
-        held_out = [m for key, m in networks.items() if key not in chosen and m.timing.ms >= LEAST_MS]
-        found = score(carried.predict([m.network for m in held_out])[0], np.array([m.timing.ms for m in held_out]))
-        for key in ("within_10", "within_5", "mape", "spearman"):
-            rows[f"unseen.k{k}.{key}"] = number([getattr(found, key)], "share", n=found.n)
+        chosen = choose_for_calibration(sources, [m.network for m in pool.values()], k)
+        carried = calibrate(sources, part_of(measured.rounds[0], [pool[network.key] for network in chosen]))
+        rows |= {f"unseen.k{k}.{key}": value for key, value in held_out_rows(carried, measured).items()}
     return rows
 
 
