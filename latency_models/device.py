@@ -51,7 +51,9 @@ class Loaded:
       partitions: Number of pieces that the accelerated backend runs; 1 is ideal, None where there is no such notion.
       load_ms: Wall time of loading: reading, packing weights, planning memory.
       first_ms: Wall time of the first run, which touches fresh memory.
-      peak_bytes: Most memory that loading and the first run needed beyond the runtime's own; None where not measured.
+      peak_bytes: Most memory that the network needs while it is loaded and runs once: weights, activations, and what the
+        runtime keeps beside them (code, plans, packed weights). The runtime's library, and what a compiler or converter
+        needed before, are not in it. None where not measured.
       left_out: Operations that the accelerated backend leaves to slower kernels, each with its block; their cuts make the
         partitions.
     """

@@ -26,8 +26,13 @@ _LOWERING_COPIES = 3.2  # of the weights: JAX's own, as MLIR constants, as bytec
 class JaxProcess:
     """A child process in which networks are built, lowered and computed."""
 
-    def __init__(self) -> None:
-        """Starts nothing yet."""
+    def __init__(self, start: Callable[[], None]) -> None:
+        """Starts nothing yet.
+
+        Args:
+          start: Called first in each child: says on what JAX computes there.
+        """
+        self._start = start
         self._executor: concurrent.futures.ProcessPoolExecutor | None = None
         self._lock = threading.Lock()  # networks are loaded from several threads; the child serves one at a time
 
@@ -43,7 +48,8 @@ class JaxProcess:
                 self._end()
                 check_free_memory(int(_LOWERING_COPIES * network.weight_bytes), "JAX to lower it")
             if self._executor is None:
-                self._executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+                context = multiprocessing.get_context("spawn")
+                self._executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=self._start)
             try:
                 return self._executor.submit(function, network, *arguments).result()
             except BrokenProcessPool:
@@ -67,7 +73,14 @@ class JaxProcess:
 @functools.cache
 def jax_process() -> JaxProcess:
     """The one of this process: devices share its child."""
-    return JaxProcess()
+    return JaxProcess(use_cpu)
+
+
+def use_cpu() -> None:
+    """JAX computes on the CPU in this process, whatever else there is: a GPU rounds products differently."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
 
 
 def lower(network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from latency_models.device import machine_fingerprint, read_options
 from latency_models.litert_file import MODEL_FILE, litert_converter
-from latency_models.litert_runnable import LiteRtRunnable, open_interpreter
+from latency_models.litert_runnable import LiteRtRunnable, import_litert, open_interpreter
 from latency_models.local_device import Loader, LocalDevice
 from latency_models.network import Build, Network
 
@@ -25,6 +25,11 @@ class LiteRtBuiltin(LocalDevice):
     def absence(self) -> str | None:
         """Never absent once its packages are there."""
         return None
+
+    @staticmethod
+    def start() -> None:
+        """LiteRT's interpreter."""
+        import_litert()
 
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
         """A .tflite file, which the child loads from its path."""

@@ -1,5 +1,6 @@
 """A .tflite file in LiteRT's interpreter, whichever kernels run it."""
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from latency_models.litert_graph import blamed
 from latency_models.litert_profile import profile_model
 from latency_models.local_session import Runnable
 from latency_models.timing import Clock
+
+
+def import_litert() -> None:
+    """Brings LiteRT's library into memory."""
+    importlib.import_module("ai_edge_litert.interpreter")
 
 
 def open_interpreter(path: Path, **options: Any) -> Any:

@@ -22,6 +22,11 @@ class LocalDevice(Device):
 
     tolerance: float
 
+    @staticmethod
+    @abc.abstractmethod
+    def start() -> None:
+        """Imports the runtime in the child, and warms it where that is cheap: what this takes is not the network's."""
+
     @abc.abstractmethod
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
         """What the child process is to load, converted files in `folder`, and what JAX computes for the same inputs.
@@ -33,7 +38,7 @@ class LocalDevice(Device):
     def load(self, network: Network, build: Build, folder: Path) -> LocalSession:
         """Converts, loads, checks."""
         loader, reference = self.convert(network, build, folder)
-        session = LocalSession(loader, subject=f"device {self.name!r}")
+        session = LocalSession(loader, start=self.start, subject=f"device {self.name!r}")
         try:
             check_equal(session.output(), reference, device=self.name, tolerance=self.tolerance)
         except BaseException:

@@ -54,16 +54,16 @@ class Runnable(abc.ABC):
 class LocalSession(Session):
     """Loads in a child process with `load`, and runs there.
 
-    `load` crosses into the child: a function of a module, with arguments that are plain data. It may reset the peak of
-    memory with `reset_peak_memory` when what the device itself would not do (compiling) is done.
+    `load` crosses into the child: a function of a module, with arguments that are plain data.
     """
 
-    def __init__(self, load: Callable[[], Runnable], *, subject: str) -> None:
+    def __init__(self, load: Callable[[], Runnable], *, subject: str, start: Callable[[], Any] | None = None) -> None:
         """Starts the child and waits until the network has run once.
 
         Args:
           load: Makes the runnable.
           subject: Who is blamed in messages: "device 'litert-cpu'".
+          start: Called in the child before anything is counted: brings the runtime into memory.
 
         Raises:
           ValueError: The runtime refuses the network, or crashes.
@@ -72,7 +72,7 @@ class LocalSession(Session):
         self._log = tempfile.NamedTemporaryFile(prefix="pocketunet-runtime-", suffix=".log")  # noqa: SIM115 - close() closes it
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, load, self._log.name), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, start, load, self._log.name), daemon=True)
         self._process.start()
         theirs.close()
         try:
@@ -120,13 +120,7 @@ class LocalSession(Session):
         return "".join(f"; it says: {line.strip()}" for line in lines if "ERROR" in line.upper())[:_REASON_CHARS]
 
 
-def reset_peak_memory() -> None:
-    """Lets the peak of this process's memory start from what is used now."""
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: then the peak is larger than it need be
-        _RESET_PEAK.write_text("5")
-
-
-def _serve(connection: Connection, load: Callable[[], Runnable], log: str) -> None:
+def _serve(connection: Connection, start: Callable[[], Any] | None, load: Callable[[], Runnable], log: str) -> None:
     """Answers requests until the other side closes; what runtimes print goes into a log."""
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
@@ -140,6 +134,8 @@ def _serve(connection: Connection, load: Callable[[], Runnable], log: str) -> No
             return
         try:
             if name == "load":
+                if start is not None:
+                    start()
                 runnable, answer = _load(load)
             else:
                 answer = _REQUESTS[name](cast(Runnable, runnable), *arguments)
@@ -149,7 +145,8 @@ def _serve(connection: Connection, load: Callable[[], Runnable], log: str) -> No
 
 
 def _load(load: Callable[[], Runnable]) -> tuple[Runnable, Loaded]:
-    reset_peak_memory()
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: then the peak is larger than it need be
+        _RESET_PEAK.write_text("5")
     before = _status_bytes("VmRSS")
     start = time.perf_counter()
     runnable = load()

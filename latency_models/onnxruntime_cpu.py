@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU: JAX to ONNX by jax2onnx, run by Microsoft's kernels."""
 
 import functools
+import importlib
 import json
 import logging
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from latency_models.device import KernelTime, machine_fingerprint, read_options, spelled, typical_times
-from latency_models.jax_reference import JaxProcess, reference_output, trace
+from latency_models.jax_reference import JaxProcess, reference_output, trace, use_cpu
 from latency_models.local_device import Loader, LocalDevice
 from latency_models.local_session import Runnable
 from latency_models.network import Build, Network
@@ -31,13 +32,18 @@ class OnnxRuntimeCpu(LocalDevice):
     def __init__(self, options: dict[str, str]) -> None:
         """Starts no process yet."""
         self._threads = int(options["threads"])
-        self._jax = JaxProcess()  # not the one that other devices share: jax2onnx leaves functions of jax.numpy changed
+        self._jax = JaxProcess(use_cpu)  # not the one that other devices share: jax2onnx leaves functions of jax.numpy changed
         self.name = spelled("onnxruntime-cpu", options, _DEFAULTS)
         self.description = f"ONNX Runtime's CPU kernels on {self._threads} thread(s), float32"
 
     def absence(self) -> str | None:
         """Never absent once its packages are there."""
         return None
+
+    @staticmethod
+    def start() -> None:
+        """ONNX Runtime's library."""
+        importlib.import_module("onnxruntime")
 
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
         """An ONNX file, which the child loads from its path."""

@@ -3,16 +3,14 @@
 import functools
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from latency_models.device import KernelTime, machine_fingerprint, read_options
-from latency_models.jax_reference import compute, jax_process, trace
+from latency_models.device import machine_fingerprint, read_options
+from latency_models.jax_reference import JaxProcess, compute, jax_process, use_cpu
 from latency_models.local_device import Loader, LocalDevice
-from latency_models.local_session import Runnable, reset_peak_memory
 from latency_models.network import Build, Network
-from latency_models.timing import Clock
+from latency_models.xla_program import XlaRunnable, compile_program, warm_up
 
 
 class XlaCpu(LocalDevice):
@@ -26,14 +24,25 @@ class XlaCpu(LocalDevice):
     description = "XLA's CPU backend through JAX, on one core, float32"
     tolerance = 1e-4
 
+    def __init__(self) -> None:
+        """Starts no process yet."""
+        self._compiler = JaxProcess(_use_one_core)
+
     def absence(self) -> str | None:
         """Never absent: JAX brings it."""
         return None
 
+    @staticmethod
+    def start() -> None:
+        """One core, and XLA warm."""
+        _use_one_core()
+        warm_up()
+
     def convert(self, network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
-        """Nothing to convert: the child compiles."""
+        """A compiled program, which the child loads from its folder."""
         _, reference = jax_process().call(compute, network, build)
-        return functools.partial(_load_on_one_core, network, build), reference
+        self._compiler.call(compile_program, network, build, folder)
+        return functools.partial(XlaRunnable, folder, clocks=("process_cpu", "wall")), reference
 
     def fingerprint(self) -> dict[str, str]:
         """Version, threads, clock and machine."""
@@ -46,43 +55,11 @@ class XlaCpu(LocalDevice):
         }
 
 
-class XlaRunnable(Runnable):
-    """A compiled XLA program with its inputs on the device."""
-
-    partitions = None
-
-    def __init__(self, network: Network, build: Build, *, clocks: tuple[Clock, ...]) -> None:
-        """Builds and compiles; what that needed of memory is not the network's."""
-        import jax
-
-        function, inputs = build(network)
-        traced = trace(function, inputs)
-        self._compiled = traced.lower().compile()
-        self._inputs = [jax.device_put(x) for x in inputs]
-        self.model_bytes = sum(constant.nbytes for constant in traced.jaxpr.consts)
-        self.clocks = clocks
-        self._output: Any = None
-        reset_peak_memory()
-
-    def run(self) -> None:
-        """Runs the program once and waits for its output."""
-        self._output = self._compiled(*self._inputs)
-        self._output.block_until_ready()
-
-    def output(self) -> np.ndarray:
-        """A copy of the last output."""
-        return np.array(self._output)
-
-    def profile(self, count: int) -> tuple[KernelTime, ...] | None:
-        """None: XLA fuses across our kernels, and its CPU backend names no times."""
-        del count
-        return None
-
-
-def _load_on_one_core(network: Network, build: Build) -> XlaRunnable:
+def _use_one_core() -> None:
+    """Before JAX counts the cores: for its threads, and for how a program is split among them."""
+    use_cpu()
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before JAX counts the cores for its thread pool
-    return XlaRunnable(network, build, clocks=("process_cpu", "wall"))
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def xla_cpu(argument: str | None, options: dict[str, str]) -> XlaCpu:

@@ -15,6 +15,7 @@ from search_space import get_scale
 from search_space.blocks import ConvolutionSpec
 
 Function = tuple[Callable[..., jax.Array], tuple[np.ndarray, ...]]
+HELD: list[np.ndarray] = []
 
 
 def sized(width: int, resolution: int = 8) -> Network:
@@ -108,6 +109,12 @@ def process_id(network: Network) -> int:
     return os.getpid()
 
 
+def cores(network: Network) -> int:
+    """How many of them the process may use."""
+    del network
+    return len(os.sched_getaffinity(0))
+
+
 class Dying(Runnable):
     """A runtime that sends itself a signal at its second run."""
 
@@ -137,6 +144,12 @@ def dying_of_a_crash() -> Dying:
 
 def dying_of_a_kill() -> Dying:
     """At the second run."""
+    return Dying(signal.SIGKILL)
+
+
+def hold_memory() -> Dying:
+    """A runtime that takes 100 MB, and keeps them."""
+    HELD.append(np.ones(100_000_000, np.uint8))
     return Dying(signal.SIGKILL)
 
 

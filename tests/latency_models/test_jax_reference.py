@@ -7,13 +7,13 @@ import measured_networks
 import pytest
 
 from latency_models import jax_reference
-from latency_models.jax_reference import JaxProcess, check_free_memory, compute
+from latency_models.jax_reference import JaxProcess, check_free_memory, compute, use_cpu
 
 SMALL = measured_networks.sized(8)
 
 
 def test_one_child_serves_small_networks_asked_for_from_several_threads():
-    process = JaxProcess()
+    process = JaxProcess(use_cpu)
     with ThreadPoolExecutor(2) as threads:
         numbers = set(threads.map(lambda _: process.call(measured_networks.process_id, SMALL), range(4)))
     process.close()
@@ -23,7 +23,7 @@ def test_one_child_serves_small_networks_asked_for_from_several_threads():
 
 def test_a_large_network_has_a_child_of_its_own_that_has_ended_when_its_result_is_there(monkeypatch):
     monkeypatch.setattr(jax_reference, "_LARGE_BYTES", 0)
-    process = JaxProcess()
+    process = JaxProcess(use_cpu)
     first, second = (process.call(measured_networks.process_id, SMALL) for _ in range(2))
     assert first != second
     for number in (first, second):
@@ -35,11 +35,11 @@ def test_a_large_network_without_memory_for_it_is_refused(monkeypatch):
     monkeypatch.setattr(jax_reference, "_LARGE_BYTES", 0)
     monkeypatch.setattr(jax_reference, "_LOWERING_COPIES", 1e10)
     with pytest.raises(ValueError, match=r"needs about .* GB of free memory for JAX to lower it, .* GB are free; end other"):
-        JaxProcess().call(measured_networks.process_id, SMALL)
+        JaxProcess(use_cpu).call(measured_networks.process_id, SMALL)
 
 
 def test_a_child_that_is_killed_is_a_message_and_the_next_network_is_served():
-    process = JaxProcess()
+    process = JaxProcess(use_cpu)
     with pytest.raises(ValueError, match="was killed; is there enough free memory"):
         process.call(compute, SMALL, measured_networks.build_killed)
     assert process.call(measured_networks.process_id, SMALL) != os.getpid()

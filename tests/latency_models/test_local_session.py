@@ -25,3 +25,21 @@ def test_a_death_at_a_run_is_a_message_and_so_is_every_request_after_it(load, si
 def test_a_runtime_that_does_not_load_says_why_in_its_own_words():
     with pytest.raises(ValueError, match="device 'd': cannot load; it says: ERROR: the first cause$"):
         LocalSession(measured_networks.not_loading, subject="device 'd'")
+
+
+def test_what_the_runtime_takes_when_it_starts_is_not_the_networks():
+    peaks = []
+    for load, start in (
+        (measured_networks.hold_memory, None),
+        (measured_networks.dying_of_a_kill, measured_networks.hold_memory),
+    ):
+        session = LocalSession(load, start=start, subject="device 'd'")
+        session.close()
+        peaks.append(session.loaded.peak_bytes)
+    in_load, at_start = peaks
+    assert at_start < 10e6 < 100e6 <= in_load
+
+
+def test_a_runtime_that_does_not_start_says_why():
+    with pytest.raises(ValueError, match="device 'd': cannot load; it says: ERROR: the first cause$"):
+        LocalSession(measured_networks.dying_of_a_kill, start=measured_networks.not_loading, subject="device 'd'")

@@ -1,0 +1,91 @@
+"""A network as an XLA program whose weights are arguments: compiled in one process, stored, loaded and run in another.
+
+A weight that is an argument cannot be folded into another constant, and is held once. What the compiler leaves in memory
+stays behind in its process. The stored program is XLA's own format, which JAX's compilation cache reads and writes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_models.device import KernelTime
+from latency_models.jax_reference import trace
+from latency_models.local_session import Runnable
+from latency_models.network import Build, Network
+from latency_models.timing import Clock
+
+PROGRAM_FILE, ARGUMENTS_FILE = "program.xla", "arguments.npz"
+_WEIGHT, _INPUT = "weight", "input"
+
+
+def compile_program(network: Network, build: Build, folder: Path) -> None:
+    """Writes the compiled program and its arguments, weights before inputs, into a folder."""
+    import jax
+    from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+    function, inputs = build(network)
+    traced = trace(function, inputs).jaxpr
+    weights, inputs = [np.asarray(x) for x in traced.consts], [np.asarray(x) for x in inputs]
+
+    def program(*arguments: Any) -> Any:
+        (output,) = jaxpr_as_fun(ClosedJaxpr(traced.jaxpr, arguments[: len(weights)]))(*arguments[len(weights) :])
+        return output
+
+    arguments = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (*weights, *inputs)]
+    compiled = jax.jit(program, keep_unused=True).lower(*arguments).compile()
+    executable: Any = compiled.runtime_executable()
+    (folder / PROGRAM_FILE).write_bytes(executable.serialize())
+    named = {f"{kind}{i}": x for kind, arrays in ((_WEIGHT, weights), (_INPUT, inputs)) for i, x in enumerate(arrays)}
+    np.savez(folder / ARGUMENTS_FILE, allow_pickle=False, **named)
+    jax.clear_caches()  # no later network shares anything with this one
+
+
+def warm_up() -> None:
+    """Compiles and runs a tiny program: XLA starts its threads and brings its own code into memory."""
+    import jax
+    import jax.numpy as jnp
+
+    def program(image: jax.Array, kernel: jax.Array) -> jax.Array:
+        convolved = jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.nn.softmax(convolved.reshape(-1, 8) @ kernel[0, 0])
+
+    jax.jit(program)(jnp.ones((1, 8, 8, 8)), jnp.ones((3, 3, 8, 8))).block_until_ready()
+
+
+class XlaRunnable(Runnable):
+    """A compiled program with its arguments on the device."""
+
+    partitions = None
+
+    def __init__(self, folder: Path, *, clocks: tuple[Clock, ...]) -> None:
+        """Loads what `compile_program` wrote, one argument at a time."""
+        import jax
+        from jaxlib import xla_client
+
+        device = jax.devices()[0]
+        program = (folder / PROGRAM_FILE).read_bytes()
+        self._program = device.client.deserialize_executable(program, executable_devices=xla_client.DeviceList((device,)))
+        with np.load(folder / ARGUMENTS_FILE, allow_pickle=False) as stored:
+            self._arguments = [jax.device_put(stored[name]).block_until_ready() for name in stored.files]
+            self.model_bytes = sum(
+                argument.nbytes
+                for name, argument in zip(stored.files, self._arguments, strict=True)
+                if name.startswith(_WEIGHT)
+            )
+        self.clocks = clocks
+        self._output: Any = None
+
+    def run(self) -> None:
+        """Runs the program once and waits for its output."""
+        ((self._output,),) = self._program.execute_sharded(self._arguments).disassemble_into_single_device_arrays()
+        self._output.block_until_ready()
+
+    def output(self) -> np.ndarray:
+        """A copy of the last output."""
+        return np.array(self._output)
+
+    def profile(self, count: int) -> tuple[KernelTime, ...] | None:
+        """None: XLA fuses across our kernels, and names no times here."""
+        del count
+        return None
