@@ -12,6 +12,7 @@ from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.network import Network
 from latency_models.predictor import Predictor
 from latency_models.timing import Clock, Repeatability
+from search_space import Architecture, Scale, layer_plan
 
 _CLOCKS: dict[Clock, str] = {
     "thread_cpu": "CPU time of the computing thread",
@@ -70,7 +71,7 @@ def prediction_json(predictor: Predictor, network: Network, *, name: str) -> dic
     (ms,), (low,), (high,) = predictor.predict([network])
     explained = predictor.explain(network)
     assert network.architecture is not None
-    memory = predictor.memory and float(predictor.memory.predict([network.architecture], network.scale)[0])
+    is_profile = predictor.execution is not None
     return {
         "name": name,
         "scale": network.scale.name,
@@ -81,10 +82,11 @@ def prediction_json(predictor: Predictor, network: Network, *, name: str) -> dic
         "coverage": predictor.coverage,
         "is_outside": bool(predictor.is_outside([network])[0]),
         "far_ms": explained.far_ms,
-        "peak_memory_bytes": memory,
+        "peak_memory_bytes": _peak_memory_bytes(predictor, network.architecture, network.scale),
         "by_stage_ms": explained.by_stage,
         "by_kernel_ms": explained.by_kind,
         "per_run_ms": explained.per_run_ms,
+        "profile": predictor.fingerprint if is_profile else None,
     }
 
 
@@ -95,11 +97,13 @@ def prediction_text(found: Mapping[str, Any]) -> str:
         f"({found['coverage']:.0%} interval {found['low_ms']:.4g} to {found['high_ms']:.4g})"
     ]
     if found["peak_memory_bytes"]:
-        lines.append(f"peak memory: {amount(found['peak_memory_bytes'], 'bytes')}")
+        counted = ", counted" if found["profile"] else ""
+        lines.append(f"peak memory: {amount(found['peak_memory_bytes'], 'bytes')}{counted}")
     if found["is_outside"]:
         share = found["far_ms"] / found["latency_ms"]
+        seen = "published" if found["profile"] else "measured"
         lines.append(
-            f"outside what was measured ({share:.0%} of the time in kernels unlike all measured ones): "
+            f"outside what was {seen} ({share:.0%} of the time in kernels unlike all {seen} ones): "
             "the interval promises nothing"
         )
     for title, key in (("stage", "by_stage_ms"), ("kernel", "by_kernel_ms")):
@@ -107,6 +111,13 @@ def prediction_text(found: Mapping[str, Any]) -> str:
         rows += [(name, f"{ms:.3f}", f"{ms / found['latency_ms']:.1%}") for name, ms in found[key].items()]
         lines.append(f"\n{text_table(rows)}")
     return "\n".join(lines)
+
+
+def _peak_memory_bytes(predictor: Predictor, architecture: Architecture, scale: Scale) -> float | None:
+    """Predicted where it was measured, counted for a profile."""
+    if predictor.execution is not None:
+        return float(predictor.execution.peak_bytes(layer_plan(architecture, scale)))
+    return predictor.memory and float(predictor.memory.predict([architecture], scale)[0])
 
 
 def _clocks(networks: Sequence[Measurement]) -> list[Clock]:

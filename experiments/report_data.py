@@ -118,6 +118,13 @@ def held_out_error(run: Run) -> dict[str, Any] | None:
     return dict(held_out) if complete and isinstance(held_out, Mapping) else None
 
 
+def _anchored(run: Run) -> str:
+    """The device of a predictor that published figures anchor, in brackets; empty where it was measured."""
+    record = read_json(run.path / "latency" / "predictor.json")
+    fingerprint = record.get("fingerprint") if isinstance(record, Mapping) and "execution" in record else None
+    return f" for {fingerprint.get('device')}" if isinstance(fingerprint, Mapping) else ""
+
+
 def _latency_note(run: Run) -> tuple[str, str]:
     error = held_out_error(run)
     if error is None:
@@ -125,8 +132,10 @@ def _latency_note(run: Run) -> tuple[str, str]:
             "warning",
             "Latency comes without a held-out error: measure the architecture that you pick on its device.",
         )
+    anchored = _anchored(run)
     text = (
-        f"Latency is predicted. On {error['n']} networks that it had not seen, the predictor is off by "
+        f"Latency is predicted{anchored}. On {error['n']} {'published figures' if anchored else 'networks'} that it had not "
+        f"seen, the predictor is off by "
         f"{100 * error['mape']:.1f} % on average, {100 * error['within_10']:.0f} % are within 10 %, and the rank "
         f"correlation is {error['spearman']:.3f}. The hand-off measures the pick."
     )

@@ -31,7 +31,7 @@ def calibrate(sources: Sequence[Predictor], measured: MeasurementSet) -> Predict
       measured: Networks on the new device.
 
     Raises:
-      ValueError: No sources, fewer than 5 whole networks, or networks of a scale that no source knows.
+      ValueError: No sources, one that was not measured, fewer than 5 whole networks, or a scale that no source knows.
     """
     networks = _check(sources, measured)
     costs = [source.costs for source in sources]
@@ -54,18 +54,16 @@ def choose_for_calibration(sources: Sequence[Predictor], pool: Sequence[Network]
     """The `k` networks of a pool that will tell most about a new device, given the known ones' costs.
 
     Raises:
-      ValueError: No sources, or a pool smaller than `k`.
+      ValueError: No sources, one that was not measured, or a pool smaller than `k`.
     """
-    if not sources:
-        raise ValueError("a calibration needs a predictor of a known device, got none; fit one first")
+    _check_sources(sources)
     if not _LEAST_NETWORKS <= k <= len(pool):
         raise ValueError(f"k must be from {_LEAST_NETWORKS} to the pool's {len(pool)} networks, got {k}")
     return [pool[i] for i in choose(pool, k, costs=sources[0].costs)]
 
 
 def _check(sources: Sequence[Predictor], measured: MeasurementSet) -> list[Measurement]:
-    if not sources:
-        raise ValueError("a calibration needs a predictor of a known device, got none; fit one first")
+    _check_sources(sources)
     networks = [m for m in measured.measurements.values() if m.network.architecture is not None]
     if len(networks) < _LEAST_NETWORKS:
         raise ValueError(f"a calibration needs at least {_LEAST_NETWORKS} networks, got {len(networks)}; measure more")
@@ -76,6 +74,16 @@ def _check(sources: Sequence[Predictor], measured: MeasurementSet) -> list[Measu
             "measure at a known scale"
         )
     return networks
+
+
+def _check_sources(sources: Sequence[Predictor]) -> None:
+    if not sources:
+        raise ValueError("a calibration needs a predictor of a known device, got none; fit one first")
+    for source in sources:
+        if source.execution is not None:
+            raise ValueError(
+                f"{source.fingerprint['device']}: a calibration needs measured predictors; fit one of a device that is at hand"
+            )
 
 
 def _leave_one_out(

@@ -245,6 +245,27 @@ def fit_costs(observed: Observations, *, sources: Sequence[KernelCosts] = ()) ->
     return dataclasses.replace(costs, floor=_roofline(costs._unbounded(observed.kernels), observed.kernels))
 
 
+def roofline_costs(known: Sequence[Kernel], *, ms_per_kernel: float, ms_per_mac: float, ms_per_byte: float) -> KernelCosts:
+    """Costs that nothing was learned of: the slower of arithmetic and memory, and a start.
+
+    Args:
+      known: Kernels that are not to be called far, nor those like them.
+      ms_per_kernel: Of each kernel's start.
+      ms_per_mac: Of arithmetic.
+      ms_per_byte: Of memory.
+    """
+    return KernelCosts(
+        prices=np.zeros((len(KINDS), 3)),
+        kind_factors=np.zeros(len(KINDS)),
+        kinds=_kinds(known),
+        dimensions=_dimensions(known),
+        weights=np.zeros(len(known)),
+        per_kernel=ms_per_kernel,
+        per_network=0.0,
+        floor=np.array([ms_per_mac, ms_per_byte]),
+    )
+
+
 def prior_covariance(
     networks: Sequence[Sequence[Kernel]], costs: KernelCosts | None = None
 ) -> Float[np.ndarray, "networks networks"]:

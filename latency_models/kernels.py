@@ -54,17 +54,17 @@ class Kernel:
 
 def block_kernels(block: BlockPlan) -> tuple[Kernel, ...]:
     """The kernels of a block in execution order; their MACs add up to the block's exactly."""
-    uses_gelu = getattr(block.spec, "gating", "silu") == "gelu"
-    out: list[Kernel] = []
-    for operation in block.operations:
-        if operation.kind == "activation":
-            out += _gelu(operation) if uses_gelu else _silu(operation)
-        else:
-            out += _RULES[operation.kind](operation)
-    return tuple(out)
+    return tuple(kernel for operation in block.operations for kernel in operation_kernels(operation, block))
 
 
-def _walk(kind: KernelKind, in_shape: Shape, out_shape: Shape, *, num_inputs: int = 1) -> Kernel:
+def operation_kernels(operation: Operation, block: BlockPlan) -> list[Kernel]:
+    """The kernels of one operation of a block."""
+    if operation.kind == "activation" and getattr(block.spec, "gating", "silu") == "gelu":
+        return _gelu(operation)
+    return _RULES[operation.kind](operation)
+
+
+def walk(kind: KernelKind, in_shape: Shape, out_shape: Shape, *, num_inputs: int = 1) -> Kernel:
     """A kernel without a matrix product."""
     inputs, outputs = math.prod(in_shape), math.prod(out_shape)
     larger = in_shape if inputs > outputs else out_shape
@@ -107,8 +107,8 @@ def _group_norm(operation: Operation) -> list[Kernel]:
     """Two reductions per channel, a handful of tiny kernels for the groups, then scale and shift."""
     shape = operation.in_shape
     channels = (shape[-1],)
-    reductions = [_walk("reduction", shape, channels)] * 2
-    groups = [_walk("elementwise", channels, channels)] * 10
+    reductions = [walk("reduction", shape, channels)] * 2
+    groups = [walk("elementwise", channels, channels)] * 10
     return [*reductions, *groups, *_elementwise(shape, 2)]
 
 
@@ -116,14 +116,14 @@ def _layer_norm(operation: Operation) -> list[Kernel]:
     """Two reductions per token, then subtract, scale and shift."""
     shape = operation.in_shape
     tokens = (*shape[:-1], 1)
-    reductions = [_walk("reduction", shape, tokens)] * 2
-    return [*reductions, *[_walk("elementwise", tokens, tokens)] * 3, *_elementwise(shape, 4)]
+    reductions = [walk("reduction", shape, tokens)] * 2
+    return [*reductions, *[walk("elementwise", tokens, tokens)] * 3, *_elementwise(shape, 4)]
 
 
 def _scores(operation: Operation) -> list[Kernel]:
     """Heads are split off queries and keys by a transposition each, then one batched product."""
     keys = (operation.keys, operation.heads * operation.head_width)
-    copies = [_walk("transpose", shape, shape) for shape in (operation.in_shape, keys)]
+    copies = [walk("transpose", shape, shape) for shape in (operation.in_shape, keys)]
     product = _matrix(
         "attention_scores", operation, operation.tokens, operation.keys, operation.head_width,
         batch=operation.heads, second=math.prod(keys),
@@ -139,40 +139,40 @@ def _values(operation: Operation) -> list[Kernel]:
         batch=operation.heads, second=math.prod(values),
     )  # fmt: skip
     is_shared = operation.reads[1].endswith(".key")
-    split = [] if is_shared else [_walk("transpose", values, values)]
-    return [*split, product, _walk("transpose", operation.out_shape, operation.out_shape)]
+    split = [] if is_shared else [walk("transpose", values, values)]
+    return [*split, product, walk("transpose", operation.out_shape, operation.out_shape)]
 
 
 def _relu(operation: Operation) -> list[Kernel]:
     """The clamp and the division by the number of keys."""
-    return [_walk("clamp", operation.in_shape, operation.out_shape), *_elementwise(operation.in_shape, 1)]
+    return [walk("clamp", operation.in_shape, operation.out_shape), *_elementwise(operation.in_shape, 1)]
 
 
 def _silu(operation: Operation) -> list[Kernel]:
-    return [_walk("sigmoid", operation.in_shape, operation.out_shape), *_elementwise(operation.in_shape, 1)]
+    return [walk("sigmoid", operation.in_shape, operation.out_shape), *_elementwise(operation.in_shape, 1)]
 
 
 def _gelu(operation: Operation) -> list[Kernel]:
-    return [_walk("gelu", operation.in_shape, operation.out_shape)]
+    return [walk("gelu", operation.in_shape, operation.out_shape)]
 
 
 def _softmax(operation: Operation) -> list[Kernel]:
-    return [_walk("softmax", operation.in_shape, operation.out_shape)]
+    return [walk("softmax", operation.in_shape, operation.out_shape)]
 
 
 def _binary(operation: Operation) -> list[Kernel]:
-    return [_walk("elementwise", operation.in_shape, operation.out_shape, num_inputs=2)]
+    return [walk("elementwise", operation.in_shape, operation.out_shape, num_inputs=2)]
 
 
 def _copy(operation: Operation) -> list[Kernel]:
-    return [_walk("copy", operation.in_shape, operation.out_shape)]
+    return [walk("copy", operation.in_shape, operation.out_shape)]
 
 
 def _upsample(operation: Operation) -> list[Kernel]:
     """Columns are doubled by one concatenation, rows by another."""
     height, width, channels = operation.in_shape
     wide = (height, 2 * width, channels)
-    return [_walk("copy", operation.in_shape, wide), _walk("copy", wide, operation.out_shape)]
+    return [walk("copy", operation.in_shape, wide), walk("copy", wide, operation.out_shape)]
 
 
 def _time_embedding(operation: Operation) -> list[Kernel]:
@@ -181,7 +181,7 @@ def _time_embedding(operation: Operation) -> list[Kernel]:
 
 
 def _elementwise(shape: Shape, count: int) -> list[Kernel]:
-    return [_walk("elementwise", shape, shape)] * count
+    return [walk("elementwise", shape, shape)] * count
 
 
 _RULES: dict[str, Callable[[Operation], list[Kernel]]] = {
@@ -194,6 +194,7 @@ _RULES: dict[str, Callable[[Operation], list[Kernel]]] = {
     "attention_values": _values,
     "softmax": _softmax,
     "relu": _relu,
+    "activation": _silu,
     "gate": _binary,
     "add": _binary,
     "concat": _copy,

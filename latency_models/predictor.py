@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from latency_models.kernel_costs import KINDS, KernelCosts
-from latency_models.kernels import block_kernels
+from latency_models.kernel_options import Execution
+from latency_models.kernels import Kernel, block_kernels
 from latency_models.network import Network
 from latency_models.peak_memory import PeakMemory
 from latency_models.scores import Score
@@ -78,6 +79,7 @@ class Predictor:
       macs_range: Smallest and largest MACs of a measured network.
       fingerprint: Of the device.
       memory: Predicts the peak of memory; None where it was not measured.
+      execution: Of a profile that published figures anchor, how that device runs a network; None where it was measured.
     """
 
     costs: KernelCosts
@@ -88,6 +90,7 @@ class Predictor:
     macs_range: tuple[int, int]
     fingerprint: dict[str, str]
     memory: PeakMemory | None = None
+    execution: Execution | None = None
     _blocks: dict[tuple[Any, ...], Float[np.ndarray, " columns"]] = dataclasses.field(default_factory=dict, repr=False)
 
     @cached_property
@@ -163,7 +166,7 @@ class Predictor:
         """
         keys = [(block.spec, block.resolution, scale) for block in blocks]
         if new := {key: block for key, block in zip(keys, blocks, strict=True) if key not in self._blocks}:
-            self._blocks.update(zip(new, _block_rows(self.costs, list(new.values())), strict=True))
+            self._blocks.update(zip(new, self._price(list(new.values())), strict=True))
         return np.array([self._blocks[key] for key in keys])
 
     def check_scale(self, scale: Scale) -> None:
@@ -208,7 +211,11 @@ class Predictor:
             self.check_scale(scale)
         return np.array([self.block_rows(network.blocks, network.scale).sum(0) for network in networks])
 
+    def _price(self, blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks columns"]:
+        return _block_rows(self.costs, [(self.execution.kernels if self.execution else block_kernels)(x) for x in blocks])
+
     def _record(self) -> dict[str, Any]:
+        profile = {"execution": self.execution.to_json()} if self.execution else {}
         return {
             "schema": SCHEMA_VERSION,
             "fingerprint": self.fingerprint,
@@ -218,14 +225,14 @@ class Predictor:
             "coverage": self.coverage,
             "held_out": dataclasses.asdict(self.held_out),
             "memory": self.memory and dataclasses.asdict(self.memory),
+            **profile,
         }
 
 
 _REMEDY = "fit it anew from its measurements"
 
 
-def _block_rows(costs: KernelCosts, blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks columns"]:
-    kernels = [block_kernels(block) for block in blocks]
+def _block_rows(costs: KernelCosts, kernels: Sequence[Sequence[Kernel]]) -> Float[np.ndarray, "blocks columns"]:
     distinct = list(dict.fromkeys(itertools.chain.from_iterable(kernels)))
     of = np.zeros((len(distinct), len(KINDS) + 2))
     kinds, ms = [KINDS.index(kernel.kind) for kernel in distinct], costs.ms(distinct)
@@ -253,6 +260,7 @@ def _from_record(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
         macs_range=(smallest, largest),
         fingerprint=dict(record["fingerprint"]),
         memory=PeakMemory(**record["memory"]) if record["memory"] else None,
+        execution=Execution.from_json(record["execution"]) if "execution" in record else None,
     )
     if record["digest"] != predictor.digest:
         raise ValueError(f"key 'digest' says {record['digest']!r}, the content has {predictor.digest!r}; it was changed")

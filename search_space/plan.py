@@ -112,7 +112,7 @@ class LayerPlan:
     @cached_property
     def live_bytes(self) -> tuple[int, ...]:
         """Bytes of float32 activations alive while each operation runs; see `search_space.memory`."""
-        return live_bytes(self._steps(), {name: float_bytes(shape) for name, shape in network_inputs(self.scale).items()})
+        return live_bytes(self.steps(), {name: float_bytes(shape) for name, shape in network_inputs(self.scale).items()})
 
     @cached_property
     def peak_activation_bytes(self) -> int:
@@ -137,7 +137,7 @@ class LayerPlan:
             matrix_channels=sum(block.matrix_channels for block in self.blocks),
         )
 
-    def _steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[Step]:
         """All operations, with names of tensors that are unique in the network."""
         made = {name: name for name in network_inputs(self.scale)}
         made["stream"] = "image"

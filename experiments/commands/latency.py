@@ -35,6 +35,37 @@ def latency_published(phone: str | None) -> None:
     click.echo(published_table(phone))
 
 
+@latency.command("anchor")
+@click.argument("phone", metavar="PHONE")
+@click.option("--with", "switch_on", multiple=True, metavar="OPTION", help="A kernel option beyond those of the figures.")
+@click.option("--without", "switch_off", multiple=True, metavar="OPTION", help="A kernel option of the figures to leave out.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The predictor's folder.")
+def latency_anchor(phone: str, *, switch_on: tuple[str, ...], switch_off: tuple[str, ...], out: Path) -> None:
+    """Make a predictor of a phone that was not measured, anchored on a few published figures."""
+    from experiments.phone_profile_texts import profile_text
+    from latency_models.phone_profiles import phone_profile
+
+    predictor = phone_profile(phone, switch_on=switch_on, switch_off=switch_off)
+    predictor.save(out)
+    click.echo(profile_text(predictor, phone))
+
+
+@latency.command("options")
+@click.argument("phone", metavar="PHONE")
+@click.argument("what", metavar="NAME-or-FILE-or-BUNDLE")
+@_SCALE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def latency_options(phone: str, what: str, *, scale: str | None, as_json: bool) -> None:
+    """Compare kernel options on such a phone: fused norms and GELU, fused attention, Winograd."""
+    from experiments.latency_measuring import named_networks
+    from experiments.phone_profile_texts import options_json, options_text
+    from latency_models.phone_profiles import FIRST_SCALE
+
+    (network,) = named_networks([what], scale_name=scale or FIRST_SCALE)
+    found = options_json(phone, network, name=what)
+    click.echo(json.dumps(found) if as_json else options_text(found))
+
+
 @latency.command("measure")
 @_DEVICE
 @click.option("--space", help="Name of the search space to choose from.")

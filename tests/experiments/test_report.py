@@ -11,6 +11,7 @@ from experiments.errors import InputError
 from experiments.report import write_report
 from experiments.report_data import report_data, training_curve
 from experiments.run_folder import read_run
+from latency_models.phone_profiles import phone_profile
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -33,7 +34,9 @@ def _own_markup(page: str) -> str:
 
 
 def _data(page: str) -> dict:
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
 
 
 def test_the_page_fetches_nothing(page):
@@ -96,6 +99,13 @@ def test_a_run_with_nothing_done_says_why(tmp_path):
 def test_a_missing_predictor_is_a_warning(tmp_path):
     page = write_report(make_run(tmp_path / "run", num_done=3)).read_text("utf-8")
     assert '<li class="warning">Latency comes without a held-out error' in page
+
+
+def test_a_predictor_that_was_not_measured_says_so(tmp_path):
+    path = make_run(tmp_path / "run", num_done=3)
+    phone_profile("Galaxy S24").save(path / "latency")
+    page = write_report(path).read_text("utf-8")
+    assert "predicted for Galaxy S24 (anchored on 2 published figures, not measured). On 31 published figures" in page
 
 
 def test_samples_are_inlined(run_dir):
