@@ -32,7 +32,7 @@ def compile_program(network: Network, build: Build, folder: Path, dtype: str = "
     import jax.numpy as jnp
     from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-    from latency_models.bfloat16 import in_bfloat16, narrow_input
+    from latency_models.xla_bfloat16 import in_bfloat16, narrow_input
 
     function, inputs = build(network)
     traced = trace(function, inputs).jaxpr
