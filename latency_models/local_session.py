@@ -31,12 +31,14 @@ class Runnable(abc.ABC):
       model_bytes: Size of the stored model.
       partitions: Number of pieces that the accelerated backend runs; None where there is no such notion.
       left_out: Operations that the accelerated backend does not run, each with its block.
+      device_peak: Most bytes in use so far, where memory of its own (a GPU's) is what counts; None: this process's.
     """
 
     clocks: tuple[Clock, ...]
     model_bytes: int
     partitions: int | None
     left_out: tuple[str, ...] = ()
+    device_peak: Callable[[], int] | None = None
 
     @abc.abstractmethod
     def run(self) -> None:
@@ -155,6 +157,8 @@ def _load(load: Callable[[], Runnable]) -> tuple[Runnable, Loaded]:
     end = time.perf_counter()
     peak = _status_bytes("VmHWM")
     used = None if before is None or peak is None else peak - before
+    if runnable.device_peak is not None:
+        used = runnable.device_peak()
     return runnable, Loaded(
         runnable.model_bytes, runnable.partitions, 1e3 * (loaded - start), 1e3 * (end - loaded), used, runnable.left_out
     )

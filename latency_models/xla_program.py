@@ -19,16 +19,30 @@ PROGRAM_FILE, ARGUMENTS_FILE = "program.xla", "arguments.npz"
 _WEIGHT, _INPUT = "weight", "input"
 
 
-def compile_program(network: Network, build: Build, folder: Path) -> None:
-    """Writes the compiled program and its arguments, weights before inputs, into a folder."""
+def compile_program(network: Network, build: Build, folder: Path, dtype: str = "float32") -> None:
+    """Writes the compiled program and its arguments, weights before inputs, into a folder.
+
+    Args:
+      network: What is to run.
+      build: Makes its function and inputs.
+      folder: Existing.
+      dtype: float32, or bfloat16: then the arguments are stored as such, and no weight is converted at a run.
+    """
     import jax
+    import jax.numpy as jnp
     from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+    from latency_models.xla_bfloat16 import in_bfloat16, narrow_input
 
     function, inputs = build(network)
     traced = trace(function, inputs).jaxpr
     weights, inputs = [np.asarray(x) for x in traced.consts], [np.asarray(x) for x in inputs]
+    if dtype == "bfloat16":
+        weights, inputs = [x.astype(jnp.bfloat16) for x in weights], [narrow_input(x) for x in inputs]
 
     def program(*arguments: Any) -> Any:
+        if dtype == "bfloat16":
+            return in_bfloat16(traced.jaxpr, arguments[: len(weights)], arguments[len(weights) :])
         (output,) = jaxpr_as_fun(ClosedJaxpr(traced.jaxpr, arguments[: len(weights)]))(*arguments[len(weights) :])
         return output
 
@@ -61,19 +75,24 @@ class XlaRunnable(Runnable):
     def __init__(self, folder: Path, *, clocks: tuple[Clock, ...]) -> None:
         """Loads what `compile_program` wrote, one argument at a time."""
         import jax
+        import jax.numpy as jnp
         from jaxlib import xla_client
 
         device = jax.devices()[0]
         program = (folder / PROGRAM_FILE).read_bytes()
         self._program = device.client.deserialize_executable(program, executable_devices=xla_client.DeviceList((device,)))
         with np.load(folder / ARGUMENTS_FILE, allow_pickle=False) as stored:
-            self._arguments = [jax.device_put(stored[name]).block_until_ready() for name in stored.files]
+            arrays = (stored[name] for name in stored.files)
+            typed = (x.view(jnp.bfloat16) if x.dtype.kind == "V" else x for x in arrays)  # NumPy has no name for bfloat16
+            self._arguments = [jax.device_put(x).block_until_ready() for x in typed]
             self.model_bytes = sum(
                 argument.nbytes
                 for name, argument in zip(stored.files, self._arguments, strict=True)
                 if name.startswith(_WEIGHT)
             )
         self.clocks = clocks
+        if device.memory_stats():
+            self.device_peak = lambda: device.memory_stats()["peak_bytes_in_use"]
         self._output: Any = None
 
     def run(self) -> None:
@@ -82,8 +101,8 @@ class XlaRunnable(Runnable):
         self._output.block_until_ready()
 
     def output(self) -> np.ndarray:
-        """A copy of the last output."""
-        return np.array(self._output)
+        """A copy of the last output, as float32."""
+        return np.array(self._output, np.float32)
 
     def profile(self, count: int) -> tuple[KernelTime, ...] | None:
         """None: XLA fuses across our kernels, and names no times here."""

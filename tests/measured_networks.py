@@ -96,6 +96,14 @@ def build_cut(network: Network) -> Function:
     return function, _image(network)
 
 
+def build_loop(network: Network) -> Function:
+    """A product, and a loop over its rows."""
+    weights = _draw(np.random.default_rng(0), 4, 4)
+    return lambda x: jax.lax.scan(lambda sum_, row: (sum_ + row, row), 0 * x[:, 0], (x @ weights).swapaxes(0, 1))[0], _image(
+        network
+    )
+
+
 def build_killed(network: Network) -> Function:
     """As if memory ran out while JAX works."""
     del network
@@ -151,6 +159,13 @@ def hold_memory() -> Dying:
     """A runtime that takes 100 MB, and keeps them."""
     HELD.append(np.ones(100_000_000, np.uint8))
     return Dying(signal.SIGKILL)
+
+
+def on_a_card() -> Dying:
+    """A runtime whose network lies in memory of its own."""
+    runnable = Dying(signal.SIGKILL)
+    runnable.device_peak = lambda: 12345
+    return runnable
 
 
 def not_loading() -> Dying:

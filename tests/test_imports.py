@@ -31,6 +31,7 @@ ALLOWED = {
 INSIDE_ONE_FILE = {
     "nni": ("search_space", ("nni",)),
     "jax": ("latency_models", ("xla", "litert", "jax_reference", "onnxruntime_cpu")),
+    "jaxlib": ("latency_models", ("xla",)),
     "ai_edge_litert": ("latency_models", ("litert",)),
     "litert_converter": ("latency_models", ("litert",)),
     "onnx": ("latency_models", ("onnxruntime_cpu",)),

@@ -19,7 +19,8 @@ from latency_models.local_session import LocalSession
 
 ELSEWHERE = ("adb", "csv")  # devices that do not give the output back
 PLAIN = tuple(name for name in device_names() if name not in ELSEWHERE)
-WITH_OPTIONS = ("litert-cpu:threads=2", "litert-cpu:dtype=float16", "litert-cpu:dtype=int8")
+LITERT_OPTIONS = ("litert-cpu:threads=2", "litert-cpu:dtype=float16", "litert-cpu:dtype=int8")
+WITH_OPTIONS = (*LITERT_OPTIONS, "xla-gpu:dtype=bfloat16")
 SMALL, LARGE = measured_networks.sized(8), measured_networks.sized(512, 16)
 
 
@@ -128,7 +129,7 @@ def test_a_function_that_is_no_network_is_refused(spec, build, message, tmp_path
 
 
 def test_every_option_is_in_a_fingerprint():
-    fingerprints = [get_device(spec).fingerprint() for spec in ("litert-cpu", *WITH_OPTIONS)]
+    fingerprints = [get_device(spec).fingerprint() for spec in ("litert-cpu", *LITERT_OPTIONS)]
     assert [f["threads"] for f in fingerprints] == ["1", "2", "1", "1"]
     assert [f["dtype"] for f in fingerprints] == ["float32", "float32", "float16", "int8"]
     assert ["ai-edge-quantizer" in f for f in fingerprints] == [False, False, True, True]
@@ -163,6 +164,10 @@ def test_outputs_that_differ_are_refused(output, reference, message):
         ("litert-builtin:threads=2", "option 'threads' is not known; known are none; write litert-builtin"),
         ("litert-builtin:phone", "takes no argument, got 'phone'"),
         ("xla-cpu:a,b", "takes one argument, got a, b"),
+        (
+            "xla-gpu:dtype=float16",
+            "dtype must be one of float32, bfloat16, got 'float16'; write xla-gpu\\[:dtype=float32|bfloat16",
+        ),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(spec, message):

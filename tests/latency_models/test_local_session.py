@@ -43,3 +43,9 @@ def test_what_the_runtime_takes_when_it_starts_is_not_the_networks():
 def test_a_runtime_that_does_not_start_says_why():
     with pytest.raises(ValueError, match="device 'd': cannot load; it says: ERROR: the first cause$"):
         LocalSession(measured_networks.dying_of_a_kill, start=measured_networks.not_loading, subject="device 'd'")
+
+
+def test_a_card_counts_its_own_memory():
+    session = LocalSession(measured_networks.on_a_card, subject="device 'd'")
+    session.close()
+    assert session.loaded.peak_bytes == 12345
