@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--device", default="litert-cpu")
     parser.add_argument("--fitted", type=int, default=200, help="networks to fit on, at most")
     parser.add_argument("--held-out", type=int, default=60, help="networks never fitted, measured in three rounds")
+    parser.add_argument("--interleaved", type=int, default=16, help="interleaved rounds of timing within each")
     parser.add_argument("--networks", type=Path, default=SETS / "litert_cpu" / "first", help="the set that lists the networks")
     parser.add_argument("--out", type=Path, default=SETS)
     options = parser.parse_args()
@@ -29,10 +30,10 @@ def main() -> None:
     held_out, fitted = ordered[: options.held_out], ordered[options.held_out :][: options.fitted]
     folder = options.out / options.device.replace("-", "_").replace(":", "_").replace("=", "_").replace(",", "_")
     for name, networks in zip(_ORDER, ([*held_out, *fitted], held_out, held_out), strict=True):
-        measure_round(options.device, networks, folder / name)
+        measure_round(options.device, networks, folder / name, TimingProtocol(rounds=options.interleaved))
 
 
-def measure_round(device: str, networks: list[Network], folder: Path) -> None:
+def measure_round(device: str, networks: list[Network], folder: Path, protocol: TimingProtocol) -> None:
     """Loads and times each network that the folder does not hold."""
     known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() else None
 
@@ -40,7 +41,6 @@ def measure_round(device: str, networks: list[Network], folder: Path) -> None:
         measured.save(folder)
         print(f"{time.strftime('%H:%M:%S')} {folder}: {len(measured.measurements)} of {len(networks)}", flush=True)
 
-    protocol = TimingProtocol()
     measure(get_device(device), networks, build_network, protocol=protocol, known=known, progress=keep)
 
 
