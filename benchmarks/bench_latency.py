@@ -20,6 +20,7 @@ from search_space import get_scale, get_space
 
 SETS = Path(__file__).parent / "measurements"
 ROUNDS = ("first", "second", "third")
+RESOLUTION, WIDE_BLOCKS, WIDE = "resolution", "full_width_blocks", "full_width"
 SPACE, SCALE = get_space("mobile-sd-small"), get_scale("sd15-quarter")
 LEAST_MS = 3.0
 MOST_FITTED = 200
@@ -69,6 +70,7 @@ def main() -> None:
         found = repeat_rows(measured) | held_out_rows(predictors[name], measured) | split_rows(measured, options.splits)
         for family, is_held_out in families(measured).items():
             found |= {f"{family}.{key}": value for key, value in family_rows(measured, is_held_out).items()}
+        found |= resolution_rows(predictors[name], SETS / name / RESOLUTION) | wide_rows(measured, SETS / name)
         numbers |= {f"{name}.{key}": value for key, value in found.items()}
     for name, measured in devices.items():
         if sources := [predictor for other, predictor in predictors.items() if other != name]:
@@ -165,6 +167,33 @@ def family_rows(measured: Measured, is_held_out: Callable[[Measurement], bool]) 
     flagged = float(predictor.is_outside(asked).mean())
     values = {"within_10": found.within_10, "within_5": found.within_5, "mean_error": found.mape, "flagged": flagged}
     return {key: number([value], "share", n=len(held_out)) for key, value in values.items()}
+
+
+def resolution_rows(predictor: Predictor, folder: Path) -> Numbers:
+    """Scores at images of a size that no fitted network has, where it was measured."""
+    if not folder.is_dir():
+        return {}
+    networks = list(MeasurementSet.load(folder).measurements.values())
+    asked = [m.network for m in networks]
+    elsewhere = dataclasses.replace(predictor, scales=tuple({network.scale.name for network in asked}))
+    found = score(elsewhere.predict(asked)[0], np.array([m.timing.ms for m in networks]))
+    flagged = float(elsewhere.is_outside(asked).mean())
+    values = {"within_10": found.within_10, "mean_error": found.mape, "spearman": found.spearman, "flagged": flagged}
+    return {f"resolution_held_out.{key}": number([value], "share", n=len(asked)) for key, value in values.items()}
+
+
+def wide_rows(measured: Measured, folder: Path) -> Numbers:
+    """Scores of full-width networks by a fit on small ones and full-width blocks, where both were measured."""
+    if not (folder / WIDE_BLOCKS).is_dir() or not (folder / WIDE).is_dir():
+        return {}
+    fitted = part_of(measured.rounds[0], measured.fitted).merged(MeasurementSet.load(folder / WIDE_BLOCKS))
+    networks = list(MeasurementSet.load(folder / WIDE).measurements.values())
+    truth = np.array([m.timing.ms for m in networks])
+    predicted = fit(fitted).predict([m.network for m in networks])[0]
+    errors, found = np.abs(predicted / truth - 1), score(predicted, truth)
+    values = {"within_15": float(np.mean(errors <= 0.15)), "largest_error": float(errors.max()), "spearman": found.spearman}
+    sizes = {"smallest_ms": round(truth.min(), 1), "largest_ms": round(truth.max(), 1)}
+    return {f"full_width.{key}": number([value], "share", n=len(networks)) | sizes for key, value in values.items()}
 
 
 def unseen_device_rows(sources: Sequence[Predictor], measured: Measured) -> Numbers:

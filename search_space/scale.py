@@ -104,6 +104,11 @@ _SCALES = {
             "sd15-quarter", 64, 4, 4, 16, context_length=77, context_width=192, time_features=80, time_width=320,
             norm_groups=8, num_heads=8, shared_projections=False,
         ),
+        # The same at 256x256 images: what a predictor that knows only the larger ones makes of smaller ones.
+        Scale(
+            "sd15-quarter-256", 32, 4, 4, 16, context_length=77, context_width=192, time_features=80, time_width=320,
+            norm_groups=8, num_heads=8, shared_projections=False,
+        ),
     )
 }  # fmt: skip
 
