@@ -99,10 +99,12 @@ class Device(abc.ABC):
     Attributes:
       name: As `get_device` takes it, options included.
       description: One line for people.
+      is_shared: Whether what else this machine does makes it slower.
     """
 
     name: str
     description: str
+    is_shared = False
 
     @abc.abstractmethod
     def absence(self) -> str | None:

@@ -24,7 +24,7 @@ _QUANTIZER = "ai-edge-quantizer"
 
 
 class LiteRtCpu(LocalDevice):
-    """LiteRT with XNNPACK. On one thread it is timed by that thread's CPU time: other load hardly moves it.
+    """LiteRT with XNNPACK. On one thread it is timed by that thread's CPU time, which waiting for others is not in.
 
     The type is that of the stored weights; inputs, outputs and sums are float32. With float16 they are unpacked once, while
     loading; with int8 (per channel; depthwise convolutions stay float32) XNNPACK rounds the activations to int8 as well, at

@@ -21,6 +21,7 @@ class LocalDevice(Device):
     """
 
     tolerance: float
+    is_shared = True
 
     @staticmethod
     @abc.abstractmethod

@@ -1,6 +1,7 @@
 """Measures networks on a device, in interleaved groups."""
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from latency_models.device import Device, Session
-from latency_models.measurements import Measurement, MeasurementSet
+from latency_models.measurements import Control, Measurement, MeasurementSet
 from latency_models.network import Build, Network
 from latency_models.timing import Timing, TimingProtocol, time_interleaved
 
@@ -45,43 +46,72 @@ def measure(
     """
     found = known or MeasurementSet(device.fingerprint(), {}, {})
     found.check_fingerprint(device.fingerprint())
-    for group in _groups([x for x in {x.key: x for x in networks}.values() if x.key not in found.measurements]):
-        found = found.merged(_measure_group(device, group, build, protocol=protocol, profiled=profiled))
-        if progress:
-            progress(found, len(group))
+    asked = list({network.key: network for network in networks}.values())
+    new = [network for network in asked if network.key not in found.measurements]
+    with contextlib.ExitStack() as stack:
+        control = None
+        if device.is_shared and len(asked) > 1 and new:
+            chosen = found.control or Control(_median_network(asked))
+            found = dataclasses.replace(found, control=chosen)
+            control = stack.enter_context(_loaded(device, chosen.network, build))
+        for group in _groups(new):
+            measured, level = _measure_group(device, group, build, protocol=protocol, profiled=profiled, control=control)
+            found = found.with_group(measured, level)
+            if progress:
+                progress(found, len(group))
     return found
 
 
+def _median_network(networks: Sequence[Network]) -> Network:
+    return sorted(networks, key=lambda network: network.macs)[len(networks) // 2]
+
+
+@contextlib.contextmanager
+def _loaded(device: Device, network: Network, build: Build) -> Iterator[Session]:
+    """A network on the device, with a folder of its own as long."""
+    with TemporaryDirectory(prefix="pocketunet-latency-") as folder:
+        try:
+            session = device.load(network, build, Path(folder))
+        except ValueError as error:
+            raise ValueError(f"network {network.key}: {error}") from error
+        with contextlib.closing(session):
+            yield session
+
+
 def _measure_group(
-    device: Device, group: Sequence[Network], build: Build, *, protocol: TimingProtocol, profiled: bool
-) -> MeasurementSet:
-    with TemporaryDirectory(prefix="pocketunet-latency-") as scratch, contextlib.ExitStack() as stack:
+    device: Device,
+    group: Sequence[Network],
+    build: Build,
+    *,
+    protocol: TimingProtocol,
+    profiled: bool,
+    control: Session | None,
+) -> tuple[MeasurementSet, float | None]:
+    """The group's measurements, and how long the control took beside them."""
+    with contextlib.ExitStack() as stack:
 
         def load(network: Network) -> Session:
-            folder = Path(scratch) / network.key
-            folder.mkdir()
-            try:
-                return stack.enter_context(contextlib.closing(device.load(network, build, folder)))
-            except ValueError as error:
-                raise ValueError(f"network {network.key}: {error}") from error
+            return stack.enter_context(_loaded(device, network, build))
 
         with ThreadPoolExecutor(_LOADS_AT_ONCE) as executor:
             sessions = list(executor.map(load, group))
-        timings = _timings(sessions, protocol)
+        timings, level = _timings(sessions, protocol, control)
         profiles = [session.profile(_PROFILED_RUNS) if profiled else None for session in sessions]
         measured = {
             network.key: Measurement(network, times, session.loaded)
             for network, times, session in zip(group, timings, sessions, strict=True)
         }
         kernels = {network.key: profile for network, profile in zip(group, profiles, strict=True) if profile}
-        return MeasurementSet(device.fingerprint(), measured, kernels)
+        return MeasurementSet(device.fingerprint(), measured, kernels), level
 
 
-def _timings(sessions: Sequence[Session], protocol: TimingProtocol) -> list[tuple[Timing, ...]]:
+def _timings(
+    sessions: Sequence[Session], protocol: TimingProtocol, control: Session | None
+) -> tuple[list[tuple[Timing, ...]], float | None]:
     recorded = [session.recorded for session in sessions]
     if None not in recorded:
-        return [(timing,) for timing in recorded if timing]
-    return time_interleaved(sessions, protocol=protocol)
+        return [(timing,) for timing in recorded if timing], None
+    return time_interleaved(sessions, protocol=protocol, control=control)
 
 
 def _groups(networks: Iterable[Network]) -> Iterator[list[Network]]:

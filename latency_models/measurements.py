@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,24 @@ class Measurement:
 
 
 @dataclasses.dataclass(frozen=True)
+class Control:
+    """A network that was timed beside every group of others: a shared machine is slower for minutes at a time.
+
+    Attributes:
+      network: What was run.
+      levels_ms: How long it took beside each group.
+    """
+
+    network: Network
+    levels_ms: tuple[float, ...] = ()
+
+    @property
+    def level_ms(self) -> float:
+        """How long it takes while the machine does little else: a lower quartile. Latencies are what networks take then."""
+        return float(np.quantile(self.levels_ms, 0.25))
+
+
+@dataclasses.dataclass(frozen=True)
 class MeasurementSet:
     """Measurements that may be compared with each other.
 
@@ -65,11 +84,13 @@ class MeasurementSet:
       fingerprint: Of the device that made them all.
       measurements: By the network's key.
       profiles: Times of the kernels of a network, by its key, for those that were profiled.
+      control: What ran beside all of them; None where the device does nothing else.
     """
 
     fingerprint: dict[str, str]
     measurements: dict[str, Measurement]
     profiles: dict[str, tuple[KernelTime, ...]]
+    control: Control | None = None
 
     @property
     def repeatability(self) -> Repeatability | None:
@@ -92,6 +113,27 @@ class MeasurementSet:
                 f"measurements of different devices or versions do not mix: {'; '.join(differing)}; measure into a new folder"
             )
 
+    def with_group(self, group: "MeasurementSet", level_ms: float | None) -> "MeasurementSet":
+        """With a group that was measured while the control took `level_ms`; all are then at the control's new level."""
+        if self.control is None or level_ms is None:
+            return self.merged(group)
+        control = Control(self.control.network, (*self.control.levels_ms, level_ms))
+        before = self.control.level_ms if self.control.levels_ms else control.level_ms
+        joined = self._scaled(control.level_ms / before).merged(group._scaled(control.level_ms / level_ms))
+        return dataclasses.replace(joined, control=control)
+
+    def _scaled(self, factor: float) -> "MeasurementSet":
+        """The same on a machine that takes so many times as long."""
+        measurements = {
+            key: dataclasses.replace(m, timings=tuple(timing.scaled(factor) for timing in m.timings))
+            for key, m in self.measurements.items()
+        }
+        profiles = {
+            key: tuple(KernelTime(kernel.name, factor * kernel.ms) for kernel in profile)
+            for key, profile in self.profiles.items()
+        }
+        return dataclasses.replace(self, measurements=measurements, profiles=profiles)
+
     def merged(self, other: "MeasurementSet") -> "MeasurementSet":
         """Both together; what both have is the other's.
 
@@ -100,7 +142,7 @@ class MeasurementSet:
         """
         self.check_fingerprint(other.fingerprint)
         measurements = {**self.measurements, **other.measurements}
-        return MeasurementSet(self.fingerprint, measurements, {**self.profiles, **other.profiles})
+        return dataclasses.replace(self, measurements=measurements, profiles={**self.profiles, **other.profiles})
 
     def save(self, folder: Path) -> None:
         """Writes a folder; a kill leaves either the old files or the new ones."""
@@ -108,9 +150,10 @@ class MeasurementSet:
         if self.profiles:
             write_arrays(folder / KERNELS_FILE, _profile_arrays(self.profiles))
         records = [m.to_json() for m in self.measurements.values()]
-        write_record(
-            folder / RECORDS_FILE, {"schema": SCHEMA_VERSION, "fingerprint": self.fingerprint, "measurements": records}
-        )
+        record = {"schema": SCHEMA_VERSION, "fingerprint": self.fingerprint, "measurements": records}
+        if self.control:
+            record["control"] = {"network": self.control.network.to_json(), "levels_ms": list(self.control.levels_ms)}
+        write_record(folder / RECORDS_FILE, record)
 
     @staticmethod
     def load(folder: Path) -> "MeasurementSet":
@@ -127,12 +170,13 @@ class MeasurementSet:
                 raise ValueError(f"schema must be {SCHEMA_VERSION}, got {record['schema']!r}")
             measurements = [Measurement.from_json(x) for x in record["measurements"]]
             fingerprint = dict(record["fingerprint"])
+            control = _read_control(record.get("control"))
         except (KeyError, TypeError) as error:
             raise ValueError(f"measurements {path}: key {error} is missing or of a wrong type; {_REMEDY}") from None
         except ValueError as error:
             raise ValueError(f"measurements {path}: {error}; {_REMEDY}") from None
         by_key = {m.network.key: m for m in measurements}
-        return MeasurementSet(fingerprint, by_key, _read_profiles(folder / KERNELS_FILE, by_key))
+        return MeasurementSet(fingerprint, by_key, _read_profiles(folder / KERNELS_FILE, by_key), control)
 
 
 _REMEDY = "move it away and measure again"
@@ -152,6 +196,15 @@ def load_all(folders: Sequence[Path]) -> MeasurementSet:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
     return merged
+
+
+def _read_control(record: Mapping[str, Any] | None) -> Control | None:
+    if record is None:
+        return None
+    levels = tuple(float(ms) for ms in record["levels_ms"])
+    if not levels or not all(0 < ms < math.inf for ms in levels):
+        raise ValueError(f"control.levels_ms must be positive milliseconds, got {record['levels_ms']!r}")
+    return Control(Network.from_json(record["network"]), levels)
 
 
 def _profile_arrays(profiles: Mapping[str, tuple[KernelTime, ...]]) -> dict[str, np.ndarray]:

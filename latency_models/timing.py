@@ -18,6 +18,7 @@ CLOCKS: dict[Clock, Callable[[], float]] = {
 }
 _QUANTILE = {"p25": 0.25, "median": 0.5}
 _NUM_RESAMPLES = 400
+_CONTROL_RUNS = 4  # in each round: its lower quartile is then within a percent or two
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,10 @@ class Timing:
     statistic: Statistic | Literal["recorded"]
     half_gap: float | None
 
+    def scaled(self, factor: float) -> "Timing":
+        """The same on a machine that takes so many times as long."""
+        return dataclasses.replace(self, ms=factor * self.ms, low=factor * self.low, high=factor * self.high)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into this value."""
         return dataclasses.asdict(self)
@@ -124,25 +129,37 @@ class Timed(Protocol):
         ...
 
 
-def time_interleaved(networks: Sequence[Timed], *, protocol: TimingProtocol) -> list[tuple[Timing, ...]]:
+def time_interleaved(
+    networks: Sequence[Timed], *, protocol: TimingProtocol, control: Timed | None = None
+) -> tuple[list[tuple[Timing, ...]], float | None]:
     """Times networks in interleaved rounds, so that a drift of the machine meets all of them alike.
 
     Args:
       networks: What to run.
       protocol: How often, and which statistic.
+      control: A network that runs in each round as well. How much slower than its typical round it is in one is taken off the
+        times of all in that round.
 
     Returns:
-      For each network one timing for each of its clocks, that of the latency first.
+      For each network one timing for each of its clocks, that of the latency first; and the control's typical round in
+      milliseconds.
     """
     repeats = [protocol.repeats(_fastest_ms(network.run(protocol.warmup))) for network in networks]
     rounds: list[list[Mapping[Clock, np.ndarray]]] = [[] for _ in networks]
+    levels: list[float] = []
     for _ in range(protocol.rounds):
+        if control:
+            samples = next(iter(control.run(_CONTROL_RUNS).values()))
+            levels.append(float(np.quantile(samples, _QUANTILE[protocol.statistic])))
         for network, count, kept in zip(networks, repeats, rounds, strict=True):
             kept.append(network.run(count))
-    return [
-        tuple(summarise(np.stack([r[clock] for r in kept]), clock, statistic=protocol.statistic) for clock in kept[0])
+    level = float(np.quantile(levels, _QUANTILE[protocol.statistic])) if levels else None
+    slower = np.array(levels)[:, None] / level if level else np.ones((protocol.rounds, 1))
+    timings = [
+        tuple(summarise(np.stack([r[clock] for r in kept]) / slower, clock, statistic=protocol.statistic) for clock in kept[0])
         for kept in rounds
     ]
+    return timings, level
 
 
 def _fastest_ms(samples: Mapping[Clock, np.ndarray]) -> float:

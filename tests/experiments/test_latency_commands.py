@@ -107,6 +107,7 @@ def test_measure_runs_resumes_and_says_how_well_it_repeats(capsys, tmp_path):
     assert code == 0
     assert "3 networks and 1 blocks on litert-cpu" in out
     assert "wall time:" in out
+    assert "taken off by a control" in out
     before = MeasurementSet.load(tmp_path / "M")
     code, _, _ = run(capsys, *arguments, "--blocks", "1", "--out", str(tmp_path / "M"))
     assert code == 0

@@ -10,7 +10,7 @@ from measured_networks import build_tiny, build_zero, sized
 
 from latency_models.device import get_device
 from latency_models.measure import measure
-from latency_models.measurements import KERNELS_FILE, RECORDS_FILE, MeasurementSet, load_all
+from latency_models.measurements import KERNELS_FILE, RECORDS_FILE, Control, MeasurementSet, load_all
 from latency_models.network import Network, blocks_alone
 from latency_models.timing import TimingProtocol
 from search_space import get_scale
@@ -45,9 +45,38 @@ def test_records_hold_what_was_run_and_what_loading_showed(measured, device):
 def test_known_networks_are_not_measured_again(measured, device):
     new = []
     again = measure(device, NETWORKS, build_tiny, protocol=PROTOCOL, known=measured, progress=lambda m, n: new.append(n))
-    assert {key: again.measurements[key] for key in measured.measurements} == measured.measurements
+    # With one more of the control's levels, all are scaled alike.
+    factor = again.control.level_ms / measured.control.level_ms
+    assert [again.measurements[key].timing for key in measured.measurements] == [
+        m.timing.scaled(factor) for m in measured.measurements.values()
+    ]
     assert len(again.measurements) == 3
     assert new == [1]
+
+
+def test_groups_that_a_slow_machine_met_are_brought_to_the_controls_level():
+    """Three groups on a known machine, the second while it was half as fast."""
+    groups = [measured_on(tiled_machine, random_networks(9)[i : i + 3], profiled=True) for i in (0, 3, 6)]
+    found = MeasurementSet(groups[0].fingerprint, {}, {}, Control(random_networks(1)[0]))
+    for group, slower in zip(groups, (1.0, 2.0, 1.0), strict=True):
+        found = found.with_group(group._scaled(slower), 5.0 * slower)
+    assert found.control.level_ms == 5.0
+    for group in groups:
+        for key, m in group.measurements.items():
+            assert found.measurements[key].timing.ms == pytest.approx(m.timing.ms)
+            assert found.profiles[key][0].ms == pytest.approx(group.profiles[key][0].ms)
+
+
+def test_a_control_runs_beside_networks_of_this_machine_and_survives_the_folder(measured, tmp_path):
+    assert measured.control.network.key in measured.measurements
+    assert len(measured.control.levels_ms) == 1
+    measured.save(tmp_path)
+    assert MeasurementSet.load(tmp_path) == measured
+    record = json.loads((tmp_path / RECORDS_FILE).read_text())
+    record["control"]["levels_ms"] = [0]
+    (tmp_path / RECORDS_FILE).write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"control\.levels_ms must be positive milliseconds, got \[0\]"):
+        MeasurementSet.load(tmp_path)
 
 
 def test_a_network_given_twice_is_measured_once(device):

@@ -21,12 +21,35 @@ class _Recorder:
 def test_rounds_are_interleaved_and_every_clock_is_kept():
     calls: list[str] = []
     protocol = TimingProtocol(warmup=1, rounds=3, repeats_per_round=2)
-    timings = time_interleaved([_Recorder("a", calls, 1.0), _Recorder("b", calls, 3.0)], protocol=protocol)
+    timings, _ = time_interleaved([_Recorder("a", calls, 1.0), _Recorder("b", calls, 3.0)], protocol=protocol)
     assert "".join(calls) == "ab" + "aabb" * 3
     assert [[(t.clock, t.ms, t.n) for t in of] for of in timings] == [
         [("thread_cpu", 1.0, 6), ("wall", 2.0, 6)],
         [("thread_cpu", 3.0, 6), ("wall", 6.0, 6)],
     ]
+
+
+class _Drifting:
+    """A network on a machine whose speed changes from round to round."""
+
+    def __init__(self, ms: float, slower: list[float]) -> None:
+        self._ms, self._slower, self._round = ms, slower, -1
+
+    def run(self, count: int) -> dict:
+        self._round += 1
+        return {"thread_cpu": np.full(count, self._ms * self._slower[self._round])}
+
+
+def test_what_slows_the_control_is_taken_off_the_others():
+    protocol = TimingProtocol(warmup=1, rounds=4, repeats_per_round=2)
+    drift = [1.5, 1.5, 1.0, 1.0]
+    network, control = _Drifting(8.0, [1.0, *drift]), _Drifting(2.0, drift)
+    ((timing,),), level = time_interleaved([network], protocol=protocol, control=control)
+    assert level == 2.0
+    assert (timing.ms, timing.low, timing.high, timing.half_gap) == pytest.approx((8.0, 8.0, 8.0, 0.0))
+    (uncorrected,), level = time_interleaved([_Drifting(8.0, [1.0, *drift])], protocol=protocol)
+    assert level is None
+    assert uncorrected[0].half_gap > 0.1
 
 
 @pytest.mark.parametrize(("ms", "repeats"), [(0.5, 50), (3.0, 20), (60.0, 2), (500.0, 2)])
