@@ -67,13 +67,17 @@ def main() -> None:
     for name, measured in devices.items():
         print(name, flush=True)
         predictors[name] = fit(part_of(measured.rounds[0], measured.fitted))
-        found = repeat_rows(measured) | held_out_rows(predictors[name], measured) | split_rows(measured, options.splits)
+        found = repeat_rows(measured) | split_rows(measured, options.splits)
+        if measured.truth:
+            found |= held_out_rows(predictors[name], measured)
         for family, is_held_out in families(measured).items():
             found |= {f"{family}.{key}": value for key, value in family_rows(measured, is_held_out).items()}
         found |= resolution_rows(predictors[name], SETS / name / RESOLUTION) | wide_rows(measured, SETS / name)
         numbers |= {f"{name}.{key}": value for key, value in found.items()}
     for name, measured in devices.items():
-        if sources := [predictor for other, predictor in predictors.items() if other != name]:
+        runtime = measured.rounds[0].fingerprint["device"]
+        sources = [predictor for predictor in predictors.values() if predictor.fingerprint["device"] != runtime]
+        if sources and measured.truth:
             numbers |= {f"{name}.{key}": value for key, value in unseen_device_rows(sources, measured).items()}
     numbers["speed"] = speed(next(iter(predictors.values())), options.batch)
     path = write_result(
@@ -101,6 +105,8 @@ def repeat_rows(measured: Measured) -> Numbers:
     repeats = measured.rounds[0].repeatability
     assert repeats is not None
     rows = {"halves_within_5": number([repeats.within_5], "share", n=repeats.n)}
+    if not measured.truth:
+        return rows
     gaps = [
         abs(a.measurements[key].timing.ms / b.measurements[key].timing.ms - 1)
         for key in measured.truth

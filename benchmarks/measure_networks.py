@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.measured_network import build_network
 from latency_models.device import get_device
 from latency_models.measure import measure
-from latency_models.measurements import RECORDS_FILE, MeasurementSet
+from latency_models.measurements import RECORDS_FILE, Control, MeasurementSet
 from latency_models.network import Network
 from latency_models.timing import TimingProtocol
 
@@ -29,19 +29,26 @@ def main() -> None:
     ordered = [listed[key].network for key in sorted(listed)]  # a key is a digest: this order is random, and always the same
     held_out, fitted = ordered[: options.held_out], ordered[options.held_out :][: options.fitted]
     folder = options.out / options.device.replace("-", "_").replace(":", "_").replace("=", "_").replace(",", "_")
+    control = None
     for name, networks in zip(_ORDER, ([*held_out, *fitted], held_out, held_out), strict=True):
-        measure_round(options.device, networks, folder / name, TimingProtocol(rounds=options.interleaved))
+        protocol = TimingProtocol(rounds=options.interleaved)
+        control = measure_round(options.device, networks, folder / name, protocol, control)
 
 
-def measure_round(device: str, networks: list[Network], folder: Path, protocol: TimingProtocol) -> None:
-    """Loads and times each network that the folder does not hold."""
-    known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() else None
+def measure_round(
+    device: str, networks: list[Network], folder: Path, protocol: TimingProtocol, control: Control | None
+) -> Control | None:
+    """Loads and times each network that the folder does not hold; the control is that of the round before."""
+    if (folder / RECORDS_FILE).is_file():
+        known = MeasurementSet.load(folder)
+    else:
+        known = MeasurementSet(get_device(device).fingerprint(), {}, {}, control)
 
     def keep(measured: MeasurementSet, new: int) -> None:
         measured.save(folder)
         print(f"{time.strftime('%H:%M:%S')} {folder}: {len(measured.measurements)} of {len(networks)}", flush=True)
 
-    measure(get_device(device), networks, build_network, protocol=protocol, known=known, progress=keep)
+    return measure(get_device(device), networks, build_network, protocol=protocol, known=known, progress=keep).control
 
 
 if __name__ == "__main__":

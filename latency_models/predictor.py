@@ -131,16 +131,18 @@ class Predictor:
 
     def is_outside(self, networks: Sequence[Network]) -> Bool[np.ndarray, " networks"]:
         """Which networks are outside what was measured: a kernel is of a kind that never was, or too much of the time is in
-        kernels unlike all measured ones, or the MACs are beyond those of the measured networks. There the interval promises
-        nothing.
+        kernels unlike all measured ones, or its MACs or its interval are beyond those of the measured networks. There the
+        interval promises nothing.
 
         Raises:
           ValueError: There are no networks, or one has a scale of which nothing was measured.
         """
         rows, macs = self._rows(networks), np.array([network.macs for network in networks])
         smallest, largest = self.macs_range
-        far = rows[:, _FAR] > _FAR_SHARE * rows[:, :_FAR].sum(1)
-        return far | (rows[:, _NEW] > 0) | (macs < smallest) | (macs > largest)
+        ms, low, high = self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
+        slower, faster = low > self.held_out.largest_ms, high < self.held_out.smallest_ms
+        far = rows[:, _FAR] > _FAR_SHARE * ms
+        return far | (rows[:, _NEW] > 0) | (macs < smallest) | (macs > largest) | slower | faster
 
     def explain(self, network: Network) -> Explanation:
         """Where the predicted time of a network goes.

@@ -96,6 +96,16 @@ def test_nothing_is_faster_than_the_fastest_kernel_seen(costs):
     assert free.floor.min() > 0
 
 
+def test_kernels_that_cost_nothing_raise_no_roofline(networks):
+    """The fastest kernels bound the others; where elementwise ones are free, bytes cost nothing."""
+
+    def free_machine(kernel):
+        return 0.0 if kernel.kind == "elementwise" else tiled_machine(kernel)
+
+    found = _fit(networks[:20], machine=free_machine, profiled=True)
+    assert _error(found, networks[20:], free_machine) < 0.03
+
+
 def test_arrays_give_the_same_costs_sources_included(costs, networks):
     carried = _fit(networks[:8], machine=other_machine, sources=[costs, costs])
     again = KernelCosts.from_arrays(carried.to_arrays())

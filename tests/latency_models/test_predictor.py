@@ -150,6 +150,8 @@ def test_what_was_not_measured_is_flagged(networks, predictor):
     largest = max(networks, key=lambda n: n.macs)
     small = dataclasses.replace(predictor, macs_range=(1, largest.macs - 1))
     assert small.is_outside([largest]).all()
+    slower = dataclasses.replace(predictor, held_out=dataclasses.replace(predictor.held_out, largest_ms=0.1))
+    assert slower.is_outside(networks[:50]).all()
     plain = _without("softmax", random_networks(120, seed=5))[:20]
     with_softmax = [n for n in networks if n not in _without("softmax", networks)]
     narrow = fit(measured_on(_dear_softmax, plain))
