@@ -326,8 +326,8 @@ def _fit_prices(
 
     A sum's misfit is taken to grow with the root of its size: larger kernels than any that was measured are priced by the
     largest that were. (With relative errors the many small kernels set the prices: of networks dearer than all fitted ones
-    40 % were predicted within 10 %, now all.) Prices above the prior's are as unlikely as their logarithm is large: a runtime may
-    have kernels that are a hundred times slower.
+    40 % were predicted within 10 %, now all.) Prices above the prior's are as unlikely as their logarithm is large:
+    a runtime may have kernels that are a hundred times slower.
     """
     priced = prior[kinds] * quantities
     scale = float(np.median(observed.ms / (observed.counts @ priced.sum(1))))
@@ -344,7 +344,7 @@ def _fit_prices(
 
 
 def _log_ratio(multiples: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """log m / (m - 1), and 1 up to 1: with it, a pull towards 1 of the squared logarithm is one of the squared difference."""
+    """Of multiples m, log m / (m - 1), and 1 up to 1: the pull on m - 1 that is worth a pull on the logarithm."""
     above = np.maximum(multiples - 1, 1e-9)
     return np.log1p(above) / above
 
