@@ -1,7 +1,8 @@
-"""Peak memory of a run on a device: so much for each byte of weights and of activations, and a rest.
+"""Peak memory of a run on a device: so much for each byte of weights and of activations, for each kernel, and a rest.
 
 A runtime holds the weights more than once (as stored, and packed for its kernels) and plans one arena for all activations,
-which the liveness of the layer plan foretells; how often and how tightly is the device's, and learned from measured peaks.
+which the liveness of the layer plan foretells; each kernel has code or a plan of its own. How often, how tightly and how much
+is the device's, and learned from measured peaks.
 """
 
 import dataclasses
@@ -11,15 +12,16 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import nnls
 
+from latency_models.kernels import block_kernels
 from latency_models.measurements import Measurement
 from latency_models.network import Network
 from latency_models.scores import conformal_margin
-from search_space import Architecture, Scale, layer_plan
-from search_space.counting import count_architectures
+from search_space import Architecture, BlockPlan, Scale, layer_plan
+from search_space.counting import count_architectures, sum_over_blocks
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
-_REST_BYTES = 1e6  # unit of the rest, so that all columns are of similar size
+_KERNEL_BYTES, _REST_BYTES = 1e4, 1e6  # units of what is not counted in bytes, so that all columns are of similar size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class PeakMemory:
     Attributes:
       per_weight_byte: Bytes for each byte of float32 weights.
       per_activation_byte: Bytes for each byte of the peak of activations.
+      per_kernel_bytes: Bytes for each kernel.
       rest_bytes: Bytes whatever the network.
       log_margin: Half width of the interval, as a logarithm.
       mape: Mean relative error on networks held out.
@@ -38,6 +41,7 @@ class PeakMemory:
 
     per_weight_byte: float
     per_activation_byte: float
+    per_kernel_bytes: float
     rest_bytes: float
     log_margin: float
     mape: float
@@ -47,8 +51,9 @@ class PeakMemory:
     def predict(self, architectures: Sequence[Architecture], scale: Scale) -> Float[np.ndarray, " architectures"]:
         """Bytes of memory at most, beyond the runtime's own, of loading and running each network at batch 1."""
         counts = count_architectures(architectures, scale)
-        columns = np.stack([counts.weight_bytes["float32"], counts.peak_activation_bytes], 1)
-        return columns @ np.array([self.per_weight_byte, self.per_activation_byte]) + self.rest_bytes
+        kernels = sum_over_blocks(architectures, scale, _num_kernels)[:, 0]
+        columns = np.stack([counts.weight_bytes["float32"], counts.peak_activation_bytes, kernels], 1)
+        return columns @ np.array([self.per_weight_byte, self.per_activation_byte, self.per_kernel_bytes]) + self.rest_bytes
 
     def interval(
         self, peak_bytes: Float[np.ndarray, " n"]
@@ -69,10 +74,11 @@ def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> Peak
         rest = folds != fold
         predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
     errors = np.abs(predicted / peaks - 1)
-    weights, activations, rest_bytes = _fit(columns, peaks)
+    weights, activations, per_kernel, rest_bytes = _fit(columns, peaks)
     return PeakMemory(
         per_weight_byte=float(weights),
         per_activation_byte=float(activations),
+        per_kernel_bytes=float(per_kernel) * _KERNEL_BYTES,
         rest_bytes=float(rest_bytes) * _REST_BYTES,
         log_margin=conformal_margin(predicted, peaks, coverage=coverage),
         mape=float(errors.mean()),
@@ -81,15 +87,19 @@ def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> Peak
     )
 
 
-def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 3"]:
+def _num_kernels(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 1"]:
+    return np.array([[len(block_kernels(block))] for block in blocks], float)
+
+
+def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 4"]:
     rows = []
     for network in networks:
         assert network.architecture is not None
         activations = layer_plan(network.architecture, network.scale).peak_activation_bytes
-        rows.append((network.weight_bytes, activations, _REST_BYTES))
+        rows.append((network.weight_bytes, activations, _KERNEL_BYTES * len(network.kernels), _REST_BYTES))
     return np.array(rows, float)
 
 
-def _fit(columns: Float[np.ndarray, "n 3"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 3"]:
+def _fit(columns: Float[np.ndarray, "n 4"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 4"]:
     """Least squares of relative errors, none negative."""
     return nnls(columns / peaks[:, None], np.ones(len(peaks)))[0]
