@@ -15,6 +15,7 @@ from latency_models.timing import Timing, TimingProtocol, time_interleaved
 
 _GROUP_SIZE = 8  # networks that are timed round by round together
 _GROUP_BYTES = 2 << 30  # of all of them together, as `_held_bytes` counts; a larger network is timed alone
+_CONTROL_BYTES = _GROUP_BYTES // 4
 _PROFILED_RUNS = 5
 _LOADS_AT_ONCE = 2  # one is lowered while the other is converted
 
@@ -50,8 +51,8 @@ def measure(
     new = [network for network in asked if network.key not in found.measurements]
     with contextlib.ExitStack() as stack:
         control = None
-        if device.is_shared and len(asked) > 1 and new:
-            chosen = found.control or Control(_median_network(asked))
+        chosen = found.control or _choose_control(asked)
+        if device.is_shared and chosen and new:
             found = dataclasses.replace(found, control=chosen)
             control = stack.enter_context(_loaded(device, chosen.network, build))
         for group in _groups(new):
@@ -62,8 +63,10 @@ def measure(
     return found
 
 
-def _median_network(networks: Sequence[Network]) -> Network:
-    return sorted(networks, key=lambda network: network.macs)[len(networks) // 2]
+def _choose_control(networks: Sequence[Network]) -> Control | None:
+    """The median of those that may stay loaded beside the others; None where there are not two of them."""
+    small = sorted((x for x in networks if _held_bytes(x) <= _CONTROL_BYTES), key=lambda network: network.macs)
+    return Control(small[len(small) // 2]) if len(small) > 1 else None
 
 
 @contextlib.contextmanager

@@ -169,6 +169,16 @@ def test_large_networks_are_timed_alone(monkeypatch):
     assert [len(group) for group in _groups([small] * 19)] == [3] * 6 + [1]
 
 
+def test_a_large_network_is_no_control(monkeypatch):
+    from latency_models.measure import _choose_control, _held_bytes
+
+    networks = [sized(8), sized(12), sized(512), sized(520)]
+    assert _choose_control(networks).network == networks[2]
+    monkeypatch.setattr("latency_models.measure._CONTROL_BYTES", _held_bytes(networks[1]))
+    assert _choose_control(networks).network == networks[1]
+    assert _choose_control(networks[1:]) is None
+
+
 def test_repeatability_is_that_of_the_two_halves():
     measured = measured_on(tiled_machine, random_networks(3))
     assert measured.repeatability.within_5 == 1
