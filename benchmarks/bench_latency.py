@@ -209,7 +209,8 @@ def unseen_device_rows(sources: Sequence[Predictor], measured: Measured) -> Numb
     for k in (10, 20):
         chosen = choose_for_calibration(sources, [m.network for m in pool.values()], k)
         carried = calibrate(sources, part_of(measured.rounds[0], [pool[network.key] for network in chosen]))
-        rows |= {f"unseen.k{k}.{key}": value for key, value in held_out_rows(carried, measured).items()}
+        found = held_out_rows(carried, measured)
+        rows |= {f"unseen.k{k}.{key}": value | {"fitted": k} for key, value in found.items()}
     return rows
 
 
