@@ -7,6 +7,6 @@ one module a device (`litert_cpu`, `litert_builtin`, `onnxruntime_cpu`, `xla`, `
 repeatability), `measure` and `measurements` (the records and their folder), `kernels` and `kernel_labels` (the fused operations
 of a network, and what a profile says of them), `kernel_costs` (the model), `fitting` (`fit`), `calibration`, `peak_memory`,
 `predictor` (`Predictor`: predict, save, load), `choice` (what to measure), `published_profiles` (figures of others),
-`phone_profiles` (predictors anchored on them), `kernel_options` (how a device executes a network), `whole_files` (files that a kill
-leaves whole).
+`phone_profiles` (predictors anchored on them), `kernel_options` (how a device executes a network), `whole_files` (files that
+a kill leaves whole).
 """
