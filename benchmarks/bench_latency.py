@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure_networks import ROUNDS, SETS
 from record import write_result
 
 from latency_models.calibration import calibrate, choose_for_calibration
@@ -18,8 +19,6 @@ from latency_models.predictor import Predictor
 from latency_models.scores import score
 from search_space import get_scale, get_space
 
-SETS = Path(__file__).parent / "measurements"
-ROUNDS = ("first", "second", "third")
 RESOLUTION, WIDE_BLOCKS, WIDE = "resolution", "full_width_blocks", "full_width"
 SPACE, SCALE = get_space("mobile-sd-small"), get_scale("sd15-quarter")
 LEAST_MS = 3.0

@@ -1,18 +1,16 @@
 """Measures the networks that `bench_latency.py` fits and tests on: once each, and those held out in separate rounds again."""
 
 import argparse
-import time
+import re
 from pathlib import Path
 
-from experiments.measured_network import build_network
-from latency_models.device import get_device
-from latency_models.measure import measure
+from experiments.latency_measuring import measure_into, usable_device
+from experiments.progress import terminal_progress
 from latency_models.measurements import RECORDS_FILE, Control, MeasurementSet
 from latency_models.network import Network
-from latency_models.timing import TimingProtocol
 
 SETS = Path(__file__).parent / "measurements"
-_ORDER = ("first", "second", "third")
+ROUNDS = ("first", "second", "third")
 
 
 def main() -> None:
@@ -28,27 +26,21 @@ def main() -> None:
     listed = MeasurementSet.load(options.networks).measurements
     ordered = [listed[key].network for key in sorted(listed)]  # a key is a digest: this order is random, and always the same
     held_out, fitted = ordered[: options.held_out], ordered[options.held_out :][: options.fitted]
-    folder = options.out / options.device.replace("-", "_").replace(":", "_").replace("=", "_").replace(",", "_")
+    folder = options.out / re.sub("[-:=,]", "_", options.device)
     control = None
-    for name, networks in zip(_ORDER, ([*held_out, *fitted], held_out, held_out), strict=True):
-        protocol = TimingProtocol(rounds=options.interleaved)
-        control = measure_round(options.device, networks, folder / name, protocol, control)
+    for name, networks in zip(ROUNDS, ([*held_out, *fitted], held_out, held_out), strict=True):
+        control = measure_round(options.device, networks, folder / name, options.interleaved, control)
 
 
 def measure_round(
-    device: str, networks: list[Network], folder: Path, protocol: TimingProtocol, control: Control | None
+    device_name: str, networks: list[Network], folder: Path, interleaved: int, control: Control | None
 ) -> Control | None:
     """Loads and times each network that the folder does not hold; the control is that of the round before."""
-    if (folder / RECORDS_FILE).is_file():
-        known = MeasurementSet.load(folder)
-    else:
-        known = MeasurementSet(get_device(device).fingerprint(), {}, {}, control)
-
-    def keep(measured: MeasurementSet, new: int) -> None:
-        measured.save(folder)
-        print(f"{time.strftime('%H:%M:%S')} {folder}: {len(measured.measurements)} of {len(networks)}", flush=True)
-
-    return measure(get_device(device), networks, build_network, protocol=protocol, known=known, progress=keep).control
+    device = usable_device(device_name)
+    if control and not (folder / RECORDS_FILE).is_file():
+        MeasurementSet(device.fingerprint(), {}, {}, control).save(folder)
+    with terminal_progress() as progress:
+        return measure_into(folder, device, networks, rounds=interleaved, profiled=True, progress=progress).control
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def _device(config: SweepConfig) -> Device:
 def held_out_text(predictor: Predictor) -> str:
     """The predictor's held-out error in one line."""
     held_out, score = predictor.held_out, predictor.held_out.score
-    what = "networks" if predictor.execution is None else f"published figures, {predictor.fingerprint['device']},"
+    what = f"published figures, {predictor.fingerprint['device']}," if predictor.is_anchored else "networks"
     return (
         f"latency predictor, {score.n} held-out {what} of {held_out.smallest_ms:.1f} to {held_out.largest_ms:.1f} ms: "
         f"mean error {score.mape:.1%}, {score.within_10:.0%} within 10 %, rank correlation {score.spearman:.3f}"

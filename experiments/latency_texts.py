@@ -74,7 +74,6 @@ def prediction_json(predictor: Predictor, network: Network, *, name: str) -> dic
     (ms,), (low,), (high,) = predictor.predict([network])
     explained = predictor.explain(network)
     assert network.architecture is not None
-    is_profile = predictor.execution is not None
     return {
         "name": name,
         "scale": network.scale.name,
@@ -89,7 +88,7 @@ def prediction_json(predictor: Predictor, network: Network, *, name: str) -> dic
         "by_stage_ms": explained.by_stage,
         "by_kernel_ms": explained.by_kind,
         "per_run_ms": explained.per_run_ms,
-        "profile": predictor.fingerprint if is_profile else None,
+        "profile": predictor.fingerprint if predictor.is_anchored else None,
     }
 
 

@@ -110,18 +110,22 @@ def space_size(run: Run) -> int | None:
 
 def held_out_error(run: Run) -> dict[str, Any] | None:
     """The latency predictor's error on networks that it has not seen, as `latency/predictor.json` states it."""
-    record = read_json(run.path / "latency" / "predictor.json")
-    held_out = record.get("held_out") if isinstance(record, Mapping) else None
+    held_out = _predictor_record(run).get("held_out")
     held_out = held_out.get("score") if isinstance(held_out, Mapping) else None
     keys = ("mape", "within_10", "spearman", "n")
     complete = isinstance(held_out, Mapping) and all(_is_number(held_out.get(key)) for key in keys)
     return dict(held_out) if complete and isinstance(held_out, Mapping) else None
 
 
+def _predictor_record(run: Run) -> Mapping[str, Any]:
+    record = read_json(run.path / "latency" / "predictor.json")
+    return record if isinstance(record, Mapping) else {}
+
+
 def _anchored(run: Run) -> str:
     """The device of a predictor that published figures anchor, in brackets; empty where it was measured."""
-    record = read_json(run.path / "latency" / "predictor.json")
-    fingerprint = record.get("fingerprint") if isinstance(record, Mapping) and "execution" in record else None
+    record = _predictor_record(run)
+    fingerprint = record.get("fingerprint") if "execution" in record else None
     return f" for {fingerprint.get('device')}" if isinstance(fingerprint, Mapping) else ""
 
 

@@ -80,7 +80,7 @@ def _check_sources(sources: Sequence[Predictor]) -> None:
     if not sources:
         raise ValueError("a calibration needs a predictor of a known device, got none; fit one first")
     for source in sources:
-        if source.execution is not None:
+        if source.is_anchored:
             raise ValueError(
                 f"{source.fingerprint['device']}: a calibration needs measured predictors; fit one of a device that is at hand"
             )

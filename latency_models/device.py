@@ -31,6 +31,10 @@ class KernelTime:
     name: str
     ms: float
 
+    def scaled(self, factor: float) -> "KernelTime":
+        """The same on a machine that takes so many times as long."""
+        return dataclasses.replace(self, ms=factor * self.ms)
+
 
 def typical_times(names: Sequence[str], runs_us: Sequence[Sequence[float]]) -> tuple[KernelTime, ...]:
     """Kernels of several profiled runs: profilers read the wall clock, and the lower quartile hardly sees other load.

@@ -72,7 +72,7 @@ def observations(measured: MeasurementSet, chosen: Iterable[Measurement]) -> Obs
 def _within(profile: Sequence[KernelTime], run_ms: float) -> list[KernelTime]:
     """A profile whose kernels take no longer than the run: profilers read the wall clock, which other load stretches."""
     stretched = max(1.0, sum(kernel.ms for kernel in profile) / run_ms)
-    return [KernelTime(kernel.name, kernel.ms / stretched) for kernel in profile]
+    return [kernel.scaled(1 / stretched) for kernel in profile]
 
 
 def cross_validate(measured: MeasurementSet, networks: Sequence[Measurement]) -> Float[np.ndarray, " networks"]:

@@ -278,8 +278,7 @@ def prior_covariance(
     """
     observed = observe([Sum(tuple(kernels), 1.0, 1.0, is_network=True) for kernels in networks])
     kinds = _kinds(observed.kernels)
-    prior_ms = (_prior(0)[kinds] * _quantities(observed.kernels)).sum(1)
-    ms = prior_ms if costs is None else costs.ms(observed.kernels)
+    ms = _prior_ms(observed.kernels) if costs is None else costs.ms(observed.kernels)
     shares = observed.counts * ms
     shares /= shares.sum(1, keepdims=True)
     per_kind = _UNKNOWN_KIND_SD * shares @ np.eye(len(KINDS))[kinds]
@@ -313,6 +312,11 @@ def _prior(num_sources: int) -> Float[np.ndarray, "kinds quantities"]:
     prior = np.zeros((len(KINDS), 3 + num_sources))
     prior[:, 3:] = 1 / num_sources
     return prior
+
+
+def _prior_ms(kernels: Sequence[Kernel]) -> Float[np.ndarray, " kernels"]:
+    """What each takes on the prior machine."""
+    return (_prior(0)[_kinds(kernels)] * _quantities(kernels)).sum(1)
 
 
 def _fit_prices(
@@ -367,9 +371,8 @@ def _shapes_covariance(
 
 def _roofline(ms: Float[np.ndarray, " kernels"], kernels: Sequence[Kernel]) -> Float[np.ndarray, " 2"]:
     """Fewest milliseconds per MAC and per byte among kernels that would need some time on the prior machine."""
-    quantities = _quantities(kernels)
-    long = (_prior(0)[_kinds(kernels)] * quantities).sum(1) > _LONG_MS
-    quantities = quantities[:, 1:]
+    quantities = _quantities(kernels)[:, 1:]
+    long = _prior_ms(kernels) > _LONG_MS
     with np.errstate(divide="ignore", invalid="ignore"):
         rates = np.where(quantities[long] > 0, ms[long, None] / quantities[long], np.inf)
     fastest = rates.min(0, initial=np.inf)

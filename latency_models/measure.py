@@ -111,9 +111,8 @@ def _measure_group(
 def _timings(
     sessions: Sequence[Session], protocol: TimingProtocol, control: Session | None
 ) -> tuple[list[tuple[Timing, ...]], float | None]:
-    recorded = [session.recorded for session in sessions]
-    if None not in recorded:
-        return [(timing,) for timing in recorded if timing], None
+    if recorded := [session.recorded for session in sessions if session.recorded]:
+        return [(timing,) for timing in recorded], None
     return time_interleaved(sessions, protocol=protocol, control=control)
 
 

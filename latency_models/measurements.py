@@ -128,10 +128,7 @@ class MeasurementSet:
             key: dataclasses.replace(m, timings=tuple(timing.scaled(factor) for timing in m.timings))
             for key, m in self.measurements.items()
         }
-        profiles = {
-            key: tuple(KernelTime(kernel.name, factor * kernel.ms) for kernel in profile)
-            for key, profile in self.profiles.items()
-        }
+        profiles = {key: tuple(kernel.scaled(factor) for kernel in profile) for key, profile in self.profiles.items()}
         return dataclasses.replace(self, measurements=measurements, profiles=profiles)
 
     def merged(self, other: "MeasurementSet") -> "MeasurementSet":

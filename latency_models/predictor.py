@@ -93,6 +93,11 @@ class Predictor:
     execution: Execution | None = None
     _blocks: dict[tuple[Any, ...], Float[np.ndarray, " columns"]] = dataclasses.field(default_factory=dict, repr=False)
 
+    @property
+    def is_anchored(self) -> bool:
+        """Whether published figures stand behind it instead of measurements."""
+        return self.execution is not None
+
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits; predictors that share them predict the same."""
@@ -109,7 +114,7 @@ class Predictor:
           ValueError: There are no networks, or one has a scale of which nothing was measured.
         """
         rows = self._rows(networks)
-        return self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
+        return self._ends(rows)
 
     def predict_architectures(
         self, architectures: Sequence[Architecture], scale: Scale
@@ -121,7 +126,7 @@ class Predictor:
         """
         self.check_scale(scale)
         rows = sum_over_blocks(architectures, scale, lambda blocks: self.block_rows(blocks, scale))
-        return self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
+        return self._ends(rows)
 
     def interval(
         self, ms: Float[np.ndarray, " n"]
@@ -139,7 +144,7 @@ class Predictor:
         """
         rows, macs = self._rows(networks), np.array([network.macs for network in networks])
         smallest, largest = self.macs_range
-        ms, low, high = self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
+        ms, low, high = self._ends(rows)
         slower, faster = low > self.held_out.largest_ms, high < self.held_out.smallest_ms
         far = rows[:, _FAR] > _FAR_SHARE * ms
         return far | (rows[:, _NEW] > 0) | (macs < smallest) | (macs > largest) | slower | faster
@@ -205,6 +210,12 @@ class Predictor:
             raise ValueError(f"latency predictor {path}: key {error} is missing or of a wrong type; {_REMEDY}") from None
         except ValueError as error:
             raise ValueError(f"latency predictor {path}: {error}; {_REMEDY}") from None
+
+    def _ends(
+        self, rows: Float[np.ndarray, "n columns"]
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Predictions with both ends of their intervals, from the sums over blocks."""
+        return self.interval(rows[:, :_FAR].sum(1) + self.costs.per_network)
 
     def _rows(self, networks: Sequence[Network]) -> Float[np.ndarray, "networks columns"]:
         if not len(networks):
