@@ -3,11 +3,16 @@
 import argparse
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from experiments.latency_measuring import measure_into, usable_device
 from experiments.progress import terminal_progress
+from latency_models.device import Device
+from latency_models.local_device import Loader, LocalDevice
 from latency_models.measurements import RECORDS_FILE, Control, MeasurementSet
-from latency_models.network import Network
+from latency_models.network import Build, Network
 
 SETS = Path(__file__).parent / "measurements"
 ROUNDS = ("first", "second", "third")
@@ -27,16 +32,33 @@ def main() -> None:
     ordered = [listed[key].network for key in sorted(listed)]  # a key is a digest: this order is random, and always the same
     held_out, fitted = ordered[: options.held_out], ordered[options.held_out :][: options.fitted]
     folder = options.out / re.sub("[-:=,]", "_", options.device)
-    control = None
-    for name, networks in zip(ROUNDS, ([*held_out, *fitted], held_out, held_out), strict=True):
-        control = measure_round(options.device, networks, folder / name, options.interleaved, control)
+    device, control = usable_device(options.device), None
+    with TemporaryDirectory(prefix="pocketunet-converted-") as converted:
+        if isinstance(device, LocalDevice):
+            convert_once(device, Path(converted))
+        for name, networks in zip(ROUNDS, ([*held_out, *fitted], held_out, held_out), strict=True):
+            control = measure_round(device, networks, folder / name, options.interleaved, control)
+
+
+def convert_once(device: LocalDevice, kept: Path) -> None:
+    """Lets a device convert each network for the first of its rounds, and load that same file in all of them."""
+    convert = device.convert
+    converted: dict[str, tuple[Loader, np.ndarray]] = {}
+
+    def convert_or_recall(network: Network, build: Build, folder: Path) -> tuple[Loader, np.ndarray]:
+        if network.key not in converted:
+            folder = kept / network.key
+            folder.mkdir()
+            converted[network.key] = convert(network, build, folder)
+        return converted[network.key]
+
+    device.convert = convert_or_recall
 
 
 def measure_round(
-    device_name: str, networks: list[Network], folder: Path, interleaved: int, control: Control | None
+    device: Device, networks: list[Network], folder: Path, interleaved: int, control: Control | None
 ) -> Control | None:
     """Loads and times each network that the folder does not hold; the control is that of the round before."""
-    device = usable_device(device_name)
     if control and not (folder / RECORDS_FILE).is_file():
         MeasurementSet(device.fingerprint(), {}, {}, control).save(folder)
     with terminal_progress() as progress:

@@ -58,7 +58,7 @@ def observations(measured: MeasurementSet, chosen: Iterable[Measurement]) -> Obs
         ms = measurement.timing.ms
         sums.append(Sum(kernels, ms, _NETWORK_SD * ms, is_network=True))
         if profile := measured.profiles.get(measurement.network.key):
-            singles, groups = label_kernels(kernels, _within(profile, ms))
+            singles, groups = label_kernels(measurement.network, _within(profile, ms))
             for kernel, kernel_ms in singles:
                 single[kernel].append(kernel_ms)
             sums += [Sum(group, total, _GROUP_SD * total + _GROUP_SD_MS, is_network=False) for group, total in groups]

@@ -1,13 +1,18 @@
-"""What a profile says about our kernels: a time for each, where the runtime's kernels of a class are ours one to one."""
+"""What a profile says about our kernels: a time for each, where the runtime's kernels of a class are ours one to one.
 
+A profile may name the block of each kernel before a slash, as XLA's does; then each block is taken for itself.
+"""
+
+import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from latency_models.device import KernelTime
-from latency_models.kernels import Kernel, KernelKind
+from latency_models.kernels import Kernel, KernelKind, block_kernels
+from latency_models.network import Network
 
 # Patterns of the beginnings of the runtime's names, and the kinds of ours that they are. A runtime's other kernels are ours of
 # the other kinds, all of them together.
@@ -29,18 +34,48 @@ _CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
     ("TRANSPOSE", ("transpose",)),
     # ONNX Runtime: dense layers and attention are all Einsum there
     ("Conv", ("convolution", "depthwise_convolution")),
+    # XLA
+    ("convolution", ("convolution", "depthwise_convolution")),
+    ("dot", ("fully_connected", "attention_scores", "attention_values")),
 )
+_UNORDERED = ("fully_connected", "attention_scores", "attention_values")  # XLA runs those of a block in any order
 _ROUNDS_THE_NEXT = "Convert (NC, F32, Q"  # XNNPACK rounds a convolution's input to int8 in a kernel of its own, right before it
 
 
 def label_kernels(
-    kernels: Sequence[Kernel], profile: Sequence[KernelTime]
+    network: Network, profile: Sequence[KernelTime]
 ) -> tuple[list[tuple[Kernel, float]], list[tuple[tuple[Kernel, ...], float]]]:
     """Milliseconds of single kernels, and of groups of kernels that only their sum is known of.
 
     A class is taken apart where the runtime ran as many kernels of it as we have, in order; else it is one group. What the
     runtime calls by no name of a class is the group of all kernels of the other kinds.
     """
+    singles: list[tuple[Kernel, float]] = []
+    groups: list[tuple[tuple[Kernel, ...], float]] = []
+    for kernels, part in _parts(network, profile):
+        _label(kernels, part, singles, groups)
+    return singles, groups
+
+
+def _parts(network: Network, profile: Sequence[KernelTime]) -> Iterator[tuple[Sequence[Kernel], Sequence[KernelTime]]]:
+    """Each block's kernels and their profile, where it names blocks; else the whole."""
+    by_block: Mapping[str, list[KernelTime]] = defaultdict(list)
+    for kernel in profile:
+        block, _, name = kernel.name.partition("/")
+        by_block[block].append(dataclasses.replace(kernel, name=name))
+    named = [block for block in network.blocks if block.name in by_block]
+    if not named:
+        yield network.kernels, profile
+    for block in named:
+        yield block_kernels(block), by_block[block.name]
+
+
+def _label(
+    kernels: Sequence[Kernel],
+    profile: Sequence[KernelTime],
+    singles: list[tuple[Kernel, float]],
+    groups: list[tuple[tuple[Kernel, ...], float]],
+) -> None:
     times: Mapping[tuple[KernelKind, ...], list[float]] = defaultdict(list)
     before_ms = 0.0
     for kernel in profile:
@@ -50,13 +85,10 @@ def label_kernels(
         kinds = next((kinds for pattern, kinds in _CLASSES if re.match(pattern, kernel.name)), ())
         times[kinds].append(before_ms + kernel.ms)
         before_ms = 0.0
-    singles: list[tuple[Kernel, float]] = []
-    groups: list[tuple[tuple[Kernel, ...], float]] = []
     classed = {kind for kinds in times for kind in kinds}
     for kinds, ms in times.items():
         ours = [kernel for kernel in kernels if (kernel.kind in kinds if kinds else kernel.kind not in classed)]
-        if kinds and len(ours) == len(ms):
+        if kinds and kinds != _UNORDERED and len(ours) == len(ms):
             singles += zip(ours, ms, strict=True)
         elif ours:
             groups.append((tuple(ours), float(np.sum(ms))))
-    return singles, groups

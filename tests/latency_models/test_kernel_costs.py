@@ -134,12 +134,12 @@ def test_a_profile_labels_each_kernel_in_order_and_the_rest_together():
     network = random_networks(1)[0]
     measured = measured_on(tiled_machine, [network], profiled=True)
     kernels, profile = network.kernels, measured.profiles[network.key]
-    singles, groups = label_kernels(kernels, profile)
+    singles, groups = label_kernels(network, profile)
     assert all(ms == tiled_machine(kernel) for kernel, ms in singles)
     assert sum(ms for _, ms in singles) + sum(ms for _, ms in groups) == pytest.approx(sum(k.ms for k in profile))
     assert len(singles) + sum(len(group) for group, _ in groups) == len(kernels)
     # One kernel more than ours: the class is known only as a sum.
-    singles, groups = label_kernels(kernels, [*profile, KernelTime("Convolution (NHWC, F32) IGEMM", 1.0)])
+    singles, groups = label_kernels(network, [*profile, KernelTime("Convolution (NHWC, F32) IGEMM", 1.0)])
     assert not any(kernel.kind == "convolution" for kernel, _ in singles)
     assert any(all(k.kind == "convolution" for k in group) for group, _ in groups)
 
@@ -155,7 +155,7 @@ def test_rounding_to_int8_is_part_of_the_convolution_that_follows():
             ]
         else:
             profile.append(kernel)
-    singles, _ = label_kernels(network.kernels, profile)
+    singles, _ = label_kernels(network, profile)
     convolutions = [(kernel, ms) for kernel, ms in singles if kernel.kind == "convolution"]
     assert len(convolutions) == sum(kernel.kind == "convolution" for kernel in network.kernels)
     assert all(ms == tiled_machine(kernel) + 0.5 for kernel, ms in convolutions)

@@ -1,0 +1,77 @@
+"""XLA's profile: a traced program's thunks by block, and what they say about kernels."""
+
+import numpy as np
+import pytest
+from known_machines import random_networks, tiled_machine
+
+from experiments.measured_network import build_network
+from latency_models.device import KernelTime
+from latency_models.kernel_labels import label_kernels
+from latency_models.kernels import block_kernels
+from latency_models.network import blocks_alone
+from latency_models.xla_profile import thunk_names
+from latency_models.xla_program import XlaRunnable, compile_program
+from search_space import get_scale
+from search_space.blocks import ResidualSpec
+
+PROGRAM = """
+%fused (a: f32[2,2], b: f32[2,2]) -> f32[2,2] {
+  %a = f32[2,2] parameter(0)
+  %b = f32[2,2] parameter(1)
+  ROOT %product = f32[2,2] dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+ENTRY %main (x: f32[2,2]) -> (f32[2,2]) {
+  %x = f32[2,2] parameter(0)
+  %made = f32[2,2] fusion(%x, %x), kind=kCustom, calls=%fused, backend_config={"fusion_config":{"kind":"__ynn_fusion"}}
+  %first = f32[2,2] add(%made, %x), metadata={op_name="jit(program)/down0.0.residual/jit(silu)/add" stack_frame_id=1}
+  %second = f32[2,2] add(%made, %first), metadata={op_name="jit(program)/down0.1.residual/add" stack_frame_id=2}
+  ROOT %all = (f32[2,2]) tuple(%second)
+}
+"""
+
+
+def test_a_thunk_is_called_by_its_block_and_the_product_in_it():
+    names = thunk_names(PROGRAM)
+    assert names["first"] == "down0.0.residual/add"
+    assert names["second"] == "down0.1.residual/add"
+    assert names["made"] == "down0.0.residual/dot"  # by the first that reads it
+    assert "all" not in names
+
+
+@pytest.fixture(scope="module")
+def two_blocks():
+    """Convolutions of a full and of a separable block."""
+    scale = get_scale("digits-proxy")
+    specs = [(ResidualSpec(32, 0, 32, convolution), 8) for convolution in ("full", "separable")]
+    return blocks_alone(specs, scale)
+
+
+def test_a_profile_covers_every_block_and_each_convolution(two_blocks, tmp_path):
+    compile_program(two_blocks, build_network, tmp_path)
+    runnable = XlaRunnable(tmp_path, clocks=("process_cpu",))
+    runnable.run()
+    profile = runnable.profile(3)
+    assert profile is not None
+    assert {block.name for block in two_blocks.blocks} <= {kernel.name.partition("/")[0] for kernel in profile}
+    assert min(kernel.ms for kernel in profile) >= 0 < max(kernel.ms for kernel in profile)
+    singles, groups = label_kernels(two_blocks, profile)
+    kinds = ("convolution", "depthwise_convolution")
+    assert [kernel for kernel, _ in singles] == [kernel for kernel in two_blocks.kernels if kernel.kind in kinds]
+    assert sum(len(group) for group, _ in groups) + len(singles) == len(two_blocks.kernels)
+
+
+def test_blocks_are_labelled_one_by_one():
+    network = random_networks(1)[0]
+    profile = []
+    for block in network.blocks:
+        kernels = block_kernels(block)
+        for name, kinds in (("convolution", ("convolution", "depthwise_convolution")), ("dot", ("fully_connected",))):
+            profile += [KernelTime(f"{block.name}/{name}", tiled_machine(k)) for k in kernels if k.kind in kinds]
+    rest = KernelTime("copy-start", 1.0)  # of no block: it labels nothing
+    singles, groups = label_kernels(network, [*profile, rest])
+    assert all(ms == tiled_machine(kernel) for kernel, ms in singles)
+    assert {kernel.kind for kernel, _ in singles} == {"convolution", "depthwise_convolution"}
+    products = [(group, ms) for group, ms in groups if any(kernel.kind == "fully_connected" for kernel in group)]
+    assert len(products) == sum(any(k.kind == "fully_connected" for k in block_kernels(b)) for b in network.blocks)
+    assert np.sum([ms for _, ms in [*singles, *groups]]) == pytest.approx(np.sum([k.ms for k in profile]))
