@@ -7,13 +7,13 @@ import numpy as np
 
 from experiments.config import ImageSection, SweepConfig
 from experiments.errors import InputError
+from experiments.latency_measuring import measure_into
 from experiments.measured_network import build_network
 from experiments.progress import Progress
 from latency_models.choice import choose_architectures
 from latency_models.device import Device, default_device, get_device
 from latency_models.fitting import fit
 from latency_models.measure import measure
-from latency_models.measurements import RECORDS_FILE, MeasurementSet
 from latency_models.network import network_of
 from latency_models.predictor import RECORD_FILE, Predictor
 from latency_models.timing import TimingProtocol
@@ -40,15 +40,7 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     rng = np.random.default_rng(config.seed)
     chosen = choose_architectures(get_space(config.space), scale, config.latency.num_architectures, rng)
     networks = [network_of(layer_plan(x, scale)) for x in chosen]
-    known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() else None
-    with progress.stage(f"Measuring latency on {device.name}", len(networks)) as stage:
-
-        def keep(measured: MeasurementSet, new: int) -> None:
-            measured.save(folder)
-            stage.advance(new)
-
-        protocol = TimingProtocol(rounds=config.latency.rounds)
-        found = measure(device, networks, build_network, protocol=protocol, known=known, progress=keep)
+    found = measure_into(folder, device, networks, rounds=config.latency.rounds, profiled=True, progress=progress)
     predictor = fit(found)
     predictor.save(folder)
     return predictor

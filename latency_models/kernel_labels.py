@@ -1,6 +1,7 @@
 """What a profile says about our kernels: a time for each, where the runtime's kernels of a class are ours one to one.
 
-A profile may name the block of each kernel before a slash, as XLA's does; then each block is taken for itself.
+A profile may name the block of each kernel before a slash, as XLA's does; then each block is taken for itself. And it may
+name a product's multiply-accumulates behind a space: then products are known by them, whatever their order.
 """
 
 import dataclasses
@@ -32,13 +33,12 @@ _CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
     ("BATCH_MATMUL", ("attention_scores", "attention_values")),
     ("SOFTMAX", ("softmax",)),
     ("TRANSPOSE", ("transpose",)),
-    # ONNX Runtime: dense layers and attention are all Einsum there
-    ("Conv", ("convolution", "depthwise_convolution")),
-    # XLA
-    ("convolution", ("convolution", "depthwise_convolution")),
-    ("dot", ("fully_connected", "attention_scores", "attention_values")),
+    # ONNX Runtime and XLA
+    ("Conv|convolution", ("convolution", "depthwise_convolution")),
+    ("Relu", ("clamp",)),
+    ("Einsum|Gemm|dot", ("fully_connected", "attention_scores", "attention_values")),
 )
-_UNORDERED = ("fully_connected", "attention_scores", "attention_values")  # XLA runs those of a block in any order
+_MACS = re.compile(r" (\d+)$")
 _ROUNDS_THE_NEXT = "Convert (NC, F32, Q"  # XNNPACK rounds a convolution's input to int8 in a kernel of its own, right before it
 
 
@@ -76,19 +76,31 @@ def _label(
     singles: list[tuple[Kernel, float]],
     groups: list[tuple[tuple[Kernel, ...], float]],
 ) -> None:
-    times: Mapping[tuple[KernelKind, ...], list[float]] = defaultdict(list)
+    times: Mapping[tuple[KernelKind, ...], list[KernelTime]] = defaultdict(list)
     before_ms = 0.0
     for kernel in profile:
         if kernel.name.startswith(_ROUNDS_THE_NEXT):
             before_ms = kernel.ms
             continue
         kinds = next((kinds for pattern, kinds in _CLASSES if re.match(pattern, kernel.name)), ())
-        times[kinds].append(before_ms + kernel.ms)
+        times[kinds].append(dataclasses.replace(kernel, ms=before_ms + kernel.ms))
         before_ms = 0.0
     classed = {kind for kinds in times for kind in kinds}
-    for kinds, ms in times.items():
+    for kinds, theirs in times.items():
         ours = [kernel for kernel in kernels if (kernel.kind in kinds if kinds else kernel.kind not in classed)]
-        if kinds and kinds != _UNORDERED and len(ours) == len(ms):
-            singles += zip(ours, ms, strict=True)
+        if kinds and (pairs := _pairs(ours, theirs)):
+            singles += pairs
         elif ours:
-            groups.append((tuple(ours), float(np.sum(ms))))
+            groups.append((tuple(ours), float(np.sum([kernel.ms for kernel in theirs]))))
+
+
+def _pairs(ours: Sequence[Kernel], theirs: Sequence[KernelTime]) -> list[tuple[Kernel, float]] | None:
+    """One to one, in order or by MACs where all are known; None where they do not agree."""
+    named = [_MACS.search(kernel.name) for kernel in theirs]
+    if all(named):
+        macs = [int(match[1]) for match in named if match]
+        theirs = [theirs[i] for i in np.argsort(macs, kind="stable")]
+        ours = sorted(ours, key=lambda kernel: kernel.macs)
+        if sorted(macs) != [kernel.macs for kernel in ours]:
+            return None
+    return [(kernel, time.ms) for kernel, time in zip(ours, theirs, strict=True)] if len(ours) == len(theirs) else None

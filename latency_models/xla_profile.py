@@ -4,25 +4,28 @@ XLA runs a program as a sequence of thunks, each one instruction of its entry co
 instruction keeps the scope that it was traced in, which names the block.
 """
 
+import math
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from latency_models.device import KernelTime, typical_times
 
-_PRODUCTS = ("convolution", "dot")
 _COMPUTATION = re.compile(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.-]+) = (?:\(.*?\)|\S+) ([\w-]+)\((.*)")
+_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.-]+) = (?:\(.*?\)|\w+\[([\d,]*)\]\S*) ([\w-]+)\((.*)")
 _CALLED = re.compile(r"calls=%?([\w.-]+)")
 _SCOPE = re.compile(r'op_name="jit\([^/]*/([\w.]+)/')
 _OPERAND = re.compile(r"%([\w.-]+)")
+_SUMMED = re.compile(r"lhs_contracting_dims=\{([\d,]+)\}")
 
 
 def thunk_names(text: str) -> dict[str, str]:
     r"""What a profile calls each instruction of a program: its block, and the product in it, or its opcode where there is none.
+
+    Behind a dense product are its multiply-accumulates: the order of those in a block is the compiler's.
 
     An instruction without a scope, which a pass of the compiler made, is in the block of the first that reads it.
 
@@ -32,28 +35,40 @@ def thunk_names(text: str) -> dict[str, str]:
     >>> thunk_names('ENTRY %main (x: f32[2]) -> f32[2] {\n  %y = f32[2] add(%x, %x), metadata={op_name="jit(f)/mid.0/add"}')
     {'y': 'mid.0/add'}
     """
-    opcodes: dict[str, set[str]] = defaultdict(set)
-    lines: list[tuple[str, str, str]] = []
+    instructions: list[tuple[str, str, str]] = []
+    shapes: dict[str, list[int]] = {}
+    products: dict[str, str] = {}  # by instruction, and by computation: the first in it
     computation = ""
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
             computation = header[1]
         elif instruction := _INSTRUCTION.match(line):
-            opcodes[computation].add(instruction[2])
-            lines.append((instruction[1], instruction[2], instruction[3]))
+            name, shape, opcode, rest = instruction.groups(default="")
+            instructions.append((name, opcode, rest))
+            shapes[name] = [int(size) for size in shape.split(",") if size]
+            if opcode in ("convolution", "dot"):
+                products[name] = opcode if opcode == "convolution" else f"dot {_macs(shapes, name, rest)}"
+                products.setdefault(computation, products[name])
     blocks: dict[str, str] = {}
-    for name, _, rest in reversed(lines):  # readers come after what they read, so the first of them has the last word
+    for name, _, rest in reversed(instructions):  # readers come after what they read: the first of them has the last word
         if scope := _SCOPE.search(rest):
             blocks[name] = scope[1]
         if name in blocks:
             blocks |= dict.fromkeys(_OPERAND.findall(rest.partition(")")[0]), blocks[name])
-    found = {}
-    for name, opcode, rest in lines:
-        called = _CALLED.search(rest)
-        inside = opcodes[called[1]] if called else {opcode}
-        if name in blocks:
-            found[name] = f"{blocks[name]}/{next((product for product in _PRODUCTS if product in inside), opcode)}"
-    return found
+    called = {name: found[1] for name, _, rest in instructions if (found := _CALLED.search(rest))}
+    return {
+        name: f"{blocks[name]}/{products.get(called.get(name, name), opcode)}"
+        for name, opcode, _ in instructions
+        if name in blocks
+    }
+
+
+def _macs(shapes: Mapping[str, Sequence[int]], name: str, rest: str) -> int:
+    """Of a dot: what it writes, times what it sums over."""
+    left, summed = _OPERAND.search(rest), _SUMMED.search(rest)
+    assert left is not None
+    assert summed is not None
+    return math.prod(shapes[name]) * math.prod(shapes[left[1]][int(axis)] for axis in summed[1].split(","))
 
 
 def profile(text: str, run: Callable[[], None], count: int) -> tuple[KernelTime, ...]:

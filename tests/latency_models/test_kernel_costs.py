@@ -144,6 +144,20 @@ def test_a_profile_labels_each_kernel_in_order_and_the_rest_together():
     assert any(all(k.kind == "convolution" for k in group) for group, _ in groups)
 
 
+def test_products_whose_macs_are_told_are_known_whatever_their_order():
+    network = random_networks(1)[0]
+    products = [k for k in network.kernels if k.kind in ("fully_connected", "attention_scores", "attention_values")]
+    profile = [KernelTime(f"Einsum {kernel.macs}", tiled_machine(kernel)) for kernel in products]
+    backwards = sorted(profile, key=lambda kernel: -kernel.ms)
+    singles, _ = label_kernels(network, backwards)
+    assert sorted(kernel.macs for kernel, _ in singles) == sorted(kernel.macs for kernel in products)
+    by_macs = {kernel.name: sorted(k.ms for k in profile if k.name == kernel.name) for kernel in profile}
+    assert all(ms in by_macs[f"Einsum {kernel.macs}"] for kernel, ms in singles)
+    singles, groups = label_kernels(network, [*backwards[1:], KernelTime("Einsum 7", 1.0)])
+    assert not singles
+    assert sorted(k.macs for group, _ in groups for k in group if k.macs) == sorted(k.macs for k in network.kernels if k.macs)
+
+
 def test_rounding_to_int8_is_part_of_the_convolution_that_follows():
     network = random_networks(1)[0]
     profile = []
