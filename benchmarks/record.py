@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from latency_models.device import machine_fingerprint
+
 RESULTS = Path(__file__).parent / "results"
 _LIBRARIES = ("jax", "flax", "numpy", "ray", "ai-edge-litert", "litert-converter", "optuna", "pymoo")
 
@@ -50,7 +52,7 @@ def machine() -> dict[str, Any]:
     """This machine, as far as it matters to a time: processor, cores that may be used, memory, system, and its load."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "processor": _processor(),
+        "processor": machine_fingerprint()["cpu"],
         "architecture": platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
@@ -72,12 +74,3 @@ def versions() -> dict[str, str]:
 
 def _today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"

@@ -279,10 +279,12 @@ def check_equal(output: np.ndarray, reference: np.ndarray, *, device: str, toler
         )
 
 
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown"
+def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor, with family, model and stepping where told: clouds give generations of twice the speed one name."""
+    if not cpuinfo.exists():
+        return platform.processor() or "unknown"
+    first, _, _ = cpuinfo.read_text().partition("\n\n")
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    numbers = ", ".join(f"{key} {fields[key]}" for key in ("cpu family", "model", "stepping") if key in fields)
+    name = fields.get("model name") or platform.processor() or "unknown"
+    return f"{name} ({numbers})" if numbers else name

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from latency_models import device as device_module
-from latency_models.device import check_equal, default_device, device_names, get_device, missing_packages
+from latency_models.device import _cpu_model, check_equal, default_device, device_names, get_device, missing_packages
 from latency_models.local_device import LocalDevice
 from latency_models.local_session import LocalSession
 
@@ -183,3 +183,14 @@ def test_default_falls_back_and_names_the_missing_part(monkeypatch, capsys):
     get_device.cache_clear()
     with pytest.raises(ValueError, match="install litert-converter or use device 'xla-cpu'"):
         get_device("litert-cpu")
+
+
+def test_generations_of_a_processor_are_told_apart(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(
+        "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\nstepping\t: 1\n\nprocessor\t: 1\n"
+    )
+    assert _cpu_model(cpuinfo) == "AMD EPYC (cpu family 26, model 2, stepping 1)"
+    cpuinfo.write_text("processor\t: 0\nmodel name\t: Cortex-X4\n")
+    assert _cpu_model(cpuinfo) == "Cortex-X4"
+    assert _cpu_model(tmp_path / "none")
