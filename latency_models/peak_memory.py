@@ -1,7 +1,8 @@
 """Peak memory of a run on a device: so much for each byte of weights and of activations, for each kernel, and a rest.
 
-A runtime holds the weights more than once (as stored, and packed for its kernels) and plans one arena for all activations,
-which the liveness of the layer plan foretells; each kernel has code or a plan of its own. How often, how tightly and how much
+A runtime holds the weights more than once (as stored, and packed for its kernels; those of convolutions in other layouts
+than others) and plans one arena for all activations, which the liveness of the layer plan foretells; each kernel has code or a
+plan of its own. How often, how tightly and how much
 is the device's, and learned from measured peaks.
 """
 
@@ -29,7 +30,8 @@ class PeakMemory:
     """Predicts the peak memory of whole networks.
 
     Attributes:
-      per_weight_byte: Bytes for each byte of float32 weights.
+      per_convolution_byte: Bytes for each byte of float32 weights of convolutions, but for depthwise and 1x1 ones.
+      per_weight_byte: Bytes for each byte of other float32 weights.
       per_activation_byte: Bytes for each byte of the peak of activations.
       per_kernel_bytes: Bytes for each kernel.
       rest_bytes: Bytes whatever the network.
@@ -39,6 +41,7 @@ class PeakMemory:
       n: Their number.
     """
 
+    per_convolution_byte: float
     per_weight_byte: float
     per_activation_byte: float
     per_kernel_bytes: float
@@ -50,10 +53,15 @@ class PeakMemory:
 
     def predict(self, architectures: Sequence[Architecture], scale: Scale) -> Float[np.ndarray, " architectures"]:
         """Bytes of memory at most, beyond the runtime's own, of loading and running each network at batch 1."""
-        counts = count_architectures(architectures, scale)
-        kernels = sum_over_blocks(architectures, scale, _num_kernels)[:, 0]
-        columns = np.stack([counts.weight_bytes["float32"], counts.peak_activation_bytes, kernels], 1)
-        return columns @ np.array([self.per_weight_byte, self.per_activation_byte, self.per_kernel_bytes]) + self.rest_bytes
+        activations = count_architectures(architectures, scale).peak_activation_bytes
+        convolutions, weights, kernels = sum_over_blocks(architectures, scale, _counts).T
+        return (
+            self.per_convolution_byte * convolutions
+            + self.per_weight_byte * weights
+            + self.per_activation_byte * activations
+            + self.per_kernel_bytes * kernels
+            + self.rest_bytes
+        )
 
     def interval(
         self, peak_bytes: Float[np.ndarray, " n"]
@@ -74,8 +82,9 @@ def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> Peak
         rest = folds != fold
         predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
     errors = np.abs(predicted / peaks - 1)
-    weights, activations, per_kernel, rest_bytes = _fit(columns, peaks)
+    convolutions, weights, per_kernel, activations, rest_bytes = _fit(columns, peaks)
     return PeakMemory(
+        per_convolution_byte=float(convolutions),
         per_weight_byte=float(weights),
         per_activation_byte=float(activations),
         per_kernel_bytes=float(per_kernel) * _KERNEL_BYTES,
@@ -87,19 +96,26 @@ def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> Peak
     )
 
 
-def _num_kernels(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 1"]:
-    return np.array([[len(block_kernels(block))] for block in blocks], float)
+def _counts(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 3"]:
+    """Of each block: bytes of convolutions' weights, bytes of other weights, and the number of kernels."""
+    rows = []
+    for block in blocks:
+        kernels = block_kernels(block)
+        convolutions = sum(kernel.weight_bytes for kernel in kernels if kernel.kind == "convolution")
+        rows.append((convolutions, sum(kernel.weight_bytes for kernel in kernels) - convolutions, len(kernels)))
+    return np.array(rows, float)
 
 
-def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 4"]:
+def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 5"]:
     rows = []
     for network in networks:
         assert network.architecture is not None
         activations = layer_plan(network.architecture, network.scale).peak_activation_bytes
-        rows.append((network.weight_bytes, activations, _KERNEL_BYTES * len(network.kernels), _REST_BYTES))
+        convolutions, weights, kernels = _counts(network.blocks).sum(0)
+        rows.append((convolutions, weights, _KERNEL_BYTES * kernels, activations, _REST_BYTES))
     return np.array(rows, float)
 
 
-def _fit(columns: Float[np.ndarray, "n 4"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 4"]:
+def _fit(columns: Float[np.ndarray, "n 5"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 5"]:
     """Least squares of relative errors, none negative."""
     return nnls(columns / peaks[:, None], np.ones(len(peaks)))[0]

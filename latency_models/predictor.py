@@ -26,7 +26,7 @@ from latency_models.whole_files import read_arrays, write_arrays, write_record
 from search_space import Architecture, BlockPlan, Scale
 from search_space.counting import sum_over_blocks
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 RECORD_FILE, ARRAYS_FILE = "predictor.json", "predictor.npz"
 _FAR_SHARE = 0.02  # of a network's time, in kernels unlike all measured ones, from which on it is outside
 _FAR, _NEW = len(KINDS), len(KINDS) + 1  # columns behind those of the kinds: milliseconds, and a number of kernels
