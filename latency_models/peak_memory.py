@@ -1,9 +1,9 @@
 """Peak memory of a run on a device: so much for each byte of weights and of activations, for each kernel, and a rest.
 
 A runtime holds the weights more than once (as stored, and packed for its kernels; those of convolutions in other layouts
-than others) and plans one arena for all activations, which the liveness of the layer plan foretells; each kernel has code or a
-plan of its own. How often, how tightly and how much
-is the device's, and learned from measured peaks.
+than others) and plans one arena for all activations, which the liveness of the layer plan foretells; one that takes softmax
+apart holds one more of an attention's matrices; each kernel has code or a plan of its own. How often, how tightly and how
+much is the device's, and learned from measured peaks.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from latency_models.measurements import Measurement
 from latency_models.network import Network
 from latency_models.scores import conformal_margin
 from search_space import Architecture, BlockPlan, Scale, layer_plan
-from search_space.counting import count_architectures, sum_over_blocks
+from search_space.counting import count_architectures, max_over_blocks, sum_over_blocks
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
@@ -33,6 +33,7 @@ class PeakMemory:
       per_convolution_byte: Bytes for each byte of float32 weights of convolutions, but for depthwise and 1x1 ones.
       per_weight_byte: Bytes for each byte of other float32 weights.
       per_activation_byte: Bytes for each byte of the peak of activations.
+      per_softmax_byte: Bytes for each byte of the largest softmax.
       per_kernel_bytes: Bytes for each kernel.
       rest_bytes: Bytes whatever the network.
       log_margin: Half width of the interval, as a logarithm.
@@ -44,6 +45,7 @@ class PeakMemory:
     per_convolution_byte: float
     per_weight_byte: float
     per_activation_byte: float
+    per_softmax_byte: float
     per_kernel_bytes: float
     rest_bytes: float
     log_margin: float
@@ -59,6 +61,7 @@ class PeakMemory:
             self.per_convolution_byte * convolutions
             + self.per_weight_byte * weights
             + self.per_activation_byte * activations
+            + self.per_softmax_byte * max_over_blocks(architectures, scale, _largest_softmax)[:, 0]
             + self.per_kernel_bytes * kernels
             + self.rest_bytes
         )
@@ -82,11 +85,12 @@ def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> Peak
         rest = folds != fold
         predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
     errors = np.abs(predicted / peaks - 1)
-    convolutions, weights, per_kernel, activations, rest_bytes = _fit(columns, peaks)
+    convolutions, weights, activations, softmax, per_kernel, rest_bytes = _fit(columns, peaks)
     return PeakMemory(
         per_convolution_byte=float(convolutions),
         per_weight_byte=float(weights),
         per_activation_byte=float(activations),
+        per_softmax_byte=float(softmax),
         per_kernel_bytes=float(per_kernel) * _KERNEL_BYTES,
         rest_bytes=float(rest_bytes) * _REST_BYTES,
         log_margin=conformal_margin(predicted, peaks, coverage=coverage),
@@ -106,16 +110,23 @@ def _counts(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 3"]:
     return np.array(rows, float)
 
 
-def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 5"]:
+def _largest_softmax(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 1"]:
+    """Bytes of each block's largest."""
+    sizes = [[kernel.bytes / 2 for kernel in block_kernels(block) if kernel.kind == "softmax"] for block in blocks]
+    return np.array([[max(ours, default=0.0)] for ours in sizes])
+
+
+def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 6"]:
     rows = []
     for network in networks:
         assert network.architecture is not None
         activations = layer_plan(network.architecture, network.scale).peak_activation_bytes
         convolutions, weights, kernels = _counts(network.blocks).sum(0)
-        rows.append((convolutions, weights, _KERNEL_BYTES * kernels, activations, _REST_BYTES))
+        softmax = _largest_softmax(network.blocks).max()
+        rows.append((convolutions, weights, activations, softmax, _KERNEL_BYTES * kernels, _REST_BYTES))
     return np.array(rows, float)
 
 
-def _fit(columns: Float[np.ndarray, "n 5"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 5"]:
+def _fit(columns: Float[np.ndarray, "n 6"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 6"]:
     """Least squares of relative errors, none negative."""
     return nnls(columns / peaks[:, None], np.ones(len(peaks)))[0]

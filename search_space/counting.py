@@ -36,6 +36,7 @@ Mask = Bool[np.ndarray, " architectures"]
 _FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
 # Of blocks at one resolution, each with the names of what comes in and dies there.
 _BlockRows = Callable[[Sequence[tuple[Spec, frozenset[str]]], int], np.ndarray]
+_Price = Callable[[Sequence[BlockPlan]], Float[np.ndarray, "blocks columns"]]
 _NO_STAGE = (0,) * len(_FIELDS)
 
 
@@ -93,9 +94,7 @@ def count_architectures(architectures: Sequence[Architecture], scale: Scale) -> 
 
 
 def sum_over_blocks(
-    architectures: Sequence[Architecture],
-    scale: Scale,
-    price: Callable[[Sequence[BlockPlan]], Float[np.ndarray, "blocks columns"]],
+    architectures: Sequence[Architecture], scale: Scale, price: _Price
 ) -> Float[np.ndarray, "architectures columns"]:
     """Sums, over the blocks of each architecture, anything that a block alone determines: what it takes on a device, say.
 
@@ -107,7 +106,17 @@ def sum_over_blocks(
     Raises:
         ValueError: the scale does not fit.
     """
+    return _over_blocks(architectures, scale, price, np.add)
 
+
+def max_over_blocks(
+    architectures: Sequence[Architecture], scale: Scale, price: _Price
+) -> Float[np.ndarray, "architectures columns"]:
+    """The largest, over the blocks of each architecture, of such numbers, none of which is negative; as `sum_over_blocks`."""
+    return _over_blocks(architectures, scale, price, np.maximum)
+
+
+def _over_blocks(architectures: Sequence[Architecture], scale: Scale, price: _Price, combine: np.ufunc) -> np.ndarray:
     def rows(specs: Sequence[tuple[Spec, frozenset[str]]], resolution: int) -> Float[np.ndarray, "blocks columns_and_peak"]:
         priced = price([_block(spec, resolution, scale) for spec, _ in specs])
         return np.concatenate([priced, np.zeros((len(specs), 1))], 1)
@@ -116,7 +125,7 @@ def sum_over_blocks(
     check_levels(scale, most)
     columns = price([_block(TimeSpec(scale.time_features, scale.time_width), scale.resolution, scale)]).shape[1]
     totals = np.zeros((len(architectures), columns))
-    _Walk(_values_of(architectures, most), most, scale, totals=totals, rows=rows).run()
+    _Walk(_values_of(architectures, most), most, scale, totals=totals, rows=rows, combine=combine).run()
     return totals
 
 
@@ -166,8 +175,9 @@ class _Walk:
     """Down, through the mid stage and up, as the layer plan's builder goes, for a whole batch.
 
     Attributes:
-        totals: what is summed over blocks; one row per architecture.
-        rows: what each of several blocks adds to them, and last the most bytes alive in it, of what comes in only what dies
+        totals: what is combined over blocks; one row per architecture.
+        combine: how: a sum, unless something else is said.
+        rows: what each of several blocks brings to them, and last the most bytes alive in it, of what comes in only what dies
             there.
         peak: most bytes alive so far.
         waiting: bytes of the skips that wait.
@@ -177,9 +187,16 @@ class _Walk:
     """
 
     def __init__(
-        self, values: Mapping[str, Numbers], num_levels: int, scale: Scale, *, totals: np.ndarray, rows: _BlockRows
+        self,
+        values: Mapping[str, Numbers],
+        num_levels: int,
+        scale: Scale,
+        *,
+        totals: np.ndarray,
+        rows: _BlockRows,
+        combine: np.ufunc = np.add,
     ) -> None:
-        self.totals, self.rows = totals, rows
+        self.totals, self.rows, self.combine = totals, rows, combine
         self.values = values
         self.scale = scale
         self.last = num_levels - 1
@@ -329,7 +346,7 @@ class _Walk:
             for i in first
         ]
         counted = self.rows(specs, resolution)[dealt]
-        self.totals[rows] += counted[:, :-1]
+        self.totals[rows] = self.combine(self.totals[rows], counted[:, :-1])
         outside = self.waiting[rows] + self.bytes["context"] * (self.transformers_left[rows] > 0)
         outside += float_bytes((self.scale.time_width,)) * (self.residuals_left[rows] > 0)
         self.peak[rows] = np.maximum(self.peak[rows], outside + counted[:, -1])
