@@ -8,6 +8,7 @@ back on its counts; none falls below the roofline of the fastest kernels seen (W
 """
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import get_args
@@ -47,6 +48,7 @@ _KIND_SD = 0.05
 _UNKNOWN_KIND_SD = 0.5  # of a kind's factor on a device that has not been measured
 _PER_KERNEL_SD_MS = 5e-4
 _PER_NETWORK_SD_MS = 0.05
+_TILE_COLUMNS = 16  # of a matrix product's output, which a vector register or two hold
 _LEAST_FACTOR = 0.1
 _REWEIGHTED = 6  # times that the prices' pull is adapted
 _LONG_MS = 0.1  # kernels below tell nothing of throughput
@@ -301,8 +303,14 @@ def _dimensions(kernels: Sequence[Kernel]) -> Float[np.ndarray, "kernels 4"]:
 
 
 def _quantities(kernels: Sequence[Kernel], sources: Sequence[KernelCosts] = ()) -> Float[np.ndarray, "kernels quantities"]:
-    counted = np.array([(1.0, k.macs, k.bytes) for k in kernels]).reshape(-1, 3)
+    counted = np.array([(1.0, _tiled_macs(k), k.bytes) for k in kernels]).reshape(-1, 3)
     return np.concatenate([counted, *(source.ms(kernels)[:, None] for source in sources)], 1)
+
+
+def _tiled_macs(kernel: Kernel) -> float:
+    """MACs with columns filled up to whole tiles: eight columns take as long as sixteen (XNNPACK's values of an attention)."""
+    tiled = _TILE_COLUMNS * math.ceil(kernel.columns / _TILE_COLUMNS)
+    return kernel.macs / kernel.columns * tiled
 
 
 def _prior(num_sources: int) -> Float[np.ndarray, "kinds quantities"]:

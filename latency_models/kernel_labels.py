@@ -53,6 +53,9 @@ def label_kernels(
     singles: list[tuple[Kernel, float]] = []
     groups: list[tuple[tuple[Kernel, ...], float]] = []
     for kernels, part in _parts(network, profile):
+        if kernels is not network.kernels and any(kernel.kind == "softmax" for kernel in kernels):
+            groups.append((tuple(kernels), float(np.sum([kernel.ms for kernel in part]))))
+            continue
         _label(kernels, part, singles, groups)
     return singles, groups
 

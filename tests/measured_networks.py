@@ -1,6 +1,7 @@
 """Networks that tests load on devices, and runtimes that misbehave; child processes import this module by its name."""
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 
@@ -121,6 +122,18 @@ def cores(network: Network) -> int:
     """How many of them the process may use."""
     del network
     return len(os.sched_getaffinity(0))
+
+
+def page_faults_of_a_run(network: Network) -> int:
+    """Of a program with 128 MB of scratch, once it has run."""
+    del network
+    vector = jnp.ones(4096)
+    program = jax.jit(lambda x: jnp.sort(jnp.outer(x, x) + jnp.outer(x, x).T, axis=0).sum())
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        program(vector).block_until_ready()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return faults
 
 
 class Dying(Runnable):

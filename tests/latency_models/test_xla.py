@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import platform
 from pathlib import Path
 
 import jax
@@ -55,6 +56,13 @@ def test_peak_memory_is_what_the_program_plans_and_some_megabytes_of_the_runtime
 def test_a_program_is_compiled_and_run_for_one_core():
     process = JaxProcess(XlaCpu.start)
     assert process.call(measured_networks.cores, LARGE) == 1
+    process.close()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_memory_stays_with_the_process_between_runs():
+    process = JaxProcess(XlaCpu.start)
+    assert process.call(measured_networks.page_faults_of_a_run, LARGE) < 1000
     process.close()
 
 
