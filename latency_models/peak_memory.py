@@ -1,12 +1,14 @@
 """Peak memory of a run on a device: so much for each byte of weights and of activations, for each kernel, and a rest.
 
 A runtime holds the weights more than once (as stored, and packed for its kernels; those of convolutions in other layouts
-than others) and plans one arena for all activations, which the liveness of the layer plan foretells; one that takes softmax
-apart holds one more of an attention's matrices; each kernel has code or a plan of its own. How often, how tightly and how
-much is the device's, and learned from measured peaks.
+than others) and plans one arena for all activations, which the liveness of the layer plan foretells once three habits are
+known: whether a convolution is unrolled into a matrix first, and whether a softmax writes over its scores, beside them,
+or holds one more matrix. Each kernel has code or a plan of its own. All of it is the device's, and learned from measured
+peaks.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,10 +17,10 @@ from scipy.optimize import nnls
 
 from latency_models.kernels import block_kernels
 from latency_models.measurements import Measurement
-from latency_models.network import Network
 from latency_models.scores import conformal_margin
-from search_space import Architecture, BlockPlan, Scale, layer_plan
-from search_space.counting import count_architectures, max_over_blocks, sum_over_blocks
+from search_space import Architecture, BlockPlan, LayerPlan, Operation, Scale, layer_plan
+from search_space.counting import peak_bytes, sum_over_blocks
+from search_space.operations import float_bytes
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
@@ -33,7 +35,8 @@ class PeakMemory:
       per_convolution_byte: Bytes for each byte of float32 weights of convolutions, but for depthwise and 1x1 ones.
       per_weight_byte: Bytes for each byte of other float32 weights.
       per_activation_byte: Bytes for each byte of the peak of activations.
-      per_softmax_byte: Bytes for each byte of the largest softmax.
+      unrolls: Whether a convolution's image is unrolled into a matrix.
+      softmax_matrices: Matrices that a softmax takes beside its scores and its output; -1 where they are one.
       per_kernel_bytes: Bytes for each kernel.
       rest_bytes: Bytes whatever the network.
       log_margin: Half width of the interval, as a logarithm.
@@ -45,7 +48,8 @@ class PeakMemory:
     per_convolution_byte: float
     per_weight_byte: float
     per_activation_byte: float
-    per_softmax_byte: float
+    unrolls: bool
+    softmax_matrices: int
     per_kernel_bytes: float
     rest_bytes: float
     log_margin: float
@@ -55,13 +59,12 @@ class PeakMemory:
 
     def predict(self, architectures: Sequence[Architecture], scale: Scale) -> Float[np.ndarray, " architectures"]:
         """Bytes of memory at most, beyond the runtime's own, of loading and running each network at batch 1."""
-        activations = count_architectures(architectures, scale).peak_activation_bytes
+        scratch = functools.partial(_scratch, unrolls=self.unrolls, softmax_matrices=self.softmax_matrices)
         convolutions, weights, kernels = sum_over_blocks(architectures, scale, _counts).T
         return (
             self.per_convolution_byte * convolutions
             + self.per_weight_byte * weights
-            + self.per_activation_byte * activations
-            + self.per_softmax_byte * max_over_blocks(architectures, scale, _largest_softmax)[:, 0]
+            + self.per_activation_byte * peak_bytes(architectures, scale, scratch)
             + self.per_kernel_bytes * kernels
             + self.rest_bytes
         )
@@ -75,28 +78,36 @@ class PeakMemory:
 
 def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> PeakMemory | None:
     """Learns from the whole networks among the measurements; None where fewer than 8 of them have a measured peak."""
-    known = [(m.network, m.loaded.peak_bytes) for m in measured if m.network.architecture and m.loaded.peak_bytes]
-    if len(known) < _LEAST_NETWORKS:
+    plans, peaks_seen = [], []
+    for measurement in measured:
+        network, peak = measurement.network, measurement.loaded.peak_bytes
+        if network.architecture and peak:
+            plans.append(layer_plan(network.architecture, network.scale))
+            peaks_seen.append(peak)
+    if len(plans) < _LEAST_NETWORKS:
         return None
-    columns, peaks = _columns([network for network, _ in known]), np.array([peak for _, peak in known], float)
-    folds = np.arange(len(known)) % min(_FOLDS, len(known))
-    predicted = np.empty(len(known))
-    for fold in range(folds.max() + 1):
-        rest = folds != fold
-        predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
+    peaks = np.array(peaks_seen, float)
+    counted = np.array([_counts(plan.blocks).sum(0) for plan in plans]) * (1, 1, _KERNEL_BYTES)
+    rest = np.full(len(plans), _REST_BYTES)
+    habits = [(unrolls, matrices) for unrolls in (False, True) for matrices in (0, -1, 1)]
+    columns = {habit: np.column_stack([counted, rest, _activations(plans, *habit)]) for habit in habits}
+    held_out = {habit: _cross_validate(found, peaks) for habit, found in columns.items()}
+    unrolls, matrices = min(habits, key=lambda habit: float(np.abs(held_out[habit] / peaks - 1).mean()))
+    predicted = held_out[unrolls, matrices]
     errors = np.abs(predicted / peaks - 1)
-    convolutions, weights, activations, softmax, per_kernel, rest_bytes = _fit(columns, peaks)
+    convolutions, weights, per_kernel, rest_bytes, activations = _fit(columns[unrolls, matrices], peaks)
     return PeakMemory(
         per_convolution_byte=float(convolutions),
         per_weight_byte=float(weights),
         per_activation_byte=float(activations),
-        per_softmax_byte=float(softmax),
+        unrolls=unrolls,
+        softmax_matrices=matrices,
         per_kernel_bytes=float(per_kernel) * _KERNEL_BYTES,
         rest_bytes=float(rest_bytes) * _REST_BYTES,
         log_margin=conformal_margin(predicted, peaks, coverage=coverage),
         mape=float(errors.mean()),
         within_5=float((errors <= 0.05).mean()),
-        n=len(known),
+        n=len(plans),
     )
 
 
@@ -110,23 +121,34 @@ def _counts(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 3"]:
     return np.array(rows, float)
 
 
-def _largest_softmax(blocks: Sequence[BlockPlan]) -> Float[np.ndarray, "blocks 1"]:
-    """Bytes of each block's largest."""
-    sizes = [[kernel.bytes / 2 for kernel in block_kernels(block) if kernel.kind == "softmax"] for block in blocks]
-    return np.array([[max(ours, default=0.0)] for ours in sizes])
+def _scratch(operation: Operation, *, unrolls: bool, softmax_matrices: int) -> int:
+    """Bytes of an operation beside its inputs and its output."""
+    if operation.kind == "softmax":
+        return softmax_matrices * operation.output_bytes
+    if unrolls and operation.kind == "conv3x3":
+        return float_bytes((*operation.out_shape[:-1], 9 * operation.in_shape[-1]))
+    return 0
 
 
-def _columns(networks: Sequence[Network]) -> Float[np.ndarray, "networks 6"]:
-    rows = []
-    for network in networks:
-        assert network.architecture is not None
-        activations = layer_plan(network.architecture, network.scale).peak_activation_bytes
-        convolutions, weights, kernels = _counts(network.blocks).sum(0)
-        softmax = _largest_softmax(network.blocks).max()
-        rows.append((convolutions, weights, activations, softmax, _KERNEL_BYTES * kernels, _REST_BYTES))
-    return np.array(rows, float)
+def _activations(plans: Sequence[LayerPlan], unrolls: bool, softmax_matrices: int) -> Float[np.ndarray, " plans"]:
+    """Most bytes alive at once, as `peak_bytes` counts them."""
+    found = []
+    for plan in plans:
+        scratch = [_scratch(x, unrolls=unrolls, softmax_matrices=softmax_matrices) for x in plan.operations]
+        found.append(max(alive + besides for alive, besides in zip(plan.live_bytes, scratch, strict=True)))
+    return np.array(found, float)
 
 
-def _fit(columns: Float[np.ndarray, "n 6"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 6"]:
+def _cross_validate(columns: Float[np.ndarray, "n 5"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Predictions of each by a fit without its fold."""
+    folds = np.arange(len(peaks)) % min(_FOLDS, len(peaks))
+    predicted = np.empty(len(peaks))
+    for fold in range(folds.max() + 1):
+        rest = folds != fold
+        predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
+    return predicted
+
+
+def _fit(columns: Float[np.ndarray, "n 5"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " 5"]:
     """Least squares of relative errors, none negative."""
     return nnls(columns / peaks[:, None], np.ones(len(peaks)))[0]

@@ -26,7 +26,7 @@ from search_space.blocks import (
     block_operations,
 )
 from search_space.memory import live_bytes, weight_bytes
-from search_space.operations import float_bytes
+from search_space.operations import Operation, float_bytes
 from search_space.plan import BlockPlan, check_levels, network_inputs
 from search_space.scale import Scale
 from search_space.space import SearchSpace
@@ -36,7 +36,6 @@ Mask = Bool[np.ndarray, " architectures"]
 _FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
 # Of blocks at one resolution, each with the names of what comes in and dies there.
 _BlockRows = Callable[[Sequence[tuple[Spec, frozenset[str]]], int], np.ndarray]
-_Price = Callable[[Sequence[BlockPlan]], Float[np.ndarray, "blocks columns"]]
 _NO_STAGE = (0,) * len(_FIELDS)
 
 
@@ -94,7 +93,9 @@ def count_architectures(architectures: Sequence[Architecture], scale: Scale) -> 
 
 
 def sum_over_blocks(
-    architectures: Sequence[Architecture], scale: Scale, price: _Price
+    architectures: Sequence[Architecture],
+    scale: Scale,
+    price: Callable[[Sequence[BlockPlan]], Float[np.ndarray, "blocks columns"]],
 ) -> Float[np.ndarray, "architectures columns"]:
     """Sums, over the blocks of each architecture, anything that a block alone determines: what it takes on a device, say.
 
@@ -106,17 +107,7 @@ def sum_over_blocks(
     Raises:
         ValueError: the scale does not fit.
     """
-    return _over_blocks(architectures, scale, price, np.add)
 
-
-def max_over_blocks(
-    architectures: Sequence[Architecture], scale: Scale, price: _Price
-) -> Float[np.ndarray, "architectures columns"]:
-    """The largest, over the blocks of each architecture, of such numbers, none of which is negative; as `sum_over_blocks`."""
-    return _over_blocks(architectures, scale, price, np.maximum)
-
-
-def _over_blocks(architectures: Sequence[Architecture], scale: Scale, price: _Price, combine: np.ufunc) -> np.ndarray:
     def rows(specs: Sequence[tuple[Spec, frozenset[str]]], resolution: int) -> Float[np.ndarray, "blocks columns_and_peak"]:
         priced = price([_block(spec, resolution, scale) for spec, _ in specs])
         return np.concatenate([priced, np.zeros((len(specs), 1))], 1)
@@ -125,8 +116,31 @@ def _over_blocks(architectures: Sequence[Architecture], scale: Scale, price: _Pr
     check_levels(scale, most)
     columns = price([_block(TimeSpec(scale.time_features, scale.time_width), scale.resolution, scale)]).shape[1]
     totals = np.zeros((len(architectures), columns))
-    _Walk(_values_of(architectures, most), most, scale, totals=totals, rows=rows, combine=combine).run()
+    _Walk(_values_of(architectures, most), most, scale, totals=totals, rows=rows).run()
     return totals
+
+
+def peak_bytes(architectures: Sequence[Architecture], scale: Scale, scratch: Callable[[Operation], int]) -> Numbers:
+    """Most bytes of float32 activations alive at once, with what each operation takes beside its inputs and its output.
+
+    Args:
+        architectures: of one space or of many; at least one.
+        scale: where they live.
+        scratch: bytes that an operation takes besides; fewer than none where its output takes the place of its input.
+
+    Raises:
+        ValueError: the scale does not fit.
+    """
+
+    def rows(specs: Sequence[tuple[Spec, frozenset[str]]], resolution: int) -> Int[np.ndarray, "blocks peak"]:
+        blocks = [(_block(spec, resolution, scale), dying) for spec, dying in specs]
+        return np.array([[_block_peak(block, dying, scale, scratch)] for block, dying in blocks])
+
+    most = max(len(architecture.levels) for architecture in architectures)
+    check_levels(scale, most)
+    walk = _Walk(_values_of(architectures, most), most, scale, totals=np.zeros((len(architectures), 0)), rows=rows)
+    walk.run()
+    return walk.peak
 
 
 def _values_of(architectures: Sequence[Architecture], num_levels: int) -> dict[str, Numbers]:
@@ -175,9 +189,8 @@ class _Walk:
     """Down, through the mid stage and up, as the layer plan's builder goes, for a whole batch.
 
     Attributes:
-        totals: what is combined over blocks; one row per architecture.
-        combine: how: a sum, unless something else is said.
-        rows: what each of several blocks brings to them, and last the most bytes alive in it, of what comes in only what dies
+        totals: what is summed over blocks; one row per architecture.
+        rows: what each of several blocks adds to them, and last the most bytes alive in it, of what comes in only what dies
             there.
         peak: most bytes alive so far.
         waiting: bytes of the skips that wait.
@@ -187,16 +200,9 @@ class _Walk:
     """
 
     def __init__(
-        self,
-        values: Mapping[str, Numbers],
-        num_levels: int,
-        scale: Scale,
-        *,
-        totals: np.ndarray,
-        rows: _BlockRows,
-        combine: np.ufunc = np.add,
+        self, values: Mapping[str, Numbers], num_levels: int, scale: Scale, *, totals: np.ndarray, rows: _BlockRows
     ) -> None:
-        self.totals, self.rows, self.combine = totals, rows, combine
+        self.totals, self.rows = totals, rows
         self.values = values
         self.scale = scale
         self.last = num_levels - 1
@@ -346,7 +352,7 @@ class _Walk:
             for i in first
         ]
         counted = self.rows(specs, resolution)[dealt]
-        self.totals[rows] = self.combine(self.totals[rows], counted[:, :-1])
+        self.totals[rows] += counted[:, :-1]
         outside = self.waiting[rows] + self.bytes["context"] * (self.transformers_left[rows] > 0)
         outside += float_bytes((self.scale.time_width,)) * (self.residuals_left[rows] > 0)
         self.peak[rows] = np.maximum(self.peak[rows], outside + counted[:, -1])
@@ -368,14 +374,17 @@ def _block_counts(spec: Spec, resolution: int, scale: Scale, dying: frozenset[st
     output channels, and the most bytes alive.
     """
     block = _block(spec, resolution, scale)
-    live = live_bytes(
-        [(operation.name, operation.reads, operation.output_bytes) for operation in block.operations],
-        {name: float_bytes(shape) for name, shape in block_inputs(spec, resolution, scale).items() if name in dying},
-    )
     macs_conv_linear = block.macs - block.macs_attention
-    return (
-        block.parameters, macs_conv_linear, block.macs_attention, block.matrix_weights, block.matrix_channels, max(live)
-    )  # fmt: skip
+    peak = _block_peak(block, dying, scale, lambda operation: 0)
+    return block.parameters, macs_conv_linear, block.macs_attention, block.matrix_weights, block.matrix_channels, peak
+
+
+def _block_peak(block: BlockPlan, dying: frozenset[str], scale: Scale, scratch: Callable[[Operation], int]) -> int:
+    """Most bytes alive in a block, of what comes in only what dies there."""
+    steps = [(operation.name, operation.reads, operation.output_bytes) for operation in block.operations]
+    inputs = {name: float_bytes(shape) for name, shape in block_inputs(block.spec, block.resolution, scale).items()}
+    live = live_bytes(steps, {name: size for name, size in inputs.items() if name in dying})
+    return max(alive + scratch(operation) for alive, operation in zip(live, block.operations, strict=True))
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search_space import Architecture, LayerPlan, Level, SearchSpace, Stage, get_scale, get_space, layer_plan
-from search_space.counting import Counts, count_architectures, count_genotypes, max_over_blocks, sum_over_blocks
+from search_space.counting import Counts, count_architectures, count_genotypes, peak_bytes, sum_over_blocks
 
 QUANTITIES = ("parameters", "macs_conv_linear", "macs_attention", "macs", "peak_activation_bytes")
 
@@ -63,16 +63,31 @@ def test_architectures_of_several_spaces_are_one_batch():
     _assert_equal(count_architectures(architectures, scale), plans)
 
 
-def test_what_a_block_determines_is_summed_and_its_largest_found():
+def test_a_peak_counts_what_operations_take_besides():
+    space, scale, rng = get_space("mobile-sd-small"), get_scale("sd15-quarter"), np.random.default_rng(0)
+    architectures = [space.sample(rng) for _ in range(20)]
+
+    def scratch(operation):
+        return {"softmax": -1, "conv3x3": 3}.get(operation.kind, 0) * operation.output_bytes
+
+    expected = []
+    for plan in (layer_plan(architecture, scale) for architecture in architectures):
+        expected.append(max(x + scratch(y) for x, y in zip(plan.live_bytes, plan.operations, strict=True)))
+    assert peak_bytes(architectures, scale, scratch).tolist() == expected
+    assert (
+        peak_bytes(architectures, scale, lambda _: 0) == count_architectures(architectures, scale).peak_activation_bytes
+    ).all()
+
+
+def test_what_a_block_determines_is_summed():
     space, scale, rng = get_space("mobile-sd-small"), get_scale("sd15-quarter"), np.random.default_rng(0)
     architectures = [space.sample(rng) for _ in range(20)]
 
     def price(blocks):
         return np.array([[block.macs, len(block.operations)] for block in blocks], float)
 
-    each = [price(layer_plan(architecture, scale).blocks) for architecture in architectures]
-    assert (sum_over_blocks(architectures, scale, price) == [rows.sum(0) for rows in each]).all()
-    assert (max_over_blocks(architectures, scale, price) == [rows.max(0) for rows in each]).all()
+    expected = [price(layer_plan(architecture, scale).blocks).sum(0) for architecture in architectures]
+    assert (sum_over_blocks(architectures, scale, price) == expected).all()
 
 
 def test_an_empty_batch_has_empty_counts():
