@@ -7,7 +7,7 @@ name a product's multiply-accumulates behind a space: then products are known by
 import dataclasses
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from latency_models.device import KernelTime
 from latency_models.kernels import Kernel, KernelKind, block_kernels
 from latency_models.network import Network
 
+Labels = tuple[list[tuple[Kernel, float]], list[tuple[tuple[Kernel, ...], float]]]
 # Patterns of the beginnings of the runtime's names, and the kinds of ours that they are. A runtime's other kernels are ours of
 # the other kinds, all of them together.
 _CLASSES: tuple[tuple[str, tuple[KernelKind, ...]], ...] = (
@@ -42,43 +43,31 @@ _MACS = re.compile(r" (\d+)$")
 _ROUNDS_THE_NEXT = "Convert (NC, F32, Q"  # XNNPACK rounds a convolution's input to int8 in a kernel of its own, right before it
 
 
-def label_kernels(
-    network: Network, profile: Sequence[KernelTime]
-) -> tuple[list[tuple[Kernel, float]], list[tuple[tuple[Kernel, ...], float]]]:
+def label_kernels(network: Network, profile: Sequence[KernelTime]) -> Labels:
     """Milliseconds of single kernels, and of groups of kernels that only their sum is known of.
 
     A class is taken apart where the runtime ran as many kernels of it as we have, in order; else it is one group. What the
-    runtime calls by no name of a class is the group of all kernels of the other kinds.
+    runtime calls by no name of a class is the group of all kernels of the other kinds. A named block with a softmax is one
+    group: XLA computes the scores within it.
     """
-    singles: list[tuple[Kernel, float]] = []
-    groups: list[tuple[tuple[Kernel, ...], float]] = []
-    for kernels, part in _parts(network, profile):
-        if kernels is not network.kernels and any(kernel.kind == "softmax" for kernel in kernels):
-            groups.append((tuple(kernels), float(np.sum([kernel.ms for kernel in part]))))
-            continue
-        _label(kernels, part, singles, groups)
-    return singles, groups
-
-
-def _parts(network: Network, profile: Sequence[KernelTime]) -> Iterator[tuple[Sequence[Kernel], Sequence[KernelTime]]]:
-    """Each block's kernels and their profile, where it names blocks; else the whole."""
     by_block: Mapping[str, list[KernelTime]] = defaultdict(list)
     for kernel in profile:
         block, _, name = kernel.name.partition("/")
         by_block[block].append(dataclasses.replace(kernel, name=name))
     named = [block for block in network.blocks if block.name in by_block]
     if not named:
-        yield network.kernels, profile
+        return _label(network.kernels, profile)
+    singles, groups = [], []
     for block in named:
-        yield block_kernels(block), by_block[block.name]
+        kernels, theirs = block_kernels(block), by_block[block.name]
+        is_whole = any(kernel.kind == "softmax" for kernel in kernels)
+        labels = ([], [_group(kernels, theirs)]) if is_whole else _label(kernels, theirs)
+        singles += labels[0]
+        groups += labels[1]
+    return singles, groups
 
 
-def _label(
-    kernels: Sequence[Kernel],
-    profile: Sequence[KernelTime],
-    singles: list[tuple[Kernel, float]],
-    groups: list[tuple[tuple[Kernel, ...], float]],
-) -> None:
+def _label(kernels: Sequence[Kernel], profile: Sequence[KernelTime]) -> Labels:
     times: Mapping[tuple[KernelKind, ...], list[KernelTime]] = defaultdict(list)
     before_ms = 0.0
     for kernel in profile:
@@ -89,12 +78,18 @@ def _label(
         times[kinds].append(dataclasses.replace(kernel, ms=before_ms + kernel.ms))
         before_ms = 0.0
     classed = {kind for kinds in times for kind in kinds}
+    singles, groups = [], []
     for kinds, theirs in times.items():
         ours = [kernel for kernel in kernels if (kernel.kind in kinds if kinds else kernel.kind not in classed)]
         if kinds and (pairs := _pairs(ours, theirs)):
             singles += pairs
         elif ours:
-            groups.append((tuple(ours), float(np.sum([kernel.ms for kernel in theirs]))))
+            groups.append(_group(ours, theirs))
+    return singles, groups
+
+
+def _group(ours: Sequence[Kernel], theirs: Sequence[KernelTime]) -> tuple[tuple[Kernel, ...], float]:
+    return tuple(ours), float(np.sum([kernel.ms for kernel in theirs]))
 
 
 def _pairs(ours: Sequence[Kernel], theirs: Sequence[KernelTime]) -> list[tuple[Kernel, float]] | None:
