@@ -136,7 +136,7 @@ class Predictor:
 
     def is_outside(self, networks: Sequence[Network]) -> Bool[np.ndarray, " networks"]:
         """Which networks are outside what was measured: a kernel is of a kind that never was, or too much of the time is in
-        kernels unlike all measured ones, or its MACs or its latency are beyond those of the measured networks. There the
+        kernels unlike all measured ones, or its MACs or its interval are beyond those of the measured networks. There the
         interval promises nothing.
 
         Raises:
@@ -144,8 +144,8 @@ class Predictor:
         """
         rows, macs = self._rows(networks), np.array([network.macs for network in networks])
         smallest, largest = self.macs_range
-        ms, _, _ = self._ends(rows)
-        slower, faster = ms > self.held_out.largest_ms, ms < self.held_out.smallest_ms
+        ms, low, high = self._ends(rows)
+        slower, faster = low > self.held_out.largest_ms, high < self.held_out.smallest_ms
         far = rows[:, _FAR] > _FAR_SHARE * ms
         return far | (rows[:, _NEW] > 0) | (macs < smallest) | (macs > largest) | slower | faster
 
