@@ -4,7 +4,6 @@ A profile may name the block of each kernel before a slash, as XLA's does; then 
 name a product's multiply-accumulates behind a space: then products are known by them, whatever their order.
 """
 
-import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -50,15 +49,18 @@ def label_kernels(network: Network, profile: Sequence[KernelTime]) -> Labels:
     runtime calls by no name of a class is the group of all kernels of the other kinds. A named block with a softmax is one
     group: XLA computes the scores within it.
     """
+    block_names = {block.name for block in network.blocks}
     by_block: Mapping[str, list[KernelTime]] = defaultdict(list)
     for kernel in profile:
-        block, _, name = kernel.name.partition("/")
-        by_block[block].append(dataclasses.replace(kernel, name=name))
-    named = [block for block in network.blocks if block.name in by_block]
-    if not named:
+        block_name, _, name = kernel.name.partition("/")
+        if block_name in block_names:
+            by_block[block_name].append(KernelTime(name, kernel.ms))
+    if not by_block:
         return _label(network.kernels, profile)
     singles, groups = [], []
-    for block in named:
+    for block in network.blocks:
+        if block.name not in by_block:
+            continue
         kernels, theirs = block_kernels(block), by_block[block.name]
         is_whole = any(kernel.kind == "softmax" for kernel in kernels)
         labels = ([], [_group(kernels, theirs)]) if is_whole else _label(kernels, theirs)
@@ -75,7 +77,7 @@ def _label(kernels: Sequence[Kernel], profile: Sequence[KernelTime]) -> Labels:
             before_ms = kernel.ms
             continue
         kinds = next((kinds for pattern, kinds in _CLASSES if re.match(pattern, kernel.name)), ())
-        times[kinds].append(dataclasses.replace(kernel, ms=before_ms + kernel.ms))
+        times[kinds].append(KernelTime(kernel.name, before_ms + kernel.ms))
         before_ms = 0.0
     classed = {kind for kinds in times for kind in kinds}
     singles, groups = [], []

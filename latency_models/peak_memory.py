@@ -1,7 +1,7 @@
 """Peak memory of a run on a device: so much for each byte of weights and of activations, for each kernel, and a rest.
 
 A runtime holds the weights more than once (as stored, and packed for its kernels; those of convolutions in other layouts
-than others) and plans one arena for all activations, which the liveness of the layer plan foretells once three habits are
+than others) and plans one arena for all activations, which the liveness of the layer plan foretells once two habits are
 known: whether a convolution is unrolled into a matrix first, and whether a softmax writes over its scores, beside them,
 or holds one more matrix. Each kernel has code or a plan of its own. All of it is the device's, and learned from measured
 peaks.

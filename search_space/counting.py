@@ -112,12 +112,8 @@ def sum_over_blocks(
         priced = price([_block(spec, resolution, scale) for spec, _ in specs])
         return np.concatenate([priced, np.zeros((len(specs), 1))], 1)
 
-    most = max(len(architecture.levels) for architecture in architectures)
-    check_levels(scale, most)
     columns = price([_block(TimeSpec(scale.time_features, scale.time_width), scale.resolution, scale)]).shape[1]
-    totals = np.zeros((len(architectures), columns))
-    _Walk(_values_of(architectures, most), most, scale, totals=totals, rows=rows).run()
-    return totals
+    return _walked(architectures, scale, rows, columns).totals
 
 
 def peak_bytes(architectures: Sequence[Architecture], scale: Scale, scratch: Callable[[Operation], int]) -> Numbers:
@@ -136,11 +132,16 @@ def peak_bytes(architectures: Sequence[Architecture], scale: Scale, scratch: Cal
         blocks = [(_block(spec, resolution, scale), dying) for spec, dying in specs]
         return np.array([[_block_peak(block, dying, scale, scratch)] for block, dying in blocks])
 
+    return _walked(architectures, scale, rows, 0).peak
+
+
+def _walked(architectures: Sequence[Architecture], scale: Scale, rows: _BlockRows, columns: int) -> "_Walk":
+    """The walk of a batch that is not empty, done, with sums of so many columns."""
     most = max(len(architecture.levels) for architecture in architectures)
     check_levels(scale, most)
-    walk = _Walk(_values_of(architectures, most), most, scale, totals=np.zeros((len(architectures), 0)), rows=rows)
+    walk = _Walk(_values_of(architectures, most), most, scale, totals=np.zeros((len(architectures), columns)), rows=rows)
     walk.run()
-    return walk.peak
+    return walk
 
 
 def _values_of(architectures: Sequence[Architecture], num_levels: int) -> dict[str, Numbers]:
