@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -103,7 +103,9 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that two architectures share exactly when their canonical forms are equal."""
-        text = json.dumps(self.canonical().to_json(), sort_keys=True, separators=(",", ":"))
+        own = self.canonical()
+        levels = ",".join(f'{{"down":{_text(x.down)},"up":{_text(x.up)},"width":{x.width}}}' for x in own.levels)
+        text = f'{{"levels":[{levels}],"mid":{_text(own.mid)},"schema":{SCHEMA_VERSION}}}'
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -137,9 +139,17 @@ class Architecture:
 
 
 _TRANSFORMER_FIELDS = ("transformer_depth", "attention", "attention_function", "expansion", "shared_kv", "gating")
+_DISTINCT_STAGES = 1 << 14  # few in a space, in many architectures
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Stage)}
 
 
+@lru_cache(maxsize=_DISTINCT_STAGES)
+def _text(stage: Stage | None) -> str:
+    """The stage as JSON, keys sorted."""
+    return json.dumps(stage and dataclasses.asdict(stage), sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(maxsize=_DISTINCT_STAGES)
 def _canonical(stage: Stage, *, has_transformers: bool = True) -> Stage:
     if stage.transformer_depth == 0 or not has_transformers:
         return dataclasses.replace(stage, **{name: _DEFAULTS[name] for name in _TRANSFORMER_FIELDS})

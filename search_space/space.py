@@ -48,7 +48,7 @@ class StageChoices:
 
     def stages(self) -> dict[int, set[Stage]]:
         """Every distinct canonical stage, by its number of blocks."""
-        stages = (_stage(values) for values in itertools.product(*(getattr(self, name) for name in _STAGE_FIELDS)))
+        stages = (Stage(*values) for values in itertools.product(*(getattr(self, name) for name in _STAGE_FIELDS)))
         distinct = {_canonical_side(stage) for stage in stages}
         return {n: {stage for stage in distinct if stage.num_blocks == n} for n in self.num_blocks}
 
@@ -139,7 +139,7 @@ class SearchSpace:
                 raise ValueError(f"gene {name!r} must be one of {_listed(choices)}, got {values[name]!r}")
 
         def stage(position: str) -> Stage:
-            return _stage(values[f"{position}.{field}"] for field in _STAGE_FIELDS)
+            return _stage(tuple(values[f"{position}.{field}"] for field in _STAGE_FIELDS))
 
         present = range(values.get("num_levels", len(self.levels)))
         levels = tuple(Level(values[f"level{i}.width"], stage(f"down{i}"), stage(f"up{i}")) for i in present)
@@ -273,7 +273,9 @@ def _canonical_side(stage: Stage) -> Stage:
     return Architecture((level,)).canonical().levels[0].down
 
 
-def _stage(values: Any) -> Stage:
+@lru_cache(maxsize=1 << 14)
+def _stage(values: tuple[Any, ...]) -> Stage:
+    """Built and checked once: few stages stand in many architectures."""
     return Stage(*values)
 
 

@@ -1,10 +1,13 @@
 """Architectures as values: canonical form, digest, JSON, and every refusal."""
 
 import copy
+import hashlib
+import json
 
+import numpy as np
 import pytest
 
-from search_space import Architecture, Level, Stage, get_design, get_space, picture
+from search_space import Architecture, Level, Stage, get_design, get_space, picture, space_names
 
 
 def _one_level(down: Stage, up: Stage, mid: Stage | None = None) -> Architecture:
@@ -107,3 +110,10 @@ def test_the_picture_shows_every_stage_and_gene():
     assert "[self cross ff4 softmax] x2" in drawn
     assert "K=V" not in drawn
     assert "(separable + [self cross ff3 relu K=V silu] x3) x2" in picture(get_design("mobilediffusion").architecture)
+
+
+def test_the_digest_is_that_of_the_canonical_json():
+    for space in map(get_space, space_names()):
+        for architecture in (space.sample(np.random.default_rng(seed)) for seed in range(20)):
+            text = json.dumps(architecture.canonical().to_json(), sort_keys=True, separators=(",", ":"))
+            assert architecture.digest == hashlib.sha256(text.encode()).hexdigest()[:16]
