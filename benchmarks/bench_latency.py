@@ -75,7 +75,8 @@ def main() -> None:
         numbers |= {f"{name}.{key}": value for key, value in found.items()}
     for name, measured in devices.items():
         runtime = measured.rounds[0].fingerprint["device"]
-        sources = [predictor for predictor in predictors.values() if predictor.fingerprint["device"] != runtime]
+        repeated = [predictors[other] for other, source in devices.items() if source.truth]  # other labels may be noise
+        sources = [predictor for predictor in repeated if predictor.fingerprint["device"] != runtime]
         if sources and measured.truth:
             numbers |= {f"{name}.{key}": value for key, value in unseen_device_rows(sources, measured).items()}
     numbers["speed"] = speed(next(iter(predictors.values())), options.batch)

@@ -103,17 +103,15 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that two architectures share exactly when their canonical forms are equal."""
-        own = self.canonical()
-        levels = ",".join(f'{{"down":{_text(x.down)},"up":{_text(x.up)},"width":{x.width}}}' for x in own.levels)
-        text = f'{{"levels":[{levels}],"mid":{_text(own.mid)},"schema":{SCHEMA_VERSION}}}'
+        text = json.dumps(self.canonical().to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` turns back into this value."""
         return {
             "schema": SCHEMA_VERSION,
-            **dataclasses.asdict(self),
-            "levels": [dataclasses.asdict(x) for x in self.levels],
+            "levels": [{"width": x.width, "down": _stage_json(x.down), "up": _stage_json(x.up)} for x in self.levels],
+            "mid": None if self.mid is None else _stage_json(self.mid),
         }
 
     @staticmethod
@@ -139,17 +137,14 @@ class Architecture:
 
 
 _TRANSFORMER_FIELDS = ("transformer_depth", "attention", "attention_function", "expansion", "shared_kv", "gating")
-_DISTINCT_STAGES = 1 << 14  # few in a space, in many architectures
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Stage)}
 
 
-@lru_cache(maxsize=_DISTINCT_STAGES)
-def _text(stage: Stage | None) -> str:
-    """The stage as JSON, keys sorted."""
-    return json.dumps(stage and dataclasses.asdict(stage), sort_keys=True, separators=(",", ":"))
+def _stage_json(stage: Stage) -> dict[str, Any]:
+    return {name: getattr(stage, name) for name in _DEFAULTS}
 
 
-@lru_cache(maxsize=_DISTINCT_STAGES)
+@lru_cache(maxsize=1 << 14)
 def _canonical(stage: Stage, *, has_transformers: bool = True) -> Stage:
     if stage.transformer_depth == 0 or not has_transformers:
         return dataclasses.replace(stage, **{name: _DEFAULTS[name] for name in _TRANSFORMER_FIELDS})

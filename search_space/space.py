@@ -139,7 +139,7 @@ class SearchSpace:
                 raise ValueError(f"gene {name!r} must be one of {_listed(choices)}, got {values[name]!r}")
 
         def stage(position: str) -> Stage:
-            return _stage(tuple(values[f"{position}.{field}"] for field in _STAGE_FIELDS))
+            return _stage(*(values[f"{position}.{field}"] for field in _STAGE_FIELDS))
 
         present = range(values.get("num_levels", len(self.levels)))
         levels = tuple(Level(values[f"level{i}.width"], stage(f"down{i}"), stage(f"up{i}")) for i in present)
@@ -273,9 +273,9 @@ def _canonical_side(stage: Stage) -> Stage:
     return Architecture((level,)).canonical().levels[0].down
 
 
-@lru_cache(maxsize=1 << 14)
-def _stage(values: tuple[Any, ...]) -> Stage:
-    """Built and checked once: few stages stand in many architectures."""
+@lru_cache(maxsize=1 << 14, typed=True)
+def _stage(*values: Any) -> Stage:
+    """Built and checked once: few stages stand in many architectures. Typed, because 1 is not true."""
     return Stage(*values)
 
 

@@ -167,6 +167,14 @@ def test_bad_genotypes_and_values_are_refused():
         get_space("digit")
 
 
+def test_a_number_is_no_truth_value_whatever_was_built_before():
+    space = get_space("mobile-sd")
+    values = {gene.name: gene.choices[0] for gene in space.genes} | {"down0.shared_kv": True}
+    space.from_values(values)
+    with pytest.raises((ValueError, TypeError), match="shared_kv"):  # the tests' type checker may speak first
+        space.from_values(values | {"down0.shared_kv": 1})
+
+
 def test_a_space_of_one_architecture_cannot_be_mutated():
     one = StageChoices(num_blocks=(1,))
     space = SearchSpace("one", (LevelChoices((1,), one, one),), StageChoices(num_blocks=(0,)))
