@@ -163,7 +163,7 @@ DEVICES: dict[str, DeviceEntry] = {
         "onnxruntime-cpu[:threads=1|2]",
     ),
     "xla-cpu": DeviceEntry("latency_models.xla", "xla_cpu", ("jax",), "xla-cpu"),
-    "xla-gpu": DeviceEntry("latency_models.xla", "xla_gpu", ("jax",), "xla-gpu[:dtype=float32|bfloat16]"),
+    "xla-gpu": DeviceEntry("latency_models.xla", "xla_gpu", ("jax",), "xla-gpu[:dtype=float32|bfloat16,autotune=on|off]"),
     "adb": DeviceEntry(
         "latency_models.adb", "adb", ("litert_converter", "jax"), "adb[:SERIAL,binary=PATH,threads=N,mask=HEX,use_gpu=true]",
     ),

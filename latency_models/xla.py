@@ -23,7 +23,7 @@ from latency_models.xla_program import XlaRunnable, compile_program, warm_up
 # 1.3e-3), bfloat16 keeps 7 (seen 0.018; rounding the weights alone makes 0.009 of it). An argument out of place is an error
 # of the order of 1.
 _GPU_TOLERANCES = {"float32": 3e-3, "bfloat16": 0.05}
-_GPU_OPTIONS = {"dtype": tuple(_GPU_TOLERANCES)}
+_GPU_OPTIONS = {"dtype": tuple(_GPU_TOLERANCES), "autotune": ("on", "off")}
 _GPU_DEFAULTS = {key: values[0] for key, values in _GPU_OPTIONS.items()}
 # Numbers and values of glibc's mallopt.
 _GLIBC_KEEPS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, 2**31 - 1)}
@@ -99,17 +99,20 @@ def _keep_memory() -> None:
 class XlaGpu(LocalDevice):
     """XLA on an NVIDIA GPU, timed by the wall clock from the call to the finished output.
 
+    By default XLA times candidates for each product and takes the fastest, which can take a minute a network; with
+    autotune=off it takes the libraries' own first choice.
+
     Its peak of memory is the GPU's: weights, activations and scratch, as XLA's allocator counts them; programs are compiled
     in another process, whose tuning of kernels does not count.
     """
 
     def __init__(self, options: dict[str, str]) -> None:
         """Starts no process yet."""
-        self._dtype = options["dtype"]
+        self._dtype, self._autotune = options["dtype"], options["autotune"]
         self._compiler = JaxProcess(_use_gpu)
         self.tolerance = _GPU_TOLERANCES[self._dtype]
         self.name = spelled("xla-gpu", options, _GPU_DEFAULTS)
-        self.description = f"XLA on an NVIDIA GPU through JAX, {self._dtype}"
+        self.description = f"XLA on an NVIDIA GPU through JAX, {self._dtype}, kernels tuned: {self._autotune}"
 
     @staticmethod
     def start() -> None:
@@ -128,7 +131,8 @@ class XlaGpu(LocalDevice):
         """A compiled program, which the child loads from its folder; what it is held to is computed on the CPU."""
         _gpu_facts()
         _, reference = jax_process().call(compute, network, build)
-        self._compiler.call(compile_program, network, build, folder, self._dtype)
+        settings = {} if self._autotune == "on" else {"xla_gpu_autotune_level": 0}
+        self._compiler.call(compile_program, network, build, folder, self._dtype, settings)
         return functools.partial(XlaRunnable, folder, clocks=("wall",)), reference
 
     def fingerprint(self) -> dict[str, str]:
@@ -141,6 +145,7 @@ class XlaGpu(LocalDevice):
             "device": self.name,
             "threads": "the GPU's",
             "dtype": self._dtype,
+            "autotune": self._autotune,
             "clock": "wall time until the output is there",
             **_gpu_facts(),
             **machine_fingerprint("jax", "jaxlib", *_gpu_packages()),

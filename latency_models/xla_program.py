@@ -4,7 +4,9 @@ A weight that is an argument cannot be folded into another constant, and is held
 stays behind in its process. The stored program is XLA's own format, which JAX's compilation cache reads and writes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,13 @@ PROGRAM_FILE, ARGUMENTS_FILE = "program.xla", "arguments.npz"
 _WEIGHT, _INPUT = "weight", "input"
 
 
-def compile_program(network: Network, build: Build, folder: Path, dtype: str = "float32") -> None:
+def compile_program(
+    network: Network,
+    build: Build,
+    folder: Path,
+    dtype: str = "float32",
+    settings: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Writes the compiled program and its arguments, weights before inputs, into a folder.
 
     Args:
@@ -28,6 +36,7 @@ def compile_program(network: Network, build: Build, folder: Path, dtype: str = "
       build: Makes its function and inputs.
       folder: Existing.
       dtype: float32, or bfloat16: then the arguments are stored as such, and no weight is converted at a run.
+      settings: Of the compiler, by XLA's names.
     """
     import jax
     import jax.numpy as jnp
@@ -48,7 +57,7 @@ def compile_program(network: Network, build: Build, folder: Path, dtype: str = "
         return output
 
     arguments = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (*weights, *inputs)]
-    compiled = jax.jit(program, keep_unused=True).lower(*arguments).compile()
+    compiled = jax.jit(program, keep_unused=True).lower(*arguments).compile(dict(settings))
     executable: Any = compiled.runtime_executable()
     (folder / PROGRAM_FILE).write_bytes(executable.serialize())
     named = {f"{kind}{i}": x for kind, arrays in ((_WEIGHT, weights), (_INPUT, inputs)) for i, x in enumerate(arrays)}

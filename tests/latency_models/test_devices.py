@@ -20,7 +20,7 @@ from latency_models.local_session import LocalSession
 ELSEWHERE = ("adb", "csv")  # devices that do not give the output back
 PLAIN = tuple(name for name in device_names() if name not in ELSEWHERE)
 LITERT_OPTIONS = ("litert-cpu:threads=2", "litert-cpu:dtype=float16", "litert-cpu:dtype=int8")
-WITH_OPTIONS = (*LITERT_OPTIONS, "xla-gpu:dtype=bfloat16")
+WITH_OPTIONS = (*LITERT_OPTIONS, "xla-gpu:dtype=bfloat16", "xla-gpu:autotune=off")
 SMALL, LARGE = measured_networks.sized(8), measured_networks.sized(512, 16)
 
 
