@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
+from experiments.limits import broken_limits
 from objectives import Estimate
 from search_space import Architecture
 
@@ -33,3 +36,35 @@ class Evaluation:
     fingerprint: str
     reason: str | None = None
     seconds: float = math.nan
+
+
+def evaluated(
+    architecture: Architecture,
+    values: Mapping[str, float],
+    *,
+    limits: Mapping[str, float] = MappingProxyType({}),
+    fingerprint: str = "",
+) -> Evaluation:
+    """An outcome from plain numbers, for a search outside a sweep.
+
+    It is failed where a number is not finite, infeasible where one breaks a limit, done otherwise.
+
+    Args:
+        architecture: what was evaluated.
+        values: by objective name.
+        limits: upper bound by cost, as the searcher was given.
+        fingerprint: how the numbers were measured; outcomes of one search share it.
+    """
+    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    objectives = {name: Estimate.exact(value) for name, value in values.items() if math.isfinite(value)}
+    broken = broken_limits(objectives, {name: bound for name, bound in limits.items() if name in objectives})
+    canonical = architecture.canonical()
+    return Evaluation(
+        index=0,
+        digest=canonical.digest,
+        architecture=canonical,
+        status="failed" if bad else "infeasible" if broken else "done",
+        objectives=objectives,
+        fingerprint=fingerprint,
+        reason=", ".join(bad) or "; ".join(broken) or None,
+    )

@@ -167,6 +167,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
         limits=config.limits,
         seed=config.seed,
         population=search.population,
+        costs=costs.columns,
     )
     done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
     with progress.stage("Searching", search.num_evaluations, done=done) as stage:

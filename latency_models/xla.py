@@ -131,7 +131,7 @@ class XlaGpu(LocalDevice):
         """A compiled program, which the child loads from its folder; what it is held to is computed on the CPU."""
         _gpu_facts()
         _, reference = jax_process().call(compute, network, build)
-        settings = {} if self._autotune == "on" else {"xla_gpu_autotune_level": 0}
+        settings = {} if self._autotune == "on" else {"xla_gpu_autotune_level": "0"}
         self._compiler.call(compile_program, network, build, folder, self._dtype, settings)
         return functools.partial(XlaRunnable, folder, clocks=("wall",)), reference
 

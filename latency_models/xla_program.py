@@ -27,7 +27,7 @@ def compile_program(
     build: Build,
     folder: Path,
     dtype: str = "float32",
-    settings: Mapping[str, int] = MappingProxyType({}),
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Writes the compiled program and its arguments, weights before inputs, into a folder.
 
@@ -57,7 +57,7 @@ def compile_program(
         return output
 
     arguments = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (*weights, *inputs)]
-    compiled = jax.jit(program, keep_unused=True).lower(*arguments).compile(dict(settings))
+    compiled = jax.jit(program, keep_unused=True).lower(*arguments).compile(dict[str, str | bool](settings))
     executable: Any = compiled.runtime_executable()
     (folder / PROGRAM_FILE).write_bytes(executable.serialize())
     named = {f"{kind}{i}": x for kind, arrays in ((_WEIGHT, weights), (_INPUT, inputs)) for i, x in enumerate(arrays)}

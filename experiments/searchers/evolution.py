@@ -1,20 +1,25 @@
-"""NSGA-II, by pymoo, over the space's own sampling, mutation and crossover.
+"""NSGA-II and NSGA-III, by pymoo, over the space's own sampling, mutation and crossover.
 
-Source: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II" (2002). A generation is handed out one
-by one and closed once all of it is known, so that the order of outcomes within a generation does not matter.
+Sources: Deb et al., "A fast and elitist multiobjective genetic algorithm: NSGA-II" (2002); Deb and Jain, "An evolutionary
+many-objective optimization algorithm using reference-point-based nondominated sorting approach" (2014). A generation is handed
+out one by one and closed once all of it is known, so that the order of outcomes within a generation does not matter.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from pymoo.algorithms.base.genetic import GeneticAlgorithm
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import NSGA3
 from pymoo.core.crossover import Crossover
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.sampling import Sampling
 from pymoo.core.termination import NoTermination
+from pymoo.util.ref_dirs import get_reference_directions
 
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
@@ -26,16 +31,31 @@ from search_space import Architecture, SearchSpace
 _FAILED = 1e9  # constraint violation of an architecture that failed: worse than any limit that is merely broken
 
 
-class NSGA2Proposer(Proposer):
+def nsga2(problem: SearchProblem, **operators: Any) -> GeneticAlgorithm:
+    """The fittest of a front are those that are most alone on it."""
+    return NSGA2(pop_size=problem.population, **operators)
+
+
+def nsga3(problem: SearchProblem, **operators: Any) -> GeneticAlgorithm:
+    """The fittest of a front are those nearest to evenly spread directions, no more of them than the population has members."""
+    num_objectives = len(problem.objectives)
+    num_gaps = 1
+    while num_objectives > 1 and math.comb(num_gaps + num_objectives, num_objectives - 1) <= problem.population:
+        num_gaps += 1
+    directions = get_reference_directions("das-dennis", num_objectives, n_partitions=num_gaps)
+    return NSGA3(directions, pop_size=max(problem.population, len(directions)), **operators)
+
+
+class EvolutionProposer(Proposer):
     """Proposes the offspring of the fittest, generation by generation."""
 
-    def __init__(self, problem: SearchProblem) -> None:
+    def __init__(self, problem: SearchProblem, algorithm: Callable[..., GeneticAlgorithm]) -> None:
         """Sets pymoo's algorithm up; nothing is proposed yet."""
         self._space = space = problem.space
         self._objectives = problem.objectives
         self._limits = problem.limits
         operators: dict[str, Any] = {"sampling": _Sample(space), "crossover": _Cross(space), "mutation": _Mutate(space)}
-        self._algorithm = NSGA2(pop_size=problem.population, **operators)
+        self._algorithm = algorithm(problem, **operators)
         self._algorithm.setup(_genotypes(problem), seed=problem.seed, termination=NoTermination())
         self._generation: dict[str, np.ndarray] = {}  # genotypes by digest, skipped ones taken out
         self._waiting: list[str] = []  # digests of the generation that were not proposed yet, last first

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from experiments.feasibility import CostFunction
 from objectives import Objective
 from search_space import SearchSpace
 
@@ -17,6 +18,7 @@ class SearchProblem:
         limits: upper bound by cost; what breaks one is infeasible.
         seed: everything random follows from it.
         population: architectures per generation, or before a model takes over.
+        costs: computes what is known of architectures before they are evaluated; without it, nothing is.
     """
 
     space: SearchSpace
@@ -24,3 +26,4 @@ class SearchProblem:
     limits: Mapping[str, float]
     seed: int
     population: int
+    costs: CostFunction | None = None

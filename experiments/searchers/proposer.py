@@ -17,6 +17,14 @@ class Proposer(abc.ABC):
     def propose(self) -> Architecture | None:
         """An architecture of the space, or None: not before `learn` or `skip` was called for one that is out."""
 
+    @property
+    def can_adopt(self) -> bool:
+        """Whether a replay may give it the next architecture of the ledger instead of having it proposed again."""
+        return False
+
+    def adopt(self, architecture: Architecture) -> None:  # noqa: B027 - most have nothing to do
+        """Says that an architecture goes out to be evaluated, whether it was proposed, drawn at random or replayed."""
+
     @abc.abstractmethod
     def skip(self, architecture: Architecture) -> None:
         """Says that the architecture proposed last is known already and will not be evaluated again."""

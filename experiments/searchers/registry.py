@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.errors import InputError
+from experiments.feasibility import CostFunction
 from experiments.limits import check_limits
 from experiments.searchers.problem import SearchProblem
 from experiments.searchers.proposer import Proposer
@@ -13,10 +14,22 @@ from objectives import Objective
 from search_space import SearchSpace
 
 
-def _nsga2(problem: SearchProblem) -> Proposer:
-    from experiments.searchers.evolution import NSGA2Proposer
+def _pocket(problem: SearchProblem) -> Proposer:
+    from experiments.searchers.pocket import PocketProposer
 
-    return NSGA2Proposer(problem)
+    return PocketProposer(problem)
+
+
+def _nsga2(problem: SearchProblem) -> Proposer:
+    from experiments.searchers.evolution import EvolutionProposer, nsga2
+
+    return EvolutionProposer(problem, nsga2)
+
+
+def _nsga3(problem: SearchProblem) -> Proposer:
+    from experiments.searchers.evolution import EvolutionProposer, nsga3
+
+    return EvolutionProposer(problem, nsga3)
 
 
 def _motpe(problem: SearchProblem) -> Proposer:
@@ -39,7 +52,9 @@ def _nni_evolution(problem: SearchProblem) -> Proposer:
 
 _PROPOSERS: dict[str, Callable[[SearchProblem], Proposer]] = {
     "random": RandomProposer,
+    "pocket": _pocket,
     "nsga2": _nsga2,
+    "nsga3": _nsga3,
     "motpe": _motpe,
     "nni-tpe": _nni_tpe,
     "nni-evolution": _nni_evolution,
@@ -59,6 +74,7 @@ def get_searcher(
     seed: int,
     limits: Mapping[str, float] | None = None,
     population: int = 32,
+    costs: CostFunction | None = None,
 ) -> Searcher:
     """A fresh search of a space.
 
@@ -68,7 +84,8 @@ def get_searcher(
         objectives: what to improve, two or more; nni's tuners see one number made of them.
         seed: everything random follows from it.
         limits: upper bound by cost; what breaks one is told as infeasible.
-        population: architectures per generation (nsga2, nni-evolution) or before modelling starts (motpe, nni-tpe).
+        population: architectures per generation (nsga2, nsga3, nni-evolution), or before a model takes over (the others).
+        costs: what is known of architectures before they are evaluated, by name: pocket models all other objectives.
 
     Raises:
         InputError: the name is unknown, there are no objectives, a limit is unusable, or its library is not installed.
@@ -81,5 +98,5 @@ def get_searcher(
     if population < 2:
         raise InputError(f"the population must be 2 or more, got {population}")
     check_limits(limits or {})
-    problem = SearchProblem(space, tuple(objectives), dict(limits or {}), seed, population)
+    problem = SearchProblem(space, tuple(objectives), dict(limits or {}), seed, population, costs)
     return Searcher(space, _PROPOSERS[name](problem), seed=seed)

@@ -1,5 +1,6 @@
 """Ask and tell: what the sweep sees of a search, whichever idea proposes; never the same architecture twice."""
 
+from collections.abc import Iterable
 from typing import Final, final
 
 import numpy as np
@@ -26,17 +27,13 @@ class Searcher:
     A proposal that was asked for before is handed back to the proposer as known, at most 20 times in a row; then a
     random architecture that was not asked for takes its place. What it asks for is a function of the seed and of the
     order of `ask` and `tell`, so that `replay` restores it.
-
-    Attributes:
-        num_random: how many asks were answered at random because the proposer had nothing new.
     """
 
     def __init__(self, space: SearchSpace, proposer: Proposer, *, seed: int) -> None:
         """Starts with nothing asked for."""
         self.space = space
-        self.num_random = 0
         self._proposer = proposer
-        self._rng = np.random.default_rng([seed, 0x5EA])
+        self._seed = seed
         self._seen: set[str] = set()
         self._num_skipped = 0  # since the last answer; an ask in vain must not start the count anew
 
@@ -53,29 +50,62 @@ class Searcher:
             if architecture is None:
                 return None
             if architecture.digest not in self._seen:
-                self._num_skipped = 0
-                self._seen.add(architecture.digest)
-                return architecture
+                return self._take(architecture)
             self._proposer.skip(architecture)
             self._num_skipped += 1
-        self._num_skipped = 0
-        return self._draw()
+        return self._take(self._draw())
+
+    def ask_again(self, architecture: Architecture) -> Architecture | None:
+        """The next architecture, where a ledger says that it was this one; other than that, as `ask`."""
+        return self._take(architecture) if self._proposer.can_adopt else self.ask()
 
     def tell(self, evaluation: Evaluation) -> None:
         """Takes an outcome: done, failed or infeasible; of an ask, or of an architecture that came from elsewhere."""
         self._seen.add(evaluation.digest)
         self._proposer.learn(evaluation)
 
+    def suggest(self, n: int) -> list[Architecture]:
+        """Up to `n` architectures to evaluate side by side; fewer, even none, where outcomes have to be observed first.
+
+        Raises:
+            InputError: `n` is below 1.
+            SpaceExhaustedError: there is nothing left to suggest, and this would be the first of them.
+        """
+        if n < 1:
+            raise InputError(f"suggest needs a number of architectures of 1 or more, got {n}")
+        suggested: list[Architecture] = []
+        while len(suggested) < n:
+            try:
+                architecture = self.ask()
+            except SpaceExhaustedError:
+                if not suggested:
+                    raise
+                break
+            if architecture is None:
+                break
+            suggested.append(architecture)
+        return suggested
+
+    def observe(self, evaluations: Iterable[Evaluation]) -> None:
+        """Takes what came of suggestions, or of architectures that came from elsewhere, in any order."""
+        for evaluation in evaluations:
+            self.tell(evaluation)
+
     def reserve(self, architecture: Architecture) -> None:
         """Never asks for this architecture: somebody else has it evaluated."""
         self._seen.add(architecture.digest)
 
+    def _take(self, architecture: Architecture) -> Architecture:
+        self._num_skipped = 0
+        self._seen.add(architecture.digest)
+        self._proposer.adopt(architecture)
+        return architecture
+
     def _draw(self) -> Architecture:
+        rng = np.random.default_rng([self._seed, 0x5EA, len(self._seen)])
         for _ in range(_MAX_DRAWS):
-            architecture = self.space.sample(self._rng)
+            architecture = self.space.sample(rng)
             if architecture.digest not in self._seen:
-                self._seen.add(architecture.digest)
-                self.num_random += 1
                 return architecture
         raise SpaceExhaustedError(
             f"{_MAX_DRAWS:,} random draws from space {self.space.name!r} found no architecture that was not asked for; "
@@ -104,7 +134,7 @@ def replay(searcher: Searcher, contents: LedgerContents) -> None:
 
 
 def _ask_again(searcher: Searcher, asked: Asked) -> None:
-    architecture = searcher.ask()
+    architecture = searcher.ask_again(asked.architecture)
     if architecture != asked.architecture:
         now = "waits" if architecture is None else f"asks for {architecture.digest}"
         raise InputError(

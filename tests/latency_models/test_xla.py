@@ -97,9 +97,9 @@ def test_bfloat16_refuses_what_it_cannot_look_into(tmp_path):
 
 
 def test_settings_reach_the_compiler(tmp_path):
-    compile_program(LARGE, measured_networks.build_tiny, tmp_path, settings={"xla_gpu_autotune_level": 0})
+    compile_program(LARGE, measured_networks.build_tiny, tmp_path, settings={"xla_gpu_autotune_level": "0"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'level'"):
-        compile_program(LARGE, measured_networks.build_tiny, tmp_path, settings={"level": 0})
+        compile_program(LARGE, measured_networks.build_tiny, tmp_path, settings={"level": "0"})
 
 
 def test_no_gpu_is_told_with_the_remedy_wherever_it_is_asked_for(tmp_path):

@@ -1,0 +1,67 @@
+"""A Gaussian process: what an objective of an architecture will be, and how sure that is, from few evaluations."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
+
+_GROWTH = 1.5  # hyperparameters are fitted again each time that there are so many times as many observations
+_MAX_FITTED = 300  # observations that hyperparameters are fitted to
+
+
+class GaussianProcess:
+    """A linear trend plus a smooth deviation from it plus noise; what it predicts follows from its observations alone.
+
+    Hyperparameters maximise the marginal likelihood of the first observations, as many as there were at the last of a
+    geometric row of numbers; each fit starts anew, so that the fits before it leave no trace.
+    """
+
+    def __init__(self) -> None:
+        self._kernel: tuple[int, Kernel] | None = None  # with the number of observations that it was fitted to
+
+    def predict(
+        self,
+        features: Float[np.ndarray, "observations features"],
+        values: Float[np.ndarray, " observations"],
+        queries: Float[np.ndarray, "queries features"],
+    ) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, " queries"]]:
+        """Mean and standard deviation at the queries, noise not included.
+
+        Args:
+            features: of the observations, oldest first; two or more.
+            values: what was observed.
+            queries: features of what is asked about.
+        """
+        num_fitted = _milestone(len(values))
+        if self._kernel is None or self._kernel[0] != num_fitted:
+            self._kernel = (num_fitted, _fitted_kernel(features[:num_fitted], values[:num_fitted]))
+        settings: dict[str, Any] = {"optimizer": None, "normalize_y": True}
+        process = GaussianProcessRegressor(self._kernel[1], **settings).fit(features, values)
+        means, deviations = process.predict(queries, return_std=True)
+        return np.asarray(means), np.asarray(deviations)
+
+
+def _milestone(count: int) -> int:
+    """The largest of 2, 3, 5, 8, 12, ... that is no larger."""
+    milestone = 2
+    while (following := int(np.ceil(_GROWTH * milestone))) <= count:
+        milestone = following
+    return milestone
+
+
+def _fitted_kernel(features: Float[np.ndarray, "observations features"], values: Float[np.ndarray, " observations"]) -> Kernel:
+    chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MAX_FITTED)).astype(int))
+    scale = np.sqrt(max(1, features.shape[1]))
+    kernel = (
+        ConstantKernel(1 / scale**2, (1e-6, 1e2)) * DotProduct(1.0, "fixed")
+        + ConstantKernel(1.0, (1e-4, 1e2)) * Matern(0.5 * scale, (0.02 * scale, 20 * scale), nu=2.5)
+        + WhiteKernel(1e-2, (1e-6, 1.0))
+    )
+    process: Any = GaussianProcessRegressor(kernel, normalize_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound is no error
+        return process.fit(features[chosen], values[chosen]).kernel_
