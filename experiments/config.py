@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated, with_overrides
+from experiments.limit_sentences import limits_of
 from experiments.limits import check_limits
 from experiments.searchers.registry import searcher_names
 from latency_models.device import device_names
@@ -166,7 +167,8 @@ class SweepConfig(Section):
         data: name of a data set, or a folder.
         seed: everything random follows from it.
         objectives: what to improve; two or more make a front.
-        limits: upper bound by cost, such as `latency_ms: 40`; what breaks one is infeasible.
+        limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
+            breaks one is infeasible.
         run_dir: folder of the run; relative ones start where the command runs.
     """
 
@@ -194,6 +196,14 @@ class SweepConfig(Section):
                 "latency_ms"
             )
         return self
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits_in_plain_words(cls, limits: Any, info: Any) -> Any:
+        if not isinstance(limits, list | str) or "deploy_scale" not in info.data:
+            return limits
+        sentences = [limits] if isinstance(limits, str) else map(str, limits)
+        return limits_of(list(sentences), scale_name=info.data["deploy_scale"])
 
     @field_validator("objectives")
     @classmethod

@@ -7,9 +7,11 @@ from rich.table import Table
 
 from experiments.amounts import amount
 from experiments.evaluation import Evaluation
+from experiments.limits import violation
 from experiments.run_folder import Run
 from objectives import Estimate, Objective, get_objective
 
+_NUM_NEAREST = 5
 _COSTS_SHOWN = ("latency_ms", "parameters", "macs", "peak_activation_bytes")
 
 
@@ -43,9 +45,16 @@ def why_empty(run: Run) -> str:
     """Why there is no front, with the remedy, or with the first failure's reason."""
     if failed := run.with_status("failed"):
         return f"No architecture is done, so there is no front. The first failure: {failed[0].reason}"
-    if infeasible := run.with_status("infeasible"):
-        return f"No architecture keeps the limits, so there is no front. The first of them: {infeasible[0].reason}"
+    if run.with_status("infeasible"):
+        nearest = "".join(f"\n  {evaluation.digest}: {evaluation.reason}" for evaluation in least_violating(run))
+        return f"No architecture keeps the limits, so there is no front. Nearest to them:{nearest}"
     return "Nothing is evaluated yet, so there is no front; `pocketunet sweep` goes on."
+
+
+def least_violating(run: Run) -> list[Evaluation]:
+    """The infeasible evaluations that break the limits least, in all; at most five, the nearest first."""
+    limits = run.ledger.header.get("limits") or {}
+    return sorted(run.with_status("infeasible"), key=lambda evaluation: violation(evaluation.objectives, limits))[:_NUM_NEAREST]
 
 
 def shown_objectives(run: Run) -> list[str]:

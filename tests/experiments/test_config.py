@@ -63,7 +63,7 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest_good_key(tmp_pat
         ("search: {num_evaluations: many}", 7, "key 'search.num_evaluations' must be a whole number, got 'many'"),
         ("search: {num_evaluations: 2.5}", 7, "key 'search.num_evaluations' must be a whole number, got 2.5"),
         ("search: {executor: cloud}", 7, "key 'search.executor' must be 'ray' or 'local', got 'cloud'"),
-        ("search: {searcher: nsga}", 7, "there is no searcher 'nsga'; known are random, nsga2"),
+        ("search: {searcher: nsga}", 7, "there is no searcher 'nsga'; known are random, pocket, nsga2"),
         ("latency: {device: fridge}", 7, "there is no device 'fridge'; known are "),
         ("search: 3", 7, "key 'search' must be a mapping of keys to values, got 3"),
         ("supernet:\n  learning_rate: 0", 8, "key 'supernet.learning_rate' must be greater than 0, got 0"),

@@ -6,9 +6,11 @@ import json
 import pytest
 from experiments_fixtures.run_folders import make_run
 from rich.console import Console
+from toy_problem import architectures, evaluation, point
 
 from experiments.errors import InputError
 from experiments.front_view import front_json, print_front
+from experiments.ledger import Ledger
 from experiments.run_folder import read_run
 
 
@@ -48,8 +50,20 @@ def test_json_holds_what_programs_need(run):
 
 def test_an_empty_front_says_why(tmp_path):
     run = read_run(make_run(tmp_path / "a", num_done=0, num_failed=0, num_infeasible=2, reason="latency_ms is 51 ms"))
-    assert "No architecture keeps the limits, so there is no front. The first of them: latency_ms is 51 ms" in _printed(run)
+    printed = _printed(run)
+    assert "No architecture keeps the limits, so there is no front. Nearest to them:" in printed
+    assert printed.count(": latency_ms is 51 ms") == 2
     assert front_json(run)["front"] == []
+
+
+def test_where_nothing_is_feasible_the_least_violating_are_listed(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    with Ledger.open(path, header={"objectives": ["denoising_loss", "macs"], "limits": {"macs": 1e-6}}) as ledger:
+        for index, architecture in enumerate(architectures(9)):
+            ledger.asked(index, architecture)
+            ledger.record(evaluation(index, architecture, status="infeasible", reason=f"macs {point(architecture)[1]:.9f}"))
+    listed = [float(line.rpartition(" ")[2]) for line in _printed(read_run(tmp_path)).splitlines() if ": macs 0." in line]
+    assert listed == pytest.approx(sorted(point(x)[1] for x in architectures(9))[:5])
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
