@@ -74,6 +74,19 @@ def lock_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
+def writer_of(path: Path) -> str | None:
+    """The process that writes a ledger now, as it calls itself; None where none does."""
+    lock = lock_path(path)
+    if not lock.is_file():
+        return None
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return file.read().decode(errors="replace").strip() or "unknown"
+    return None
+
+
 class Ledger:
     """The single writer of a ledger; open it with `Ledger.open`, best in a `with` statement."""
 

@@ -110,3 +110,17 @@ def ledger_check(path: Path, *, quarantine: bool, as_json: bool) -> int:
         elif damaged:
             click.echo(f"`pocketunet ledger check {path} --quarantine` moves them aside")
     return 1 if damaged and not quarantine else 0
+
+
+@ledger.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(["csv", "parquet", "optuna"]), default="csv", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/ledger.csv, .parquet or .db]")
+def ledger_export(run: Path, *, form: str, out: Path | None) -> None:
+    """Write every outcome with its genes as a table, or as an Optuna study in SQLite."""
+    from experiments.ledger import read_ledger
+    from experiments.ledger_export import export_ledger
+
+    path = out or run / f"ledger.{'db' if form == 'optuna' else form}"
+    export_ledger(read_ledger(run / "ledger.jsonl"), path, form=form)
+    click.echo(path)

@@ -18,9 +18,12 @@ def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Pa
 
     CONFIG is the name of a shipped sweep (digits) or a YAML file; KEY=VALUE changes a setting of it, as in
     `search.num_evaluations=50`. The same command again goes on where the last one stopped.
+    `sweep extend RUN trials=2000` searches a run further.
     """
     from experiments.config import load_config
 
+    if config == "extend":
+        config, overrides, run_dir = _extended(overrides, run_dir)
     if run_dir is not None:
         overrides = (*overrides, f"run_dir={json.dumps(str(run_dir))}")
     settings = load_config(config, overrides)
@@ -34,6 +37,34 @@ def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Pa
 
     with terminal_progress() as progress:
         run_sweep(settings, progress)
+
+
+def _extended(arguments: tuple[str, ...], run_dir: Path | None) -> tuple[str, tuple[str, ...], Path]:
+    """The configuration of a run folder, with as many evaluations as asked for."""
+    if run_dir is not None or len(arguments) != 2 or not arguments[1].startswith("trials="):
+        raise click.UsageError("write `pocketunet sweep extend RUN trials=N`, N evaluations in all")
+    from experiments.ledger import read_ledger
+
+    run, trials = Path(arguments[0]), arguments[1].removeprefix("trials=")
+    if not (run / "sweep.yaml").is_file():
+        raise click.UsageError(f"{run}: this is no run folder, it holds no sweep.yaml")
+    contents = read_ledger(run / "ledger.jsonl")
+    ended = sum(evaluation.status != "infeasible" for evaluation in contents.evaluations)
+    if trials.isdecimal() and int(trials) <= ended:
+        raise click.UsageError(f"trials={trials}: {ended} evaluations are there already; give more than that")
+    return str(run / "sweep.yaml"), (f"search.num_evaluations={trials}",), run
+
+
+@click.command()
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(run: Path, *, as_json: bool) -> None:
+    """Say where a run stands, and who works in it."""
+    from experiments.run_folder import read_run
+    from experiments.status import status_json, status_text
+
+    contents = read_run(run)
+    click.echo(json.dumps(status_json(contents), indent=2, allow_nan=False) if as_json else status_text(contents))
 
 
 @click.command()

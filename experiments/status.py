@@ -1,0 +1,70 @@
+"""Where a run stands: what is finished, what is under way, and the command that goes on from there."""
+
+import statistics
+from typing import Any
+
+from experiments.front_view import summary
+from experiments.ledger import writer_of
+from experiments.run_folder import Run
+
+
+def status_json(run: Run) -> dict[str, Any]:
+    """Counts, goal, writer, stages and how the front has moved, for `json.dumps`."""
+    volume = run.summary["hypervolume"]
+    history, indices = (volume["history"], volume["index"]) if volume else ([], [])
+    moved = [index for index, before, now in zip(indices, [0.0, *history], history, strict=False) if now > before]
+    seconds = [evaluation.seconds for evaluation in run.with_status("done")]
+    search = run.settings.get("search") or {}
+    return {
+        "run": str(run.path),
+        "written_by": writer_of(run.path / "ledger.jsonl"),
+        "searcher": run.ledger.header.get("searcher"),
+        "goal": search.get("num_evaluations"),
+        "done": len(run.with_status("done")),
+        "failed": len(run.with_status("failed")),
+        "infeasible": len(run.with_status("infeasible")),
+        "in_flight": len(run.ledger.in_flight),
+        "front": len(run.front),
+        "hypervolume": history[-1] if history else None,
+        "front_moved_last_at": moved[-1] if moved else None,
+        "median_seconds": statistics.median(seconds) if seconds else None,
+        "workers": search.get("num_workers"),
+        "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()},
+    }
+
+
+def status_text(run: Run) -> str:
+    """The same for people, the last line what to do next."""
+    found = status_json(run)
+    lines = [summary(run)]
+    if found["goal"]:
+        ended = found["done"] + found["failed"]
+        lines.append(f"goal      {ended} of {found['goal']} evaluations, searcher {found['searcher']}")
+    if found["hypervolume"] is not None:
+        moved = found["front_moved_last_at"]
+        lines.append(f"front     hypervolume {found['hypervolume']:.3f}, moved last at evaluation {moved}")
+    if found["median_seconds"] is not None:
+        lines.append(f"time      {found['median_seconds']:.2g} s an evaluation, {found['workers'] or 1} at a time")
+    finished = [name for name, is_there in found["stages"].items() if is_there]
+    lines.append(f"finished  {', '.join(finished) or 'nothing yet'}")
+    lines.append(f"writer    {found['written_by'] or 'none: nobody is at work here'}")
+    return "\n".join([*lines, f"Next: {_next(found)}"])
+
+
+_STAGES = {
+    "supernet": "supernet/history.json",
+    "predictor": "latency/predictor.json",
+    "front": "front.json",
+    "winner": "winner/distilled",
+    "samples": "samples.png",
+    "report": "report.html",
+}
+
+
+def _next(found: dict[str, Any]) -> str:
+    run = found["run"]
+    if found["written_by"]:
+        return f"wait, or look at what is there with `pocketunet front {run}`"
+    if not found["stages"]["samples"] or (found["goal"] and found["done"] + found["failed"] < found["goal"]):
+        return f"`pocketunet sweep {run}/sweep.yaml --run-dir {run}` goes on"
+    return f"`pocketunet front {run}`; `pocketunet sweep extend {run} trials=N` searches further"

@@ -1,0 +1,94 @@
+"""Where a run stands."""
+
+import json
+
+import pytest
+import yaml
+from experiments_fixtures.run_folders import make_run
+
+from experiments.cli import main
+from experiments.ledger import Ledger, read_ledger, writer_of
+from experiments.run_folder import read_run
+from experiments.status import status_json, status_text
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_run(tmp_path / "digits")
+
+
+def with_goal(folder, goal):
+    settings = yaml.safe_load((folder / "sweep.yaml").read_text())
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, "search": {"num_evaluations": goal, "num_workers": 2}}))
+    return read_run(folder)
+
+
+def test_counts_and_the_command_that_goes_on(folder):
+    text = status_text(with_goal(folder, 40))
+    assert "24 done, 3 infeasible, 2 failed" in text
+    assert "26 of 40 evaluations, searcher nsga2" in text
+    assert "0.5 s an evaluation, 2 at a time" in text
+    assert text.endswith(f"Next: `pocketunet sweep {folder}/sweep.yaml --run-dir {folder}` goes on")
+
+
+def test_a_finished_run_can_be_looked_at_or_extended(folder):
+    (folder / "samples.png").touch()
+    text = status_text(with_goal(folder, 26))
+    assert "finished  samples" in text
+    assert text.endswith(f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further")
+
+
+def test_who_writes_is_told_as_long_as_they_do(folder):
+    path = folder / "ledger.jsonl"
+    assert writer_of(path) is None
+    header = {key: value for key, value in read_ledger(path).header.items() if key != "schema"}
+    with Ledger.open(path, header=header):
+        assert str(writer_of(path)).startswith("process ")
+        assert "Next: wait" in status_text(read_run(folder))
+    assert status_json(read_run(folder))["written_by"] is None
+
+
+def test_the_front_moved_last_where_the_hypervolume_last_grew(folder):
+    found = status_json(read_run(folder))
+    volume = read_run(folder).summary["hypervolume"]
+    position = volume["index"].index(found["front_moved_last_at"])
+    assert volume["history"][position] == volume["history"][-1] == found["hypervolume"]
+    assert position == 0 or volume["history"][position - 1] < volume["history"][position]
+
+
+def test_a_run_in_which_nothing_is_done_has_a_status(tmp_path):
+    found = status_json(read_run(make_run(tmp_path / "a", num_done=0, num_failed=0, num_infeasible=0)))
+    assert (found["hypervolume"], found["front_moved_last_at"], found["median_seconds"], found["front"]) == (
+        None,
+        None,
+        None,
+        0,
+    )
+
+
+def test_the_command_prints_text_or_json(folder, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["status", str(folder), "--json"])
+    assert json.loads(capsys.readouterr().out)["done"] == 24
+    with pytest.raises(SystemExit, match="0"):
+        main(["status", str(folder)])
+    assert "24 done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "write `pocketunet sweep extend RUN trials=N`"),
+        (["{run}"], "write `pocketunet sweep extend RUN trials=N`"),
+        (["{run}", "seed=3"], "write `pocketunet sweep extend RUN trials=N`"),
+        (["{run}/nowhere", "trials=3"], "nowhere: this is no run folder, it holds no sweep.yaml"),
+        (["{run}", "trials=many"], "override 'search.num_evaluations=many': key 'search.num_evaluations' must be"),
+        (["{run}", "trials=3"], "26 evaluations are there already; give more than that"),
+    ],
+)
+def test_an_extension_that_cannot_be_meant_is_refused(folder, capsys, arguments, told):
+    settings = {"data": "digits", "objectives": ["denoising_loss", "latency_ms"]}
+    (folder / "sweep.yaml").write_text((folder / "sweep.yaml").read_text() + yaml.safe_dump(settings))
+    with pytest.raises(SystemExit, match="2"):
+        main(["sweep", "extend", *(argument.format(run=folder) for argument in arguments)])
+    assert told in capsys.readouterr().err
