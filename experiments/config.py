@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated, with_overrides
@@ -17,6 +17,7 @@ from latency_models.device import device_names
 from objectives import get_objective
 from objectives.fingerprint import fingerprint
 from search_space import get_scale, get_space
+from search_space.narrowing import narrowed_name
 
 
 def _objective_name(name: str) -> str:
@@ -25,6 +26,13 @@ def _objective_name(name: str) -> str:
 
 def _space_name(name: str) -> str:
     return get_space(name).name
+
+
+def _space_text(value: Any) -> Any:
+    """A mapping with a base and the values that remain of its genes, as the name of the narrowed space."""
+    if not isinstance(value, dict) or not isinstance(value.get("base"), str):
+        return value
+    return narrowed_name(value["base"], {str(key): kept for key, kept in value.items() if key != "base"})
 
 
 def _scale_name(name: str) -> str:
@@ -161,7 +169,8 @@ class SweepConfig(Section):
 
     Attributes:
         name: of the run; a word for people.
-        space: name of the search space.
+        space: name of the search space; or a mapping with its name under `base`, and the values that remain of a gene, one or a
+            list, under the gene's name, in which `*` stands for any letters.
         proxy_scale: name of the scale at which quality is judged.
         deploy_scale: name of the scale at which costs are judged.
         data: name of a data set, or a folder.
@@ -173,7 +182,7 @@ class SweepConfig(Section):
     """
 
     name: Name
-    space: Annotated[str, AfterValidator(_space_name)]
+    space: Annotated[str, BeforeValidator(_space_text), AfterValidator(_space_name)]
     proxy_scale: Annotated[str, AfterValidator(_scale_name)]
     deploy_scale: Annotated[str, AfterValidator(_scale_name)]
     data: Name

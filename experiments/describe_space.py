@@ -1,50 +1,33 @@
 """Search spaces as text: size, genes, both ends, and what is feasible under limits; JAX is not needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
-from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
-from experiments.limits import check_limits
+from experiments.limit_sentences import limits_of
 from objectives.cost import counted_costs
 from search_space import SearchSpace, get_scale, get_space, picture
 from search_space.spaces import deploy_scale
 
 
-def describe_space(name: str, *, scale: str | None = None, limits: Mapping[str, float] | None = None) -> str:
+def describe_space(name: str, *, scale: str | None = None, limits: Sequence[str] = ()) -> str:
     """A space's size, its genes with their choices, both its ends, and the range of every cost.
 
     Args:
         name: of the space.
         scale: name of the scale to count at; by default that at which the space's architectures are to run.
-        limits: upper bounds by cost.
+        limits: upper bounds on costs, each in plain words (`params <= 60% of sd15`) or as `parameters=4e8`.
 
     Raises:
         InputError: a limit is on a cost that is not counted, or nothing that was looked at keeps all limits.
-        ValueError: there is no such space or scale, or a limit is on no cost.
+        ValueError: there is no such space or scale, or a limit cannot be read.
     """
     space = get_space(name)
     counted_at = get_scale(scale or deploy_scale(space))
-    limits = limits or {}
-    check_limits(limits)
-    found = feasibility(space, partial(counted_costs, scale=counted_at), limits=limits)
+    sentences = [limit if "<" in limit else limit.replace("=", "<=", 1) for limit in limits]
+    bounds = limits_of(sentences, scale_name=counted_at.name)
+    found = feasibility(space, partial(counted_costs, scale=counted_at), limits=bounds)
     return f"{_genes_and_ends(space)}\n\nat scale {counted_at.name}\n{rendered(found)}"
-
-
-def parse_limits(texts: Sequence[str]) -> dict[str, float]:
-    """Limits by cost, each given as KEY=VALUE.
-
-    Raises:
-        InputError: one is not of this form, or its value is no number.
-    """
-    limits = {}
-    for text in texts:
-        key, _, value = text.partition("=")
-        try:
-            limits[key] = float(value)
-        except ValueError:
-            raise InputError(f"--limit must be KEY=VALUE with a number, as parameters=4e8, got {text!r}") from None
-    return limits
 
 
 def _genes_and_ends(space: SearchSpace) -> str:

@@ -10,7 +10,7 @@ from experiments.evaluation import Evaluation
 from experiments.front_view import interval
 from experiments.run_folder import Run, read_json
 from objectives import Objective, get_objective
-from search_space import get_space, picture, space_names
+from search_space import get_space, picture
 
 # A curve with more points than a screen has columns is thinned.
 _MAX_CURVE_POINTS = 600
@@ -104,8 +104,10 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
 
 def space_size(run: Run) -> int | None:
     """The number of architectures of the run's space; None where this version does not know the space."""
-    name = run.ledger.header.get("space")
-    return get_space(name).size if name in space_names() else None
+    try:
+        return get_space(str(run.ledger.header.get("space"))).size
+    except ValueError:
+        return None
 
 
 def held_out_error(run: Run) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ devices: 9,013,494,968,163,847,392,000 architectures, among them every published
 
 import difflib
 
+from search_space.narrowing import narrowed, split_name
 from search_space.space import LevelChoices, SearchSpace, StageChoices
 
 
@@ -87,17 +88,18 @@ def space_names() -> tuple[str, ...]:
 
 
 def get_space(name: str) -> SearchSpace:
-    """The search space of this name.
+    """The search space of this name, or a shipped one narrowed: `mobile-sd[*.convolution=full,level0.width=5]`.
 
     Raises:
-        ValueError: there is none; the message lists those there are, and the nearest.
+        ValueError: there is none; the message lists those there are, and the nearest; or it cannot be narrowed so.
     """
-    if name not in _SPACES:
-        nearest = difflib.get_close_matches(name, _SPACES, n=1, cutoff=0)[0]
-        raise ValueError(f"there is no search space {name!r}; known are {', '.join(_SPACES)}; did you mean {nearest!r}?")
-    return _SPACES[name]()
+    base, kept = split_name(name)
+    if base not in _SPACES:
+        nearest = difflib.get_close_matches(base, _SPACES, n=1, cutoff=0)[0]
+        raise ValueError(f"there is no search space {base!r}; known are {', '.join(_SPACES)}; did you mean {nearest!r}?")
+    return narrowed(_SPACES[base](), kept, name=name) if kept else _SPACES[base]()
 
 
 def deploy_scale(space: SearchSpace) -> str:
     """Name of the scale at which a shipped space's architectures are to run on a device."""
-    return _DEPLOY_SCALES[space.name]
+    return _DEPLOY_SCALES[split_name(space.name)[0]]

@@ -37,12 +37,12 @@ def space() -> None:
 @space.command("describe")
 @click.argument("name")
 @click.option("--scale", help="Name of the scale to count at.  [default: where the space's networks are to run]")
-@click.option("--limit", "limits", multiple=True, metavar="KEY=VALUE", help="Upper bound on a cost, as parameters=4e8.")
+@click.option("--limit", "limits", multiple=True, metavar="LIMIT", help="Upper bound on a cost, as 'params <= 60% of sd15'.")
 def space_describe(name: str, *, scale: str | None, limits: tuple[str, ...]) -> None:
     """Print a search space: size, genes, choices, both its ends, and what is feasible."""
-    from experiments.describe_space import describe_space, parse_limits
+    from experiments.describe_space import describe_space
 
-    click.echo(describe_space(name, scale=scale, limits=parse_limits(limits)))
+    click.echo(describe_space(name, scale=scale, limits=limits))
 
 
 _SCALE = click.option("--scale", help="Name of the scale to count at.  [default: the design's or the bundle's own]")

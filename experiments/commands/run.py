@@ -12,7 +12,7 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @click.argument("config")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Print the resolved sweep and what is feasible, and stop.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: runs/NAME]")
+@click.option("--run", "--run-dir", "run_dir", type=click.Path(path_type=Path), help="The run folder.  [default: runs/NAME]")
 def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Path | None) -> None:
     """Search: from data to a front and a distilled winner.
 

@@ -154,3 +154,27 @@ def test_the_samplers_are_those_that_exist():
 
 def test_the_resolved_form_is_plain_yaml():
     assert yaml.safe_load(resolved_yaml(load_config("digits")))["search"]["searcher"]
+
+
+def test_a_space_is_narrowed_in_the_file_and_written_out_by_name(tmp_path):
+    text = GOOD.replace(
+        "space: digits\n", "space:\n  base: digits\n  '*.attention_function': softmax\n  level0.width: [2, 3]\n"
+    )
+    config = load_config(written(tmp_path, text))
+    assert config.space == "digits[*.attention_function=softmax,level0.width=2|3]"
+    assert load_config(written(tmp_path, resolved_yaml(config))) == config
+    assert ledger_header(config)["space"] == config.space
+    assert ledger_header(config)["fingerprint"] != ledger_header(load_config(written(tmp_path, GOOD)))["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ("{base: digits, level0.width: 7}", "key 'space': gene 'level0.width' has no choice 7"),
+        ("{level0.width: 2}", "key 'space' must be a string"),
+        ("{base: digit}", "there is no search space 'digit'"),
+    ],
+)
+def test_a_space_that_cannot_be_narrowed_is_refused(tmp_path, space, told):
+    (problem,) = refusal(written(tmp_path, GOOD.replace("space: digits\n", f"space: {space}\n")))
+    assert told in problem

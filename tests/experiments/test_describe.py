@@ -9,7 +9,7 @@ import yaml
 
 from experiments.compare import comparison_json, comparison_text
 from experiments.describe import find_subject, subject_json, subject_text
-from experiments.describe_space import describe_space, parse_limits
+from experiments.describe_space import describe_space
 from experiments.errors import InputError
 from search_space import Architecture, Level, Stage, design_names, get_design, get_scale, get_space, layer_plan
 
@@ -28,7 +28,7 @@ def file(tmp_path, architecture):
 
 def test_a_space_tells_its_size_every_gene_both_ends_and_its_costs():
     space = get_space("digits")
-    text = describe_space("digits", limits={"parameters": 1e6})
+    text = describe_space("digits", limits=["parameters=1e6"])
     assert f"{space.size:,} architectures" in text
     assert all(gene.name in text for gene in space.genes)
     assert space.smallest().digest in text
@@ -37,8 +37,17 @@ def test_a_space_tells_its_size_every_gene_both_ends_and_its_costs():
     assert [name for name in ("parameters", "macs", "peak_activation_bytes") if f" {name} " in text.split("excludes")[1]]
 
 
-def test_limits_are_read_as_numbers():
-    assert parse_limits(["parameters=4e8", "macs=7"]) == {"parameters": 4e8, "macs": 7.0}
+def test_limits_are_read_in_either_form():
+    found = [describe_space("digits", limits=limits) for limits in (["macs=1e9"], ["macs <= 1 G"], ["macs <= 1000 M"])]
+    assert found[0] == found[1] == found[2]
+    assert "1 G" in found[0]
+
+
+def test_a_narrowed_space_is_described_like_any_other():
+    text = describe_space("mobile-sd[*.shared_kv=true,num_levels=3]")
+    assert "at scale sd15\n" in text
+    assert "down0.shared_kv           true\n" in text
+    assert "level3" not in text
 
 
 def test_an_architecture_alone_is_drawn_and_with_a_scale_counted(file, architecture):

@@ -1,0 +1,62 @@
+"""Measures `surfaces/digits.npz`: loss, by a finished run's supernet, and predicted latency of all of `surfaces.DIGITS`."""
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from surfaces import DIGITS, FOLDER, every_architecture
+
+from experiments.config import load_config
+from experiments.evaluator import SupernetEvaluator
+from experiments.latency import Costs
+from latency_models.predictor import Predictor
+from search_space import get_scale, get_space
+
+_PART = 512
+
+
+def main() -> None:
+    """Measures part by part; parts that are there already are kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder of a finished `digits` sweep")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--parts", type=Path, default=Path("runs/surface-parts"))
+    options = parser.parse_args()
+    options.parts.mkdir(parents=True, exist_ok=True)
+    architectures = every_architecture(get_space(DIGITS))
+    starts = range(0, len(architectures), _PART)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(options.workers, context, initializer=_start, initargs=(options.run,)) as executor:
+        for start in executor.map(_measure, starts, [options.parts] * len(starts)):
+            print(f"{start + _PART:,} of {len(architectures):,}", flush=True)
+    loss = np.concatenate([np.load(_part(options.parts, start)) for start in starts])
+    config = load_config(options.run / "sweep.yaml")
+    costs = Costs(get_scale(config.deploy_scale), Predictor.load(options.run / "latency"))
+    latency = costs.columns(architectures)["latency_ms"]
+    FOLDER.mkdir(exist_ok=True)
+    np.savez_compressed(FOLDER / "digits.npz", loss=loss.astype(np.float32), latency_ms=latency.astype(np.float32))
+
+
+def _start(run: Path) -> None:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    global _evaluator, _architectures
+    _evaluator, _architectures = SupernetEvaluator(run), every_architecture(get_space(DIGITS))
+
+
+def _measure(start: int, parts: Path) -> int:
+    path = _part(parts, start)
+    if not path.is_file():
+        part = _architectures[start : start + _PART]
+        np.save(path, np.array([_evaluator(architecture)["denoising_loss"].value for architecture in part]))
+    return start
+
+
+def _part(parts: Path, start: int) -> Path:
+    return parts / f"{start:06}.npy"
+
+
+if __name__ == "__main__":
+    main()
