@@ -1,21 +1,27 @@
-"""Measures `surfaces/digits.npz`: loss, by a finished run's supernet, and predicted latency of all of `surfaces.DIGITS`."""
+"""Measures `surfaces/digits.npz`: loss, by a finished run's supernet, and predicted latency of all of `surfaces.DIGITS`.
+
+With the pinned packages the supernet of the shipped sweep comes out the same on like machines; measured latencies do not.
+"""
 
 import argparse
-import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from surfaces import DIGITS, FOLDER, every_architecture
 
 from experiments.config import load_config
-from experiments.evaluator import SupernetEvaluator
+from experiments.denoising_task import all_examples, load_examples
 from experiments.latency import Costs
+from experiments.quality import loss_program
+from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from latency_models.predictor import Predictor
 from search_space import get_scale, get_space
 
 _PART = 512
+_NUM_SAMPLES = 128  # of the loss, with the same noise for every architecture
 
 
 def main() -> None:
@@ -41,16 +47,21 @@ def main() -> None:
 
 
 def _start(run: Path) -> None:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    global _evaluator, _architectures
-    _evaluator, _architectures = SupernetEvaluator(run), every_architecture(get_space(DIGITS))
+    """What each worker holds: the program, the weights, and the architectures in their order."""
+    global _loss, _architectures
+    config = load_config(run / "sweep.yaml")
+    task, supernet, parameters = sweep_task(config), sweep_supernet(config), load_supernet(config, run)
+    images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
+    losses = loss_program(task, supernet.apply, images, prompts, num_samples=_NUM_SAMPLES)
+    _architectures = every_architecture(get_space(DIGITS))
+    _loss = lambda architecture: losses(parameters, jnp.asarray(supernet.route(architecture))).mean()  # noqa: E731
 
 
 def _measure(start: int, parts: Path) -> int:
     path = _part(parts, start)
     if not path.is_file():
         part = _architectures[start : start + _PART]
-        np.save(path, np.array([_evaluator(architecture)["denoising_loss"].value for architecture in part]))
+        np.save(path, np.array([_loss(architecture) for architecture in part]))
     return start
 
 

@@ -17,7 +17,7 @@ from latency_models.litert_file import MODEL_FILE, litert_converter
 from latency_models.measurements import MeasurementSet
 from latency_models.network import Network, network_of
 from latency_models.predictor import Predictor
-from search_space import get_scale, get_space, layer_plan
+from search_space import get_scale, get_space, layer_plan, space_names
 from search_space.spaces import deploy_scale
 
 _POOL = 300
@@ -25,20 +25,29 @@ _MEASUREMENTS = "measurements"
 
 
 def networks_to_calibrate(
-    sources: Sequence[Predictor], *, space_name: str, scale_name: str | None, k: int, seed: int
+    sources: Sequence[Predictor], *, space_name: str | None, scale_name: str | None, k: int, seed: int
 ) -> list[Network]:
-    """The `k` networks of a space that will tell most about a new device.
+    """The `k` networks of a space that will tell most about a new device; by default of that of the predictors' scale.
 
     Raises:
         ValueError: there is no such space or scale, `k` is out of range, or a predictor knows another scale.
     """
-    space = get_space(space_name)
+    space = get_space(space_name or _space_of(sources))
     scale = get_scale(scale_name or deploy_scale(space))
     for source in sources:
         source.check_scale(scale)
     rng = np.random.default_rng(seed)
     pool = [network_of(layer_plan(space.sample(rng), scale)) for _ in range(max(_POOL, k))]
     return choose_for_calibration(sources, pool, k)
+
+
+def _space_of(sources: Sequence[Predictor]) -> str:
+    """Name of the shipped space whose networks run at the scale that the predictors were fitted on."""
+    scales = sources[0].scales
+    names = [name for name in space_names() if deploy_scale(get_space(name)) in scales]
+    if len({deploy_scale(get_space(name)) for name in names}) != 1:
+        raise ValueError(f"scales {', '.join(scales)} do not say which space's networks to choose; give --space")
+    return names[0]
 
 
 def write_models_to_measure(table: Path, networks: Sequence[Network], *, with_models: bool, progress: Progress) -> None:
@@ -62,8 +71,8 @@ def write_models_to_measure(table: Path, networks: Sequence[Network], *, with_mo
 
 
 def calibrate_to(
-    out: Path, device: Device, predictors: Sequence[Path], *, space_name: str, scale_name: str | None, k: int, rounds: int,
-    seed: int, progress: Progress,
+    out: Path, device: Device, predictors: Sequence[Path], *, space_name: str | None, scale_name: str | None, k: int,
+    rounds: int, seed: int, progress: Progress,
 ) -> tuple[Predictor, MeasurementSet]:  # fmt: skip
     """Measures `k` designed networks of a space on a device and writes the calibrated predictor into a folder.
 

@@ -134,13 +134,21 @@ def latency_predict(predictor: Path, what: tuple[str, ...], *, scale: str | None
 @click.argument("predictors", metavar="P...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_DEVICE
 @click.option("--k", type=click.IntRange(min=5), default=20, show_default=True, help="Networks to measure there.")
-@click.option("--space", required=True, help="Name of the search space whose networks are chosen.")
+@click.option("--space", help="Name of the search space whose networks are chosen.  [default: that of the predictor's scale]")
 @_SCALE
 @_ROUNDS
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the pool that is chosen from.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The new predictor's folder, measurements inside.")
 def latency_calibrate(
-    predictors: tuple[Path, ...], *, device: str, k: int, space: str, scale: str | None, rounds: int, seed: int, out: Path
+    predictors: tuple[Path, ...],
+    *,
+    device: str,
+    k: int,
+    space: str | None,
+    scale: str | None,
+    rounds: int,
+    seed: int,
+    out: Path,
 ) -> None:
     """Carry predictors to another device by measuring a few designed networks there."""
     from experiments.latency_calibrating import calibrate_to
@@ -159,13 +167,13 @@ def latency_calibrate(
 @latency.command("template")
 @click.argument("predictors", metavar="P...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--k", type=click.IntRange(min=5), default=20, show_default=True, help="Networks to measure elsewhere.")
-@click.option("--space", required=True, help="Name of the search space whose networks are chosen.")
+@click.option("--space", help="Name of the search space whose networks are chosen.  [default: that of the predictor's scale]")
 @_SCALE
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the pool that is chosen from.")
 @click.option("--models/--no-models", default=False, show_default=True, help="Write a .tflite file of each as well.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The table, a new CSV file.")
 def latency_template(
-    predictors: tuple[Path, ...], *, k: int, space: str, scale: str | None, seed: int, models: bool, out: Path
+    predictors: tuple[Path, ...], *, k: int, space: str | None, scale: str | None, seed: int, models: bool, out: Path
 ) -> None:
     """Write a table of networks for a device that is not reached from here; filled in, it calibrates as csv:TABLE."""
     from experiments.latency_calibrating import networks_to_calibrate, write_models_to_measure
@@ -178,7 +186,7 @@ def latency_template(
         write_models_to_measure(out, networks, with_models=models, progress=progress)
     click.echo(
         f"{out}: fill in the lines above the heading and the column ms, then: pocketunet latency calibrate "
-        f"{' '.join(map(str, predictors))} --device csv:{out} --space {space} --out Q"
+        f"{' '.join(map(str, predictors))} --device csv:{out} --out Q"
     )
 
 

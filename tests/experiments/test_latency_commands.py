@@ -1,5 +1,6 @@
 """The latency commands, as a person types them, on a known machine and on this one."""
 
+import dataclasses
 import json
 import re
 
@@ -9,6 +10,7 @@ from experiments_fixtures.run_folders import make_run
 from known_machines import measured_on, other_machine, random_networks, tiled_machine, true_ms
 
 from experiments.cli import main
+from experiments.latency_calibrating import networks_to_calibrate
 from latency_models.csv_device import read_table
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
@@ -68,15 +70,13 @@ def test_predict_gives_an_interval_stages_and_kernels(capsys, fitted, tmp_path):
 
 def test_template_filled_in_elsewhere_calibrates(capsys, fitted, tmp_path):
     table = tmp_path / "phone.csv"
-    arguments = ("--space", "digits", "--k", "8", "--out", str(table))
+    arguments = ("--k", "8", "--out", str(table))
     code, out, _ = run(capsys, "template", str(fitted / "P"), *arguments)
     assert code == 0
-    assert f"--device csv:{table} --space digits" in out
+    assert f"--device csv:{table} --out Q" in out
     networks = read_table(_filled_in(table)).networks
     assert len(networks) == 8
-    code, out, _ = run(
-        capsys, "calibrate", str(fitted / "P"), "--device", f"csv:{table}", "--space", "digits", "--out", str(tmp_path / "Q")
-    )
+    code, out, _ = run(capsys, "calibrate", str(fitted / "P"), "--device", f"csv:{table}", "--out", str(tmp_path / "Q"))
     assert code == 0, out
     assert "repeatability: not known" in out
     fresh = random_networks(20, seed=8)
@@ -85,6 +85,16 @@ def test_template_filled_in_elsewhere_calibrates(capsys, fitted, tmp_path):
     code, _, err = run(capsys, "template", str(fitted / "P"), *arguments)
     assert code == 2
     assert "this file exists" in err
+
+
+def test_the_space_to_choose_from_is_that_of_the_scale_unless_there_is_none(fitted):
+    predictor = Predictor.load(fitted / "P")
+    chosen = networks_to_calibrate([predictor], space_name=None, scale_name=None, k=6, seed=0)
+    assert chosen == networks_to_calibrate([predictor], space_name="digits", scale_name=None, k=6, seed=0)
+    for scales in (("sd15", "sd15-quarter"), ("digits-proxy",)):
+        unsure = dataclasses.replace(predictor, scales=scales)
+        with pytest.raises(ValueError, match="do not say which space's networks to choose; give --space"):
+            networks_to_calibrate([unsure], space_name=None, scale_name=None, k=6, seed=0)
 
 
 def _filled_in(table):
@@ -156,6 +166,7 @@ def _on_known_machine(folder, device, networks, **_):
             ("calibrate", "{P}", "--device", "litert-cpu", "--space", "mobile-sd"),
             "fitted on scale digits-deploy, not on 'sd15'",
         ),
+        (("calibrate", "{P}", "--device", "adb:SERIAL", "--k", "20"), "adb"),
         (("fit", "nowhere"), "nowhere/measurements.json: no such file"),
     ],
 )
