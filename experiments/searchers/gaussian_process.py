@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
@@ -21,7 +20,9 @@ class GaussianProcess:
     """
 
     def __init__(self) -> None:
-        self._kernel: tuple[int, Kernel] | None = None  # with the number of observations that it was fitted to
+        self._num_fitted = 0  # observations that kernel and noise follow from
+        self._kernel: Any = None
+        self._noise = 0.0
 
     def predict(
         self,
@@ -37,11 +38,14 @@ class GaussianProcess:
             queries: features of what is asked about.
         """
         num_fitted = _milestone(len(values))
-        if self._kernel is None or self._kernel[0] != num_fitted:
-            self._kernel = (num_fitted, _fitted_kernel(features[:num_fitted], values[:num_fitted]))
-        settings: dict[str, Any] = {"optimizer": None, "normalize_y": True}
-        process = GaussianProcessRegressor(self._kernel[1], **settings).fit(features, values)
-        means, deviations = process.predict(queries, return_std=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a hyperparameter at its bound, a variance rounded below 0
+            if self._num_fitted != num_fitted:
+                self._kernel, self._noise = _fitted(features[:num_fitted], values[:num_fitted])
+                self._num_fitted = num_fitted
+            settings: dict[str, Any] = {"alpha": self._noise, "optimizer": None, "normalize_y": True}
+            process = GaussianProcessRegressor(self._kernel, **settings).fit(features, values)
+            means, deviations = process.predict(queries, return_std=True)
         return np.asarray(means), np.asarray(deviations)
 
 
@@ -53,15 +57,14 @@ def _milestone(count: int) -> int:
     return milestone
 
 
-def _fitted_kernel(features: Float[np.ndarray, "observations features"], values: Float[np.ndarray, " observations"]) -> Kernel:
+def _fitted(
+    features: Float[np.ndarray, "observations features"], values: Float[np.ndarray, " observations"]
+) -> tuple[Kernel, float]:
+    """The kernel, and the variance of the noise beside it."""
     chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MAX_FITTED)).astype(int))
     scale = np.sqrt(max(1, features.shape[1]))
-    kernel = (
-        ConstantKernel(1 / scale**2, (1e-6, 1e2)) * DotProduct(1.0, "fixed")
-        + ConstantKernel(1.0, (1e-4, 1e2)) * Matern(0.5 * scale, (0.02 * scale, 20 * scale), nu=2.5)
-        + WhiteKernel(1e-2, (1e-6, 1.0))
-    )
-    process: Any = GaussianProcessRegressor(kernel, normalize_y=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound is no error
-        return process.fit(features[chosen], values[chosen]).kernel_
+    trend = ConstantKernel(1 / scale**2, (1e-6, 1e2)) * DotProduct(1.0, "fixed")
+    smooth = ConstantKernel(1.0, (1e-4, 1e2)) * Matern(0.5 * scale, (0.02 * scale, 20 * scale), nu=2.5)
+    process: Any = GaussianProcessRegressor(trend + smooth + WhiteKernel(1e-2, (1e-6, 1.0)), normalize_y=True)
+    fitted = process.fit(features[chosen], values[chosen]).kernel_
+    return fitted.k1, float(fitted.k2.noise_level)

@@ -118,6 +118,15 @@ def test_a_model_is_sure_where_it_was_told_and_unsure_elsewhere():
     assert deviations[:-1].max() < 0.2 * deviations[-1]
 
 
+def test_the_noise_of_observations_is_none_of_what_is_predicted():
+    rng = np.random.default_rng(2)
+    features = rng.random((200, 1))
+    values = 2 * features[:, 0] + 0.5 * rng.standard_normal(200)
+    means, deviations = GaussianProcess().predict(features, values, np.array([[0.25], [0.5], [0.75]]))
+    np.testing.assert_allclose(means, [0.5, 1.0, 1.5], atol=0.2)
+    assert deviations.max() < 0.25
+
+
 def test_a_model_of_equal_values_predicts_them():
     features = np.random.default_rng(0).random((6, 2))
     means, deviations = GaussianProcess().predict(features, np.full(6, 3.0), features)
