@@ -37,6 +37,7 @@ INSIDE_ONE_FILE = {
     "onnx": ("latency_models", ("onnxruntime_cpu",)),
     "jax2onnx": ("latency_models", ("onnxruntime_cpu",)),
     "onnxruntime": ("latency_models", ("onnxruntime_cpu",)),
+    "pyarrow": ("experiments", ("ledger_export",)),
 }
 
 
