@@ -7,6 +7,7 @@ from experiments.feasibility import feasibility, rendered
 from experiments.limit_sentences import limits_of
 from objectives.cost import counted_costs
 from search_space import SearchSpace, get_scale, get_space, picture
+from search_space.narrowing import spelled
 from search_space.spaces import deploy_scale
 
 
@@ -32,12 +33,8 @@ def describe_space(name: str, *, scale: str | None = None, limits: Sequence[str]
 
 def _genes_and_ends(space: SearchSpace) -> str:
     width = max(len(gene.name) for gene in space.genes)
-    genes = [f"  {gene.name.ljust(width)}  {', '.join(map(_choice, gene.choices))}" for gene in space.genes]
+    genes = [f"  {gene.name.ljust(width)}  {', '.join(map(spelled, gene.choices))}" for gene in space.genes]
     lines = [f"space {space.name}: {space.size:,} architectures ({space.size:.1e}), {len(space.genes)} genes", *genes]
     for end, architecture in (("smallest", space.smallest()), ("largest", space.largest())):
         lines += ["", f"{end}, {architecture.digest}", picture(architecture)]
     return "\n".join(lines)
-
-
-def _choice(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from experiments.amounts import amount
 from experiments.errors import InputError
+from experiments.limits import violations
 from objectives import get_objective
 from search_space import Architecture, SearchSpace
 
@@ -118,8 +119,7 @@ def _nearest_miss(
     limits: Mapping[str, float],
     architectures: Sequence[Architecture],
 ) -> str:
-    excess = np.sum([np.maximum(0.0, values[name] - bound) / bound for name, bound in limits.items()], axis=0)
-    nearest = int(np.argmin(excess))
+    nearest = int(np.argmin(violations(values, limits)))
     units = {name: get_objective(name).unit for name in limits}
     told = ", ".join(
         f"{name} {amount(values[name][nearest], units[name])} against {amount(bound, units[name])}"

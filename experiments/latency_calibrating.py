@@ -44,8 +44,9 @@ def networks_to_calibrate(
 def _space_of(sources: Sequence[Predictor]) -> str:
     """Name of the shipped space whose networks run at the scale that the predictors were fitted on."""
     scales = sources[0].scales
-    names = [name for name in space_names() if deploy_scale(get_space(name)) in scales]
-    if len({deploy_scale(get_space(name)) for name in names}) != 1:
+    runs_at = {name: deploy_scale(get_space(name)) for name in space_names()}
+    names = [name for name, scale in runs_at.items() if scale in scales]
+    if len({runs_at[name] for name in names}) != 1:
         raise ValueError(f"scales {', '.join(scales)} do not say which space's networks to choose; give --space")
     return names[0]
 

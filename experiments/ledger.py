@@ -50,6 +50,11 @@ class LedgerContents:
         return tuple(event for event in self.events if isinstance(event, Evaluation))
 
     @property
+    def num_ended(self) -> int:
+        """Evaluations that count towards a sweep's goal: done or failed, not those that broke a limit."""
+        return sum(evaluation.status != "infeasible" for evaluation in self.evaluations)
+
+    @property
     def in_flight(self) -> tuple[Asked, ...]:
         """What was asked for and has no outcome yet, in order."""
         outcomes = {evaluation.index for evaluation in self.evaluations}

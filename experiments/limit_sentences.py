@@ -63,7 +63,7 @@ def _limit(sentence: str, scale_name: str) -> tuple[str, float]:
     if found["rest"] not in units:
         known = ", ".join(key for key in units if key) or "none, it is part of the name"
         raise ValueError(f"{sentence!r}: unit {found['rest']!r} is not known here; known are {known}; {_HELP}")
-    return name, number * units.get(found["rest"], 1.0)
+    return name, number * units[found["rest"]]
 
 
 def _count(name: str, design: str, scale_name: str) -> float:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+from jaxtyping import Float
+
 from objectives import Estimate, get_objective
 
 
@@ -16,8 +19,13 @@ def broken_limits(costs: Mapping[str, Estimate], limits: Mapping[str, float]) ->
 
 def violation(costs: Mapping[str, Estimate], limits: Mapping[str, float]) -> float:
     """By how much the costs exceed the limits: relative excesses, summed; 0 where every known cost keeps its limit."""
-    known = [(costs[name].value, bound) for name, bound in limits.items() if name in costs]
-    return sum(max(0.0, value - bound) / bound for value, bound in known)
+    return float(violations({name: np.asarray(estimate.value) for name, estimate in costs.items()}, limits))
+
+
+def violations(columns: Mapping[str, Float[np.ndarray, "*rows"]], limits: Mapping[str, float]) -> Float[np.ndarray, "*any"]:
+    """The same of many architectures, whose costs are columns; of no shape where no limit is on a known cost."""
+    excesses = [np.maximum(0.0, columns[name] - bound) / bound for name, bound in limits.items() if name in columns]
+    return np.asarray(sum(excesses, 0.0))
 
 
 def check_limits(limits: Mapping[str, float]) -> None:

@@ -169,7 +169,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
         population=search.population,
         costs=costs.columns,
     )
-    done = sum(evaluation.status != "infeasible" for evaluation in ledger.contents.evaluations)
+    done = ledger.contents.num_ended
     with progress.stage("Searching", search.num_evaluations, done=done) as stage:
 
         def tell(state: SweepProgress) -> None:

@@ -47,7 +47,7 @@ def narrowed_name(base: str, kept: Mapping[str, Any]) -> str:
     parts = []
     for pattern, values in kept.items():
         listed = values if isinstance(values, list | tuple) else [values]
-        parts.append(f"{pattern}={'|'.join(map(_spelled, listed))}")
+        parts.append(f"{pattern}={'|'.join(map(spelled, listed))}")
     return f"{base}[{','.join(parts)}]"
 
 
@@ -73,11 +73,11 @@ def narrowed(space: SearchSpace, kept: Mapping[str, Sequence[str]], *, name: str
             near = difflib.get_close_matches(pattern, choices, n=1, cutoff=0)[0]
             raise ValueError(f"space {space.name!r} has no gene {pattern!r}; did you mean {near!r}?")
         for gene in matched:
-            choices[gene.name] = tuple(choice for choice in choices[gene.name] if _spelled(choice) in values)
+            choices[gene.name] = tuple(choice for choice in choices[gene.name] if spelled(choice) in values)
             if not choices[gene.name]:
                 raise ValueError(f"gene {gene.name!r} has no choice {_listed(values)}; its choices are {_listed(gene.choices)}")
         for value in values:
-            if not any(value in map(_spelled, gene.choices) for gene in matched):
+            if not any(value in map(spelled, gene.choices) for gene in matched):
                 raise ValueError(f"gene {pattern!r} has no choice {value}; its choices are {_listed(_all_choices(matched))}")
     num_levels = choices["num_levels"]
     levels = tuple(
@@ -102,8 +102,9 @@ def _all_choices(genes: Sequence[Gene]) -> list[Any]:
 
 
 def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(map(_spelled, values))
+    return ", ".join(map(spelled, values))
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A gene's choice as people write it, and YAML does: `true`, `4`, `softmax`."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -48,8 +48,7 @@ def _extended(arguments: tuple[str, ...], run_dir: Path | None) -> tuple[str, tu
     run, trials = Path(arguments[0]), arguments[1].removeprefix("trials=")
     if not (run / "sweep.yaml").is_file():
         raise click.UsageError(f"{run}: this is no run folder, it holds no sweep.yaml")
-    contents = read_ledger(run / "ledger.jsonl")
-    ended = sum(evaluation.status != "infeasible" for evaluation in contents.evaluations)
+    ended = read_ledger(run / "ledger.jsonl").num_ended
     if trials.isdecimal() and int(trials) <= ended:
         raise click.UsageError(f"trials={trials}: {ended} evaluations are there already; give more than that")
     return str(run / "sweep.yaml"), (f"search.num_evaluations={trials}",), run

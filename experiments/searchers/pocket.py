@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.evaluation import Evaluation
+from experiments.limits import violations
 from experiments.searchers.described import DescribedArchitectures
 from experiments.searchers.gaussian_process import GaussianProcess
 from experiments.searchers.minimized import minimized_values
@@ -54,11 +55,9 @@ class PocketProposer(Proposer):
         """The best of the candidates; it never has to wait."""
         rng = np.random.default_rng([self._problem.seed, self._num_adopted, len(self._done), self._num_skipped])
         space = self._problem.space
-        if self._num_adopted + self._num_skipped < 2:  # the ends of the front are hard to reach by chance
-            candidates = [space.largest() if self._num_adopted + self._num_skipped else space.smallest()]
-            candidates += self._candidates(rng, [])
-        else:
-            candidates = self._candidates(rng, [] if self._is_first else self._parents())
+        candidates = self._candidates(rng, [] if self._is_first else self._parents())
+        if (position := self._num_adopted + self._num_skipped) < 2:  # the ends of the front are hard to reach by chance
+            candidates.insert(0, space.largest() if position else space.smallest())
         candidates = self._keeping(candidates, rng)
         best = 0 if self._is_first else int(np.argmax(self._improvements(candidates)))
         self._described.keep(self._known)
@@ -125,10 +124,7 @@ class PocketProposer(Proposer):
     def _excess(self, candidates: Sequence[Architecture]) -> Float[np.ndarray, " candidates"]:
         """By how much the computed costs exceed their limits: relative excesses, summed."""
         _, costs = self._described.look_up(candidates)
-        excess = np.zeros(len(candidates))
-        for name, bound in self._problem.limits.items():
-            excess += np.maximum(0.0, costs[name] - bound) / bound if name in costs else 0.0
-        return excess
+        return np.zeros(len(candidates)) + violations(costs, self._problem.limits)
 
     def _improvements(self, candidates: Sequence[Architecture]) -> Float[np.ndarray, " candidates"]:
         """Expected hypervolume improvement of each candidate, objectives scaled to the extent of the front."""
