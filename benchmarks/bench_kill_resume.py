@@ -32,7 +32,7 @@ def main() -> None:
     run = folder / "run"
     command = [
         sys.executable, "-m", "experiments.cli", "sweep", "digits-small", "--run-dir", str(run),
-        f"search.num_evaluations={options.evaluations}", f"search.executor={options.executor}", "supernet.num_steps=40",
+        f"trials={options.evaluations}", f"search.executor={options.executor}", "supernet.num_steps=40",
         "supernet.largest_steps=5", "latency.rounds=2", "distill.num_steps=5",
     ]  # fmt: skip
     rng = random.Random(options.seed)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.latency import Costs
 from objectives import get_objective
 from objectives.front import hypervolume
-from search_space import Architecture, SearchSpace, get_space
+from search_space import Architecture, SearchSpace, get_scale, get_space
 
 FOLDER = Path(__file__).parent / "surfaces"
 OBJECTIVES = (get_objective("denoising_loss"), get_objective("latency_ms"))
@@ -34,11 +35,13 @@ class Surface:
       space: All of it is known.
       values: Loss and latency of each architecture, smaller is better.
       rows: Row of each architecture by digest.
+      scale: At which costs are counted before an evaluation, as in a sweep; where it is None, latency alone is known.
     """
 
     space: SearchSpace
     values: np.ndarray
     rows: dict[str, int]
+    scale: str | None = None
 
     @cached_property
     def reference(self) -> np.ndarray:
@@ -54,6 +57,11 @@ class Surface:
     def look_up(self, architectures: Sequence[Architecture]) -> np.ndarray:
         """Loss and latency, one row per architecture."""
         return self.values[[self.rows[architecture.digest] for architecture in architectures]]
+
+    def costs(self, architectures: Sequence[Architecture]) -> dict[str, np.ndarray]:
+        """What is known before an evaluation, by the name of the cost."""
+        counted = Costs(get_scale(self.scale), None).columns(architectures) if self.scale else {}
+        return {**counted, "latency_ms": self.look_up(architectures)[:, 1]}
 
     def gap(self, found: np.ndarray) -> float:
         """How much of the true front's hypervolume the found values lack, as a share."""
@@ -79,7 +87,9 @@ def surface(name: str) -> Surface:
     rows = {architecture.digest: row for row, architecture in enumerate(architectures)}
     if name == "digits":
         with np.load(FOLDER / "digits.npz", allow_pickle=False) as stored:
-            return Surface(space, np.stack([stored["loss"], stored["latency_ms"]], axis=1).astype(np.float64), rows)
+            return Surface(
+                space, np.stack([stored["loss"], stored["latency_ms"]], axis=1).astype(np.float64), rows, "digits-deploy"
+            )
     genes = np.stack([space.encode(architecture) for architecture in architectures])
     return Surface(space, _MADE[name](genes), rows)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
+from experiments.config_fields import Count, CountOrNone, Duration, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated, with_overrides
 from experiments.limit_sentences import limits_of
 from experiments.limits import check_limits
@@ -57,6 +57,7 @@ def _limit_name(name: str) -> str:
     return name
 
 
+_DEFAULT_TRIALS = 200
 ObjectiveName = Annotated[str, AfterValidator(_objective_name)]
 
 
@@ -126,15 +127,13 @@ class SearchSection(Section):
 
     Attributes:
         searcher: name of a search.
-        num_evaluations: architectures to evaluate in all, earlier runs included; infeasible ones are not counted.
         num_workers: evaluations at a time under ray; the local executor always has one.
         executor: `ray` (Ray Tune), or `local` (this process alone, without Ray).
         population: architectures per generation, or before a model takes over.
         gpus_per_worker: of an accelerator, under ray; a fraction lets workers share one.
     """
 
-    searcher: Annotated[str, AfterValidator(_searcher_name)] = "nsga2"
-    num_evaluations: Count = 200
+    searcher: Annotated[str, AfterValidator(_searcher_name)] = "pocket"
     num_workers: Count = 2
     executor: Literal["ray", "local"] = "ray"
     population: Annotated[int, Field(ge=2, strict=True)] = 24
@@ -175,6 +174,9 @@ class SweepConfig(Section):
         deploy_scale: name of the scale at which costs are judged.
         data: name of a data set, or a folder.
         seed: everything random follows from it.
+        trials: architectures to evaluate in all, earlier runs of the same folder included; infeasible ones are not counted.
+        budget: time that the evaluations may take, such as `2h`, earlier runs included; side by side, two workers spend it
+            once. With `trials` too, what is reached first ends the search; without either, 200 trials do.
         objectives: what to improve; two or more make a front.
         limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
             breaks one is infeasible.
@@ -186,6 +188,8 @@ class SweepConfig(Section):
     proxy_scale: Annotated[str, AfterValidator(_scale_name)]
     deploy_scale: Annotated[str, AfterValidator(_scale_name)]
     data: Name
+    trials: Count | None = None
+    budget: Duration | None = None
     objectives: tuple[ObjectiveName, ...]
     seed: Seed = 0
     supernet: SupernetSection = SupernetSection()
@@ -196,6 +200,13 @@ class SweepConfig(Section):
     distill: DistillSection = DistillSection()
     limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
     run_dir: Name = "runs"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ends_somewhere(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("trials") is None and data.get("budget") is None:
+            return {**data, "trials": _DEFAULT_TRIALS}
+        return data
 
     @model_validator(mode="after")
     def _image_ms_is_described(self) -> "SweepConfig":
@@ -256,7 +267,7 @@ def resolved_yaml(config: SweepConfig) -> str:
 
 def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
     """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
-    excluded = {"name", "run_dir", "search", "distill", "limits", "objectives"}
+    excluded = {"name", "run_dir", "trials", "budget", "search", "distill", "limits", "objectives"}
     return config.model_dump(mode="json", exclude=excluded, exclude_none=True)  # a key that came later changes no fingerprint
 
 

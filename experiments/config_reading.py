@@ -80,7 +80,7 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> Document:
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not all(key.split(".")):
-            problems.append(f"override {override!r}: must be KEY=VALUE, such as search.num_evaluations=50")
+            problems.append(f"override {override!r}: must be KEY=VALUE, such as trials=50")
             continue
         *sections, last = key.split(".")
         target: Any = data

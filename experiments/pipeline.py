@@ -5,6 +5,7 @@ The run folder holds what each stage made: `features/`, `supernet/`, `latency/`,
 """
 
 import functools
+import math
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.config import SweepConfig, evaluation_settings, ledger_header, load_config, resolved_yaml
+from experiments.config_fields import seconds_of
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
@@ -169,21 +171,25 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
         population=search.population,
         costs=costs.columns,
     )
-    done = ledger.contents.num_ended
-    with progress.stage("Searching", search.num_evaluations, done=done) as stage:
+    seconds = seconds_of(config.budget) if config.budget else math.inf
+    num_workers = search.num_workers if search.executor == "ray" else 1
+    done = ledger.contents.num_ended if config.trials else 0
+    with progress.stage("Searching", config.trials or round(seconds), done=done) as stage:
 
         def tell(state: SweepProgress) -> None:
             nonlocal done
             ended = state.num_done + state.num_failed
-            stage.advance(ended - done, note=f"{state.num_failed} failed, {state.num_infeasible} infeasible")
-            done = ended
+            now = ended if config.trials else round(state.seconds / num_workers)
+            note = f"{state.num_failed} failed, {state.num_infeasible} infeasible"
+            stage.advance(now - done, note=note if config.trials else f"{ended} evaluated, {note}")
+            done = now
 
         ended = run_search(
             space=space, searcher=searcher, ledger=ledger,
             evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
             costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
-            num_evaluations=search.num_evaluations, num_workers=search.num_workers, executor=search.executor,
-            progress=tell, gpus_per_worker=search.gpus_per_worker,
+            num_evaluations=config.trials, seconds=seconds, num_workers=num_workers, executor=search.executor, progress=tell,
+            gpus_per_worker=search.gpus_per_worker,
         )  # fmt: skip
     if ended.stopped:
         progress.say(f"the search stopped early: {ended.stopped}")

@@ -1,10 +1,13 @@
 """Where a run stands: what is finished, what is under way, and the command that goes on from there."""
 
+import math
 import statistics
 from typing import Any
 
+from experiments.config_fields import seconds_of
 from experiments.front_view import summary
 from experiments.ledger import writer_of
+from experiments.progress import duration
 from experiments.run_folder import Run
 
 
@@ -13,13 +16,15 @@ def status_json(run: Run) -> dict[str, Any]:
     volume = run.summary["hypervolume"]
     history, indices = (volume["history"], volume["index"]) if volume else ([], [])
     moved = [index for index, before, now in zip(indices, [0.0, *history], history, strict=False) if now > before]
-    seconds = [evaluation.seconds for evaluation in run.with_status("done")]
+    seconds = [evaluation.seconds for evaluation in run.with_status("done") if math.isfinite(evaluation.seconds)]
     search = run.settings.get("search") or {}
+    workers = 1 if search.get("executor") == "local" else search.get("num_workers") or 1
     return {
         "run": str(run.path),
         "written_by": writer_of(run.path / "ledger.jsonl"),
         "searcher": run.ledger.header.get("searcher"),
-        "goal": search.get("num_evaluations"),
+        "trials": run.settings.get("trials"),
+        "budget": run.settings.get("budget"),
         "done": len(run.with_status("done")),
         "failed": len(run.with_status("failed")),
         "infeasible": len(run.with_status("infeasible")),
@@ -28,7 +33,8 @@ def status_json(run: Run) -> dict[str, Any]:
         "hypervolume": history[-1] if history else None,
         "front_moved_last_at": moved[-1] if moved else None,
         "median_seconds": statistics.median(seconds) if seconds else None,
-        "workers": search.get("num_workers"),
+        "seconds": sum(seconds) / workers,
+        "workers": workers,
         "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()},
     }
 
@@ -37,14 +43,15 @@ def status_text(run: Run) -> str:
     """The same for people, the last line what to do next."""
     found = status_json(run)
     lines = [summary(run)]
-    if found["goal"]:
-        ended = found["done"] + found["failed"]
-        lines.append(f"goal      {ended} of {found['goal']} evaluations, searcher {found['searcher']}")
+    goals = [f"{found['trials']} evaluations"] * bool(found["trials"]) + [f"{found['budget']}"] * bool(found["budget"])
+    if goals:
+        ended, spent = found["done"] + found["failed"], duration(found["seconds"])
+        lines.append(f"goal      {' or '.join(goals)}, searcher {found['searcher']}; {ended} in {spent} so far")
     if found["hypervolume"] is not None:
         moved = found["front_moved_last_at"]
         lines.append(f"front     hypervolume {found['hypervolume']:.3f}, moved last at evaluation {moved}")
     if found["median_seconds"] is not None:
-        lines.append(f"time      {found['median_seconds']:.2g} s an evaluation, {found['workers'] or 1} at a time")
+        lines.append(f"time      {found['median_seconds']:.2g} s an evaluation, {found['workers']} at a time")
     finished = [name for name, is_there in found["stages"].items() if is_there]
     lines.append(f"finished  {', '.join(finished) or 'nothing yet'}")
     lines.append(f"writer    {found['written_by'] or 'none: nobody is at work here'}")
@@ -65,6 +72,8 @@ def _next(found: dict[str, Any]) -> str:
     run = found["run"]
     if found["written_by"]:
         return f"wait, or look at what is there with `pocketunet front {run}`"
-    if not found["stages"]["samples"] or (found["goal"] and found["done"] + found["failed"] < found["goal"]):
+    is_short = not found["trials"] or found["done"] + found["failed"] < found["trials"]
+    has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
+    if not found["stages"]["samples"] or ((found["trials"] or found["budget"]) and is_short and has_time):
         return f"`pocketunet sweep {run}/sweep.yaml --run-dir {run}` goes on"
     return f"`pocketunet front {run}`; `pocketunet sweep extend {run} trials=N` searches further"

@@ -1,5 +1,6 @@
 """A sweep: architectures asked for, evaluated here or on Ray, and recorded; the same call resumes where a kill ended it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.errors import InputError
@@ -22,14 +23,15 @@ def run_search(
     limits: Mapping[str, float],
     objectives: Sequence[Objective],
     fingerprint: str,
-    num_evaluations: int,
+    num_evaluations: int | None,
+    seconds: float = math.inf,
     num_workers: int = 1,
     executor: str = "ray",
     progress: Callable[[SweepProgress], None] | None = None,
     ray_address: str | None = None,
     gpus_per_worker: float = 0.0,
 ) -> SweepProgress:
-    """Evaluates until `num_evaluations` architectures are done or failed, those in the ledger included.
+    """Evaluates until enough architectures are done or failed, or enough time was spent, what is in the ledger included.
 
     An architecture that breaks a limit is recorded as infeasible with its costs; it is not evaluated and not counted.
 
@@ -42,7 +44,8 @@ def run_search(
         limits: upper bound by cost.
         objectives: what every evaluation must have.
         fingerprint: how the numbers are measured.
-        num_evaluations: the goal.
+        num_evaluations: the goal; None where time alone ends the sweep.
+        seconds: that evaluations may take, the sum of all over `num_workers`; those that have begun are finished.
         num_workers: evaluations at a time under ray; the local executor always has one.
         executor: 'ray' (Ray Tune) or 'local' (in this process, without Ray).
         progress: called with the state after every outcome, and once before the first.
@@ -59,8 +62,10 @@ def run_search(
     """
     if executor not in ("ray", "local"):
         raise InputError(f"executor must be 'ray' or 'local', got {executor!r}")
-    if num_evaluations < 1 or num_workers < 1:
+    if (num_evaluations is not None and num_evaluations < 1) or num_workers < 1:
         raise InputError(f"num_evaluations and num_workers must be 1 or more, got {num_evaluations} and {num_workers}")
+    if num_evaluations is None and not math.isfinite(seconds):
+        raise InputError("neither num_evaluations nor seconds is given, and the sweep would never end; give one of them")
     if searcher.space != space:
         raise InputError(f"the searcher searches space {searcher.space.name!r}, the sweep is about {space.name!r}")
     session = SweepSession(
@@ -71,6 +76,7 @@ def run_search(
         objectives=objectives,
         fingerprint=fingerprint,
         num_evaluations=num_evaluations,
+        seconds=seconds * (num_workers if executor == "ray" else 1),
         progress=progress,
     )
     if not session.wants_more:

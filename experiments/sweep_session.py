@@ -24,19 +24,28 @@ Evaluator = Callable[[Architecture], Mapping[str, Estimate]]
 EvaluatorFactory = Callable[[], Evaluator]
 
 _FAILURES_IN_A_ROW = 10
+_MAX_INFEASIBLE = 1000  # and twenty for every evaluation
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepProgress:
-    """Where a sweep stands; `num_evaluations` is the goal for `num_done + num_failed`; `last` is the newest outcome.
+    """Where a sweep stands.
 
-    `stopped` says why it ended before its goal, and is None while it runs and where it reached it.
+    Attributes:
+        num_evaluations: the goal for `num_done + num_failed`; None where time alone ends it.
+        num_done: evaluated.
+        num_failed: failed to be evaluated.
+        num_infeasible: broke a limit, and were not evaluated.
+        seconds: that evaluators have spent, the sum of all.
+        last: the newest outcome.
+        stopped: why it ended before its goal; None while it runs and where it reached it.
     """
 
-    num_evaluations: int
+    num_evaluations: int | None
     num_done: int
     num_failed: int
     num_infeasible: int
+    seconds: float = 0.0
     last: Evaluation | None = None
     stopped: str | None = None
 
@@ -73,7 +82,8 @@ class SweepSession:
         limits: Mapping[str, float],
         objectives: Sequence[Objective],
         fingerprint: str,
-        num_evaluations: int,
+        num_evaluations: int | None,
+        seconds: float,
         progress: Callable[[SweepProgress], None] | None,
     ) -> None:
         """Replays the ledger into the searcher; what was in flight is evaluated first."""
@@ -86,7 +96,8 @@ class SweepSession:
         self._objectives = objectives
         self._fingerprint = fingerprint
         self._num_evaluations = num_evaluations
-        self._max_infeasible = 1000 + 20 * num_evaluations
+        self._most_seconds = seconds
+        self._spent = sum(_seconds(evaluation) for evaluation in contents.evaluations)
         self._progress = progress or (lambda progress: None)
         self._counts = collections.Counter(evaluation.status for evaluation in contents.evaluations)
         self._requeued = collections.deque(contents.in_flight)
@@ -101,14 +112,25 @@ class SweepSession:
         """Where the sweep stands."""
         counts = self._counts
         return SweepProgress(
-            self._num_evaluations, counts["done"], counts["failed"], counts["infeasible"], self._last, self._stopped
+            num_evaluations=self._num_evaluations,
+            num_done=counts["done"],
+            num_failed=counts["failed"],
+            num_infeasible=counts["infeasible"],
+            seconds=self._spent,
+            last=self._last,
+            stopped=self._stopped,
         )
 
     @property
     def wants_more(self) -> bool:
         """Whether another architecture is to be evaluated beside those that are."""
-        begun = self._counts["done"] + self._counts["failed"] + len(self._out)
-        return self._stopped is None and begun < self._num_evaluations
+        begun = self._num_ended + len(self._out)
+        is_enough = self._num_evaluations is not None and begun >= self._num_evaluations
+        return self._stopped is None and not is_enough and self._spent < self._most_seconds
+
+    @property
+    def _num_ended(self) -> int:
+        return self._counts["done"] + self._counts["failed"]
 
     def next(self) -> Asked | None:
         """The next architecture to evaluate, within its limits; None where there is none now, or none any more."""
@@ -161,6 +183,7 @@ class SweepSession:
             seconds=seconds if math.isfinite(seconds) else math.nan,
         )
         self._last = self._ledger.record(evaluation)
+        self._spent += _seconds(self._last)
         self._searcher.tell(self._last)
         self._counts[self._last.status] += 1
         self._watch(self._last)
@@ -169,7 +192,7 @@ class SweepSession:
     def _watch(self, evaluation: Evaluation) -> None:
         """Stops a sweep that only burns time: evaluations that all fail, limits that nothing keeps."""
         if evaluation.status == "infeasible":
-            if self._counts["infeasible"] >= self._max_infeasible:
+            if self._counts["infeasible"] >= _MAX_INFEASIBLE + 20 * max(self._num_evaluations or 0, self._num_ended):
                 self._stopped = (
                     f"{self._counts['infeasible']} architectures broke the limits, the last one: {evaluation.reason}; "
                     "loosen the limits, or search a space of smaller networks"
@@ -178,3 +201,7 @@ class SweepSession:
         self._failures_in_a_row = self._failures_in_a_row + 1 if evaluation.status == "failed" else 0
         if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
             self._stopped = f"the last {_FAILURES_IN_A_ROW} evaluations failed, the newest one: {evaluation.reason}"
+
+
+def _seconds(evaluation: Evaluation) -> float:
+    return evaluation.seconds if math.isfinite(evaluation.seconds) else 0.0

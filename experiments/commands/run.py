@@ -17,7 +17,7 @@ def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Pa
     """Search: from data to a front and a distilled winner.
 
     CONFIG is the name of a shipped sweep (digits) or a YAML file; KEY=VALUE changes a setting of it, as in
-    `search.num_evaluations=50`. The same command again goes on where the last one stopped.
+    `trials=50`. The same command again goes on where the last one stopped.
     `sweep extend RUN trials=2000` searches a run further.
     """
     from experiments.config import load_config
@@ -40,18 +40,22 @@ def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Pa
 
 
 def _extended(arguments: tuple[str, ...], run_dir: Path | None) -> tuple[str, tuple[str, ...], Path]:
-    """The configuration of a run folder, with as many evaluations as asked for."""
-    if run_dir is not None or len(arguments) != 2 or not arguments[1].startswith("trials="):
-        raise click.UsageError("write `pocketunet sweep extend RUN trials=N`, N evaluations in all")
+    """The configuration of a run folder, with the end that is asked for in the place of its own."""
+    key, _, value = arguments[1].partition("=") if len(arguments) == 2 else ("", "", "")
+    if run_dir is not None or key not in ("trials", "budget"):
+        raise click.UsageError(
+            "write `pocketunet sweep extend RUN trials=N`, N evaluations in all, or `budget=2h`, the time of all evaluations"
+        )
     from experiments.ledger import read_ledger
 
-    run, trials = Path(arguments[0]), arguments[1].removeprefix("trials=")
+    run = Path(arguments[0])
     if not (run / "sweep.yaml").is_file():
         raise click.UsageError(f"{run}: this is no run folder, it holds no sweep.yaml")
     ended = read_ledger(run / "ledger.jsonl").num_ended
-    if trials.isdecimal() and int(trials) <= ended:
-        raise click.UsageError(f"trials={trials}: {ended} evaluations are there already; give more than that")
-    return str(run / "sweep.yaml"), (f"search.num_evaluations={trials}",), run
+    if key == "trials" and value.isdecimal() and int(value) <= ended:
+        raise click.UsageError(f"trials={value}: {ended} evaluations are there already; give more than that")
+    other = "budget" if key == "trials" else "trials"
+    return str(run / "sweep.yaml"), (f"{other}=null", f"{key}={value}"), run
 
 
 @click.command()

@@ -35,14 +35,14 @@ def test_what_ships_loads_and_comes_back_the_same_from_its_resolved_form(tmp_pat
 
 def test_the_sections_have_defaults(tmp_path):
     config = load_config(written(tmp_path, GOOD))
-    assert config.search.searcher == "nsga2"
+    assert config.search.searcher == "pocket"
     assert config.limits == {}
 
 
 def test_overrides_win_and_are_yaml(tmp_path):
-    overrides = ["search.num_evaluations=5", "limits.latency_ms=40", "objectives=[macs]", "supernet.learning_rate=1e-4"]
-    config = load_config(written(tmp_path, GOOD), [*overrides, "search.num_evaluations=7"])
-    assert config.search.num_evaluations == 7
+    overrides = ["trials=5", "limits.latency_ms=40", "objectives=[macs]", "supernet.learning_rate=1e-4"]
+    config = load_config(written(tmp_path, GOOD), [*overrides, "trials=7"])
+    assert config.trials == 7
     assert config.limits == {"latency_ms": 40.0}
     assert config.objectives == ("macs",)
     assert config.supernet.learning_rate == 1e-4
@@ -58,10 +58,13 @@ def test_an_unknown_key_is_named_with_file_line_and_the_nearest_good_key(tmp_pat
     [
         ("serach: {}", 7, "key 'serach' is not known; did you mean 'search'?"),
         ("population: 8", 7, "key 'population' is not known; did you mean 'search.population'?"),
-        ("search:\n  zzz: 8", 8, "key 'search.zzz' is not known; known are search.searcher, search.num_evaluations"),
-        ("search: {num_evaluations: 0}", 7, "key 'search.num_evaluations' must be greater than or equal to 1, got 0"),
-        ("search: {num_evaluations: many}", 7, "key 'search.num_evaluations' must be a whole number, got 'many'"),
-        ("search: {num_evaluations: 2.5}", 7, "key 'search.num_evaluations' must be a whole number, got 2.5"),
+        ("search:\n  zzz: 8", 8, "key 'search.zzz' is not known; known are search.searcher, search.num_workers"),
+        ("trials: 0", 7, "key 'trials' must be greater than or equal to 1, got 0"),
+        ("trials: many", 7, "key 'trials' must be a whole number, got 'many'"),
+        ("trials: 2.5", 7, "key 'trials' must be a whole number, got 2.5"),
+        ("budget: long", 7, "key 'budget': must be a duration in s, min, h or d, such as 90min or 2h, got 'long'"),
+        ("budget: 0h", 7, "key 'budget': must be a duration"),
+        ("budget: 7200", 7, "key 'budget' must be a string, got 7200"),
         ("search: {executor: cloud}", 7, "key 'search.executor' must be 'ray' or 'local', got 'cloud'"),
         ("search: {searcher: nsga}", 7, "there is no searcher 'nsga'; known are random, pocket, nsga2"),
         ("latency: {device: fridge}", 7, "there is no device 'fridge'; known are "),
@@ -108,7 +111,7 @@ def test_all_problems_are_told_at_once(tmp_path):
     assert len(problems) == 7
     assert f"{path}: key 'data' is missing; it has no default" in problems
     assert any(problem.startswith("override 'supernet.lr=1': key 'supernet.lr' is not known") for problem in problems)
-    assert "override 'nonsense': must be KEY=VALUE, such as search.num_evaluations=50" in problems
+    assert "override 'nonsense': must be KEY=VALUE, such as trials=50" in problems
     assert "override 'seed.x=3': 'seed' is a value and holds no keys" in problems
 
 
@@ -134,7 +137,7 @@ def test_a_missing_file_is_told_with_what_ships(tmp_path):
 
 def test_how_one_searches_does_not_change_how_numbers_are_measured():
     config = load_config("digits")
-    assert ledger_header(config) == ledger_header(load_config("digits", ["search.num_evaluations=9", "run_dir=elsewhere"]))
+    assert ledger_header(config) == ledger_header(load_config("digits", ["trials=9", "run_dir=elsewhere"]))
     other_search = load_config("digits", ["search.searcher=random"])
     assert evaluation_settings(other_search) == evaluation_settings(config)
     assert ledger_header(other_search)["fingerprint"] == ledger_header(config)["fingerprint"]
@@ -178,3 +181,13 @@ def test_a_space_is_narrowed_in_the_file_and_written_out_by_name(tmp_path):
 def test_a_space_that_cannot_be_narrowed_is_refused(tmp_path, space, told):
     (problem,) = refusal(written(tmp_path, GOOD.replace("space: digits\n", f"space: {space}\n")))
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "trials", "budget"),
+    [("", 200, None), ("budget: 2h", None, "2h"), ("trials: 5", 5, None), ("budget: 1 h 30 min\ntrials: 5", 5, "1 h 30 min")],
+)
+def test_a_sweep_ends_by_trials_by_time_or_by_both(tmp_path, text, trials, budget):
+    config = load_config(written(tmp_path, GOOD + text + "\n"))
+    assert (config.trials, config.budget) == (trials, budget)
+    assert load_config(written(tmp_path, resolved_yaml(config))) == config

@@ -31,7 +31,7 @@ SHRUNK = [
     "features.num_steps=20",
     "latency.num_architectures=8",
     "latency.rounds=2",
-    "search.num_evaluations=6",
+    "trials=6",
     "search.population=4",
     "quality.loss_samples=64",
     "distill.num_steps=3",
@@ -51,7 +51,7 @@ def run_dir(tmp_path_factory, quick_checks) -> pathlib.Path:
     """A finished run: three evaluations, then, by the same command with a larger goal, three more."""
     folder = tmp_path_factory.mktemp("runs") / "digits-small"
     for goal in (3, 6):
-        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"search.num_evaluations={goal}"]
+        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"trials={goal}"]
         run_sweep(load_config("digits-small", overrides), silent_progress())
     return folder
 

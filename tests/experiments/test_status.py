@@ -19,14 +19,14 @@ def folder(tmp_path):
 
 def with_goal(folder, goal):
     settings = yaml.safe_load((folder / "sweep.yaml").read_text())
-    (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, "search": {"num_evaluations": goal, "num_workers": 2}}))
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, "trials": goal, "search": {"num_workers": 2}}))
     return read_run(folder)
 
 
 def test_counts_and_the_command_that_goes_on(folder):
     text = status_text(with_goal(folder, 40))
     assert "24 done, 3 infeasible, 2 failed" in text
-    assert "26 of 40 evaluations, searcher nsga2" in text
+    assert "goal      40 evaluations, searcher nsga2; 26 in " in text
     assert "0.5 s an evaluation, 2 at a time" in text
     assert text.endswith(f"Next: `pocketunet sweep {folder}/sweep.yaml --run-dir {folder}` goes on")
 
@@ -82,7 +82,7 @@ def test_the_command_prints_text_or_json(folder, capsys):
         (["{run}"], "write `pocketunet sweep extend RUN trials=N`"),
         (["{run}", "seed=3"], "write `pocketunet sweep extend RUN trials=N`"),
         (["{run}/nowhere", "trials=3"], "nowhere: this is no run folder, it holds no sweep.yaml"),
-        (["{run}", "trials=many"], "override 'search.num_evaluations=many': key 'search.num_evaluations' must be"),
+        (["{run}", "trials=many"], "override 'trials=many': key 'trials' must be"),
         (["{run}", "trials=3"], "26 evaluations are there already; give more than that"),
     ],
 )

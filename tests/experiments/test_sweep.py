@@ -1,5 +1,7 @@
+import dataclasses
 import functools
 import math
+import time
 
 import pytest
 from toy_problem import OBJECTIVES, costs, evaluation, quality, small_space, tiny_space
@@ -199,6 +201,7 @@ def test_another_search_cannot_go_on_with_a_ledger(path):
         ({"executor": "cloud"}, "executor must be 'ray' or 'local', got 'cloud'"),
         ({"num": 0}, "num_evaluations and num_workers must be 1 or more, got 0 and 1"),
         ({"num_workers": 0}, "got 20 and 0"),
+        ({"num": None}, "neither num_evaluations nor seconds is given"),
     ],
 )
 def test_refusals(path, settings, told):
@@ -226,3 +229,18 @@ def test_recorded_numbers_are_what_the_evaluator_said(path):
     sweep(path, 5)
     for found in read_ledger(path).evaluations:
         assert found.objectives == evaluation(found.index, found.architecture, space=SPACE).objectives
+
+
+def test_time_ends_a_sweep_and_what_earlier_runs_spent_counts(path):
+    def takes_a_moment(architecture):
+        time.sleep(0.02)
+        return quality(architecture, space=SPACE)
+
+    first = sweep(path, None, evaluator=takes_a_moment, seconds=0.1)
+    assert first.seconds >= 0.1
+    assert 1 <= first.num_done <= 5
+    assert sweep(path, None, evaluator=takes_a_moment, seconds=0.1) == dataclasses.replace(first, last=None)
+    more = sweep(path, None, evaluator=takes_a_moment, seconds=0.2)
+    assert more.seconds >= 0.2
+    assert first.num_done < more.num_done <= 10
+    assert sweep(path, more.num_done + 1, evaluator=takes_a_moment, seconds=100).num_done == more.num_done + 1
