@@ -94,11 +94,20 @@ class Architecture:
 
     def canonical(self) -> "Architecture":
         """The same function with every gene that has no effect at its default."""
+        return self._canonical_form or self
+
+    @cached_property
+    def _canonical_form(self) -> "Architecture | None":
+        """None where it is canonical itself: a reference to itself would keep it alive."""
         levels = tuple(Level(level.width, _canonical(level.down), _canonical(level.up)) for level in self.levels)
-        if self.mid is None or self.mid.num_blocks == 0:
-            return Architecture(levels, None)
-        has_transformers = self.mid.num_blocks > 1  # the mid stage's transformers stand between its blocks
-        return Architecture(levels, _canonical(self.mid, has_transformers=has_transformers))
+        mid = None
+        if self.mid is not None and self.mid.num_blocks:  # its transformers stand between its blocks
+            mid = _canonical(self.mid, has_transformers=self.mid.num_blocks > 1)
+        if (levels, mid) == (self.levels, self.mid):
+            return None
+        form = Architecture(levels, mid)
+        form.__dict__["_canonical_form"] = None
+        return form
 
     @cached_property
     def digest(self) -> str:

@@ -120,7 +120,7 @@ class SearchSpace:
             if not 0 <= index < len(gene.choices):
                 raise ValueError(f"gene {gene.name!r} has choices 0 to {len(gene.choices) - 1}, got {index}")
             values[gene.name] = gene.choices[index]
-        return self.from_values(values)
+        return self._built(values)
 
     def from_values(self, values: dict[str, Any]) -> Architecture:
         """The canonical architecture of one value per gene name, each among its gene's choices.
@@ -137,7 +137,9 @@ class SearchSpace:
                 raise ValueError(f"gene {name!r} is missing; its choices are {_listed(choices)}")
             if values[name] not in choices:
                 raise ValueError(f"gene {name!r} must be one of {_listed(choices)}, got {values[name]!r}")
+        return self._built(values)
 
+    def _built(self, values: dict[str, Any]) -> Architecture:
         def stage(position: str) -> Stage:
             return _stage(*(values[f"{position}.{field}"] for field in _STAGE_FIELDS))
 
