@@ -19,7 +19,7 @@ from experiments.evaluation import evaluated
 from experiments.latency import Costs
 from experiments.ledger import Ledger
 from experiments.searchers import get_searcher
-from experiments.sweep import SweepProgress, run_search
+from experiments.sweep import SweepProgress, Workers, run_search
 from objectives import Estimate, get_objective
 from search_space import Architecture, get_scale, get_space
 
@@ -113,7 +113,7 @@ def _sweep(num_trials: int, busy_seconds: float, tell: Callable[[SweepProgress],
         run_search(
             space=SPACE, searcher=get_searcher("random", SPACE, objectives=OBJECTIVES, seed=0), ledger=ledger,
             evaluator_factory=functools.partial(_evaluator, busy_seconds), costs=COSTS, limits={}, objectives=OBJECTIVES,
-            fingerprint="engine", num_evaluations=num_trials, num_workers=_NUM_WORKERS, progress=tell,
+            fingerprint="engine", num_evaluations=num_trials, workers=Workers(_NUM_WORKERS), progress=tell,
         )  # fmt: skip
 
 

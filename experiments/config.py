@@ -130,14 +130,18 @@ class SearchSection(Section):
         num_workers: evaluations at a time under ray; the local executor always has one.
         executor: `ray` (Ray Tune), or `local` (this process alone, without Ray).
         population: architectures per generation, or before a model takes over.
+        cpus_per_worker: cores that Ray sets aside for each worker; a fraction lets workers share one.
         gpus_per_worker: of an accelerator, under ray; a fraction lets workers share one.
+        max_worker_gb: memory that a worker under ray may hold; one that has grown past it is replaced. Without it, any.
     """
 
     searcher: Annotated[str, AfterValidator(_searcher_name)] = "pocket"
     num_workers: Count = 2
     executor: Literal["ray", "local"] = "ray"
     population: Annotated[int, Field(ge=2, strict=True)] = 24
+    cpus_per_worker: Positive = 1.0
     gpus_per_worker: NotNegative = 0.0
+    max_worker_gb: Positive | None = None
 
 
 class QualitySection(Section):

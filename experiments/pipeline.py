@@ -152,7 +152,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
     from experiments.evaluator import SupernetEvaluator
     from experiments.latency import Costs, fit_predictor, held_out_text
     from experiments.searchers.registry import get_searcher
-    from experiments.sweep import SweepProgress, run_search
+    from experiments.sweep import SweepProgress, Workers, run_search
 
     predictor = fit_predictor(config, run_dir, progress)
     drop_programs()
@@ -172,14 +172,16 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
         costs=costs.columns,
     )
     seconds = seconds_of(config.budget) if config.budget else math.inf
-    num_workers = search.num_workers if search.executor == "ray" else 1
+    most_bytes = 1e9 * search.max_worker_gb if search.max_worker_gb else math.inf
+    workers = Workers(search.num_workers, search.cpus_per_worker, search.gpus_per_worker, most_bytes)
+    at_a_time = workers.number if search.executor == "ray" else 1
     done = ledger.contents.num_ended if config.trials else 0
     with progress.stage("Searching", config.trials or round(seconds), done=done) as stage:
 
         def tell(state: SweepProgress) -> None:
             nonlocal done
             ended = state.num_done + state.num_failed
-            now = ended if config.trials else round(state.seconds / num_workers)
+            now = ended if config.trials else round(state.seconds / at_a_time)
             note = f"{state.num_failed} failed, {state.num_infeasible} infeasible"
             stage.advance(now - done, note=note if config.trials else f"{ended} evaluated, {note}")
             done = now
@@ -188,8 +190,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
             space=space, searcher=searcher, ledger=ledger,
             evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
             costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
-            num_evaluations=config.trials, seconds=seconds, num_workers=num_workers, executor=search.executor, progress=tell,
-            gpus_per_worker=search.gpus_per_worker,
+            num_evaluations=config.trials, seconds=seconds, workers=workers, executor=search.executor, progress=tell,
         )  # fmt: skip
     if ended.stopped:
         progress.say(f"the search stopped early: {ended.stopped}")

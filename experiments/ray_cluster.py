@@ -30,7 +30,7 @@ _ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def ray_cluster(*, num_workers: int, address: str | None) -> Iterator[Path]:
+def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
     """Connects to Ray and yields a folder for Tune; on the way out disconnects, and removes what was made here.
 
     A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under the system's temporary
@@ -46,7 +46,7 @@ def ray_cluster(*, num_workers: int, address: str | None) -> Iterator[Path]:
         is_ours = not ray.is_initialized()
         try:
             if is_ours:
-                local = {} if address else {"num_cpus": num_workers, "include_dashboard": False, "_temp_dir": str(folder)}
+                local = {} if address else {"num_cpus": num_cpus, "include_dashboard": False, "_temp_dir": str(folder)}
                 with warnings.catch_warnings():
                     # Ray forks only to execute another program at once, which is safe beside JAX's threads.
                     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)

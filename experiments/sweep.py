@@ -7,10 +7,13 @@ from experiments.errors import InputError
 from experiments.ledger import Ledger
 from experiments.searchers import Searcher
 from experiments.sweep_session import EvaluatorFactory, Outcome, SweepProgress, SweepSession, judge
+from experiments.workers import Workers
 from objectives import Estimate, Objective
 from search_space import Architecture, SearchSpace
 
-__all__ = ["Outcome", "SweepProgress", "run_search"]
+__all__ = ["Outcome", "SweepProgress", "Workers", "run_search"]
+
+_ONE_WORKER = Workers()
 
 
 def run_search(
@@ -25,11 +28,10 @@ def run_search(
     fingerprint: str,
     num_evaluations: int | None,
     seconds: float = math.inf,
-    num_workers: int = 1,
+    workers: Workers = _ONE_WORKER,
     executor: str = "ray",
     progress: Callable[[SweepProgress], None] | None = None,
     ray_address: str | None = None,
-    gpus_per_worker: float = 0.0,
 ) -> SweepProgress:
     """Evaluates until enough architectures are done or failed, or enough time was spent, what is in the ledger included.
 
@@ -45,12 +47,11 @@ def run_search(
         objectives: what every evaluation must have.
         fingerprint: how the numbers are measured.
         num_evaluations: the goal; None where time alone ends the sweep.
-        seconds: that evaluations may take, the sum of all over `num_workers`; those that have begun are finished.
-        num_workers: evaluations at a time under ray; the local executor always has one.
+        seconds: that evaluations may take, the sum of all over the number of workers; those that have begun are finished.
+        workers: that evaluate under ray; the local executor always has one.
         executor: 'ray' (Ray Tune) or 'local' (in this process, without Ray).
         progress: called with the state after every outcome, and once before the first.
         ray_address: of a running cluster to use; without one, a local one is started and ended.
-        gpus_per_worker: accelerators, or a fraction of one, for each worker under ray.
 
     Returns:
         Where the sweep ended; `stopped` says why where it fell short.
@@ -62,8 +63,8 @@ def run_search(
     """
     if executor not in ("ray", "local"):
         raise InputError(f"executor must be 'ray' or 'local', got {executor!r}")
-    if (num_evaluations is not None and num_evaluations < 1) or num_workers < 1:
-        raise InputError(f"num_evaluations and num_workers must be 1 or more, got {num_evaluations} and {num_workers}")
+    if (num_evaluations is not None and num_evaluations < 1) or workers.number < 1:
+        raise InputError(f"num_evaluations and workers must be 1 or more, got {num_evaluations} and {workers.number}")
     if num_evaluations is None and not math.isfinite(seconds):
         raise InputError("neither num_evaluations nor seconds is given, and the sweep would never end; give one of them")
     if searcher.space != space:
@@ -76,7 +77,7 @@ def run_search(
         objectives=objectives,
         fingerprint=fingerprint,
         num_evaluations=num_evaluations,
-        seconds=seconds * (num_workers if executor == "ray" else 1),
+        seconds=seconds * (workers.number if executor == "ray" else 1),
         progress=progress,
     )
     if not session.wants_more:
@@ -86,7 +87,7 @@ def run_search(
     else:
         from experiments.sweep_ray import run_on_ray
 
-        run_on_ray(session, evaluator_factory, num_workers=num_workers, address=ray_address, gpus_per_worker=gpus_per_worker)
+        run_on_ray(session, evaluator_factory, workers, address=ray_address)
     return session.progress
 
 

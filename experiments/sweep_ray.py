@@ -1,132 +1,159 @@
-"""Evaluators on Ray Tune: one long-lived actor per worker, one trial per architecture, and nothing kept by Tune.
+"""Evaluators on Ray Tune: one trial per worker, which lives as long as there is work, and a step per architecture.
 
-Tune schedules, reuses actors and retries the trial of a worker that was killed. The searcher that it asks is a thin shell
-around the session, whose ledger is the truth: Tune's own snapshots go to a folder that is removed, and are never restored.
+A trial per architecture would let workers starve: Tune gives a free actor to the trial whose own actor is still starting, and
+stops that one, so that short evaluations never get more than one process. Tune places the workers, watches over them and
+replaces those that die; what each does next lies on a desk, an actor beside the driver. The ledger is the truth: Tune's own
+snapshots go to a folder that is removed, and are never restored.
 """
 
+import asyncio
+import collections
 import json
 import math
 import os
 import traceback
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.search import Searcher as TuneSearcher
 from ray.tune.stopper import Stopper
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from experiments.errors import InputError
+from experiments.memory import resident_bytes
 from experiments.ray_cluster import ray_cluster
+from experiments.records import Asked
 from experiments.sweep_session import EvaluatorFactory, Outcome, SweepSession, judge
+from experiments.workers import Workers
 from objectives import Estimate
 from search_space import Architecture
 
-_RETRIES = 2  # of a trial whose worker died
+_MAX_DEATHS = 3  # of workers with the same architecture, before it has failed
 
 
-def run_on_ray(
-    session: SweepSession,
-    evaluator_factory: EvaluatorFactory,
-    *,
-    num_workers: int,
-    address: str | None,
-    gpus_per_worker: float,
-) -> None:
+def run_on_ray(session: SweepSession, evaluator_factory: EvaluatorFactory, workers: Workers, *, address: str | None) -> None:
     """Runs a session to its end on a cluster by its address, or on a local one that is ended afterwards.
 
     Raises:
         RuntimeError: no evaluator could be built; the message has the worker's traceback.
+        InputError: there is no such cluster, or a worker needs more memory than it may have.
     """
-    with ray_cluster(num_workers=num_workers, address=address) as folder:
-        search = _SessionSearch(session, num_workers=num_workers)
-        worker = tune.with_parameters(_Worker, evaluator_factory=evaluator_factory, gpus_per_worker=gpus_per_worker)
-        resources = {"cpu": 1} | ({"gpu": gpus_per_worker} if gpus_per_worker else {})
+    with ray_cluster(num_cpus=math.ceil(workers.number * workers.cpus), address=address) as folder:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        desk = ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        staff = _Staff(session, desk, workers)
+        worker = tune.with_parameters(_Worker, evaluator_factory=evaluator_factory, desk=desk, workers=workers)
+        resources = {"cpu": workers.cpus} | ({"gpu": workers.gpus} if workers.gpus else {})
         tuner = tune.Tuner(
             tune.with_resources(worker, resources),
-            tune_config=tune.TuneConfig(
-                search_alg=search, num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id
-            ),
+            tune_config=tune.TuneConfig(search_alg=staff, num_samples=-1, trial_dirname_creator=lambda trial: trial.trial_id),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(folder),
                 verbose=0,
-                stop=_StopOnError(search),
+                stop=_StopOnError(staff),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=_RETRIES),
             ),
         )
         tuner.fit()
-    if search.error is not None:
-        raise search.error
+    if staff.error is not None:
+        raise staff.error
+
+
+class _Desk:
+    """Where a worker finds what to do next; an empty entry sends it home."""
+
+    def __init__(self) -> None:
+        self._laid: dict[str, Any] = {}
+        self._changed = asyncio.Event()
+
+    async def lay(self, worker: str, work: dict[str, Any] | None) -> None:
+        self._laid[worker] = work
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def take(self, worker: str) -> dict[str, Any] | None:
+        while worker not in self._laid:
+            await self._changed.wait()
+        return self._laid.pop(worker)
 
 
 class _Worker(tune.Trainable):
-    """Builds an evaluator once, then judges one architecture per trial."""
+    """Builds an evaluator once, then judges what it finds on the desk."""
 
-    def setup(self, config: dict[str, Any], evaluator_factory: Any = None, gpus_per_worker: float = 0.0) -> None:
+    def setup(self, config: dict[str, Any], evaluator_factory: Any = None, desk: Any = None, workers: Any = None) -> None:
         """Builds the evaluator; a failure is reported by the first step."""
-        if 0 < gpus_per_worker < 1:  # JAX would take three quarters of the memory for itself
-            os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 * gpus_per_worker:.3f}")
-        self._trial_config = config
+        if 0 < workers.gpus < 1:  # JAX would take three quarters of the memory for itself
+            os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 * workers.gpus:.3f}")
+        self._name = config["worker"]
+        self._desk = desk
+        self._max_bytes = workers.max_bytes
         self._broken: str | None = None
         try:
             self._evaluator = evaluator_factory()
         except Exception:
             self._broken = traceback.format_exc()
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Takes the next architecture; the evaluator stays."""
-        self._trial_config = new_config
-        return True
-
     def step(self) -> dict[str, Any]:
-        """Judges the trial's architecture; one step is the whole trial."""
+        """Judges one architecture; the last step finds none, or leaves more memory taken than a worker may hold."""
         if self._broken is not None:
             return {"broken": self._broken, "done": True}
-        architecture = Architecture.from_json(json.loads(self._trial_config["architecture"]))
-        outcome = judge(self._evaluator, architecture)
+        work: Any = ray.get(self._desk.take.remote(self._name))
+        if work is None:
+            return {"done": True}
+        outcome = judge(self._evaluator, Architecture.from_json(work["architecture"]))
         objectives = {name: estimate.to_json() for name, estimate in outcome.objectives.items()}
         text = json.dumps({"objectives": objectives, "reason": outcome.reason, "seconds": outcome.seconds})
-        return {"outcome": text, "done": True}
+        held = resident_bytes()
+        return {"outcome": text, "held_bytes": held, "is_first": self.iteration == 0, "done": held > self._max_bytes}
 
 
-class _SessionSearch(TuneSearcher):
-    """What Tune asks for trials; an error is kept, and raised once Tune has stopped, because Tune would log and go on."""
+class _Staff(TuneSearcher):
+    """What Tune asks for workers; an error is kept, and raised once Tune has stopped, because Tune would log and go on."""
 
-    def __init__(self, session: SweepSession, *, num_workers: int) -> None:
-        """Starts with nothing out."""
+    def __init__(self, session: SweepSession, desk: Any, workers: Workers) -> None:
+        """Starts with nobody at work."""
         super().__init__(metric=None, mode=None)
         self.error: BaseException | None = None
         self._session = session
-        self._num_workers = num_workers
-        self._indices: dict[str, int] = {}
+        self._desk = desk
+        self._workers = workers
+        self._at_work: dict[str, Asked | None] = {}  # what each worker does; None where it waits
+        self._lost: collections.deque[Asked] = collections.deque()  # with a worker that died
+        self._deaths: collections.Counter[int] = collections.Counter()
 
     def suggest(self, trial_id: str) -> Any:
-        """The next architecture's trial; None while all workers are busy or the search waits; FINISHED at the end."""
-        if self.error is not None:
+        """A worker's trial; None while there are enough or nothing is to be done yet; FINISHED at the end."""
+        if self.error is not None or (not self._at_work and not self._has_work):
             return TuneSearcher.FINISHED
-        if len(self._indices) >= self._num_workers:
-            return None if self._session.wants_more else TuneSearcher.FINISHED
-        try:
-            asked = self._session.next()
-        except Exception as error:
-            self.error = error
-            return TuneSearcher.FINISHED
-        if asked is None:
-            return None if self._session.wants_more else TuneSearcher.FINISHED
-        self._indices[trial_id] = asked.index
-        return {"index": asked.index, "architecture": json.dumps(asked.architecture.to_json())}
+        if len(self._at_work) >= self._workers.number or not self._has_work or None in self._at_work.values():
+            return None
+        self._at_work[trial_id] = None
+        self._occupy()
+        if self._at_work.get(trial_id) is None:
+            self._at_work.pop(trial_id, None)
+            return None
+        return {"worker": trial_id}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Takes an outcome, and lays out what comes next."""
+        self._take(trial_id, result)
+        self._occupy()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Takes a trial's outcome; without a result its worker died, again and again."""
-        index = self._indices.pop(trial_id, None)
-        if index is None or self.error is not None:
-            return
-        if result is not None and "broken" in result:
-            self.error = RuntimeError(f"a worker could not build its evaluator:\n{result['broken']}")
-            return
-        try:
-            self._session.finish(index, _outcome(result, is_error=error))
-        except Exception as failure:
-            self.error = failure
+        """A worker has gone home or died: what it had in its hands is done by another."""
+        if not error and result is not None:
+            self._take(trial_id, result)
+        asked = self._at_work.pop(trial_id, None)
+        if asked is not None and self.error is None:
+            self._deaths[asked.index] += 1
+            if self._deaths[asked.index] < _MAX_DEATHS:
+                self._lost.append(asked)
+            else:
+                reason = f"the worker died {_MAX_DEATHS} times while it evaluated this architecture"
+                self._finish(asked, Outcome({}, reason, math.nan))
+        self._occupy()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing of it is worth pickling, and Tune pickles what it is given."""
@@ -135,21 +162,59 @@ class _SessionSearch(TuneSearcher):
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Saves nothing: the ledger has it all."""
 
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._lost) or self._session.wants_more
+
+    def _take(self, trial_id: str, result: dict[str, Any]) -> None:
+        if self.error is not None:
+            return
+        if "broken" in result:
+            self.error = RuntimeError(f"a worker could not build its evaluator:\n{result['broken']}")
+        elif "outcome" in result and (asked := self._at_work.get(trial_id)) is not None:
+            self._at_work[trial_id] = None
+            self._finish(asked, _outcome(result["outcome"]))
+            if result["is_first"] and result["held_bytes"] > self._workers.max_bytes:
+                self.error = InputError(
+                    f"search.max_worker_gb: a worker holds {result['held_bytes'] / 1e9:.2f} GB after its first evaluation, "
+                    f"more than the {self._workers.max_bytes / 1e9:.2f} GB that it may; raise the limit"
+                )
+
+    def _finish(self, asked: Asked, outcome: Outcome) -> None:
+        try:
+            self._session.finish(asked.index, outcome)
+        except Exception as failure:
+            self.error = failure
+
+    def _occupy(self) -> None:
+        """Gives those who wait something to do, or sends them home where nothing will come."""
+        for name in [name for name, asked in self._at_work.items() if asked is None]:
+            if self.error is not None:
+                return
+            try:
+                asked = self._lost.popleft() if self._lost else self._session.next()
+            except Exception as error:
+                self.error = error
+                return
+            if asked is not None:
+                self._at_work[name] = asked
+                self._desk.lay.remote(name, {"architecture": asked.architecture.to_json()})
+            elif not self._has_work:
+                self._desk.lay.remote(name, None)
+
 
 class _StopOnError(Stopper):
-    def __init__(self, search: _SessionSearch) -> None:
-        self._search = search
+    def __init__(self, staff: _Staff) -> None:
+        self._staff = staff
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._search.error is not None
+        return self._staff.error is not None
 
 
-def _outcome(result: dict[str, Any] | None, *, is_error: bool) -> Outcome:
-    if is_error or result is None or "outcome" not in result:
-        return Outcome({}, f"the worker died {_RETRIES + 1} times while it evaluated this architecture", math.nan)
-    record = json.loads(result["outcome"])
+def _outcome(text: str) -> Outcome:
+    record = json.loads(text)
     objectives = {name: Estimate.from_json(estimate) for name, estimate in record["objectives"].items()}
     return Outcome(objectives, record["reason"], record["seconds"])

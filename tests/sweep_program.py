@@ -14,7 +14,7 @@ import toy_problem
 
 from experiments.ledger import Ledger
 from experiments.searchers import get_searcher
-from experiments.sweep import run_search
+from experiments.sweep import Workers, run_search
 
 
 def note(log, word, digest):
@@ -52,7 +52,7 @@ def main(folder, executor, name, num_evaluations, seconds):
             objectives=toy_problem.OBJECTIVES,
             fingerprint="f",
             num_evaluations=num_evaluations,
-            num_workers=2 if executor == "ray" else 1,
+            workers=Workers(2 if executor == "ray" else 1),
             executor=executor,
         )
     print(f"end {state.num_done} {state.num_failed} {state.num_infeasible}", flush=True)

@@ -10,7 +10,7 @@ from experiments.errors import InputError
 from experiments.front import front_of
 from experiments.ledger import Ledger, read_ledger
 from experiments.searchers import get_searcher
-from experiments.sweep import run_search
+from experiments.sweep import Workers, run_search
 from objectives import Estimate
 
 SPACE = small_space()
@@ -199,8 +199,8 @@ def test_another_search_cannot_go_on_with_a_ledger(path):
     ("settings", "told"),
     [
         ({"executor": "cloud"}, "executor must be 'ray' or 'local', got 'cloud'"),
-        ({"num": 0}, "num_evaluations and num_workers must be 1 or more, got 0 and 1"),
-        ({"num_workers": 0}, "got 20 and 0"),
+        ({"num": 0}, "num_evaluations and workers must be 1 or more, got 0 and 1"),
+        ({"workers": Workers(0)}, "got 20 and 0"),
         ({"num": None}, "neither num_evaluations nor seconds is given"),
     ],
 )

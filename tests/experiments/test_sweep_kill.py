@@ -116,7 +116,7 @@ def test_killed_on_ray(tmp_path, short_temporary):
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_architecture_evaluated_again(tmp_path, short_temporary):
     sweep = started(tmp_path, short_temporary, "ray", "random", 30, 0.2)
-    wait_for(lambda: len(outcomes(tmp_path)) > 4)
+    wait_for(lambda: len(logged(tmp_path)[1]) == 2 and len(logged(tmp_path)[0]) > 4)  # both are at work
     worker = logged(tmp_path)[1][0]
     os.kill(worker, signal.SIGKILL)
     output, errors = sweep.communicate(timeout=300)
