@@ -40,12 +40,18 @@ def dry_run(config: SweepConfig) -> str:
     return f"{resolved_yaml(config)}\n{_check(config)}"
 
 
-def run_sweep(config: SweepConfig, progress: Progress) -> None:
+def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = None) -> None:
     """Runs a sweep, or goes on with one; ends with the front on the terminal.
 
+    Args:
+        config: what to do.
+        progress: where to report.
+        address: of a running Ray cluster whose nodes see the run folder, `auto` for the one of this machine; without it
+            the sweep starts a cluster of its own.
+
     Raises:
-        InputError: the run folder belongs to another sweep, another process is at work in it, or something in the
-            configuration cannot be done here.
+        InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or
+            something in the configuration cannot be done here.
     """
     from experiments.sample_features import judged_objectives, sweep_classifier
     from experiments.supernet_training import train_supernet
@@ -53,6 +59,8 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
     _check(config)
+    if address is not None:
+        _check_cluster(config, address)
     with _claim(config, run_dir) as ledger:
         write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
         _use_compilation_cache(run_dir)
@@ -60,10 +68,19 @@ def run_sweep(config: SweepConfig, progress: Progress) -> None:
             sweep_classifier(config, run_dir, progress)
         train_supernet(config, run_dir, progress)
         drop_programs()
-        _search(config, run_dir, ledger, progress)
+        _search(config, run_dir, ledger, progress, address)
         write_front(run_dir / "front.json", ledger.contents)
         _winner(config, run_dir, progress)
         _show(run_dir)
+
+
+def _check_cluster(config: SweepConfig, address: str) -> None:
+    from experiments.ray_cluster import ray_cluster
+
+    if config.search.executor != "ray":
+        raise InputError(f"--address {address}: search.executor is {config.search.executor!r}; set it to ray, or leave it out")
+    with ray_cluster(num_cpus=1, address=address):
+        pass
 
 
 def _checkable(limits: Mapping[str, float], *, has_predictor: bool) -> tuple[dict[str, float], dict[str, float]]:
@@ -148,7 +165,7 @@ def _use_compilation_cache(run_dir: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progress) -> None:
+def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progress, address: str | None) -> None:
     from experiments.evaluator import SupernetEvaluator
     from experiments.latency import Costs, fit_predictor, held_out_text
     from experiments.searchers.registry import get_searcher
@@ -191,6 +208,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
             evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
             costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
             num_evaluations=config.trials, seconds=seconds, workers=workers, executor=search.executor, progress=tell,
+            ray_address=address,
         )  # fmt: skip
     if ended.stopped:
         progress.say(f"the search stopped early: {ended.stopped}")

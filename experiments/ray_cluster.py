@@ -11,10 +11,14 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from experiments.errors import InputError
 
 _PREFIX = "pocketunet-ray-"
 _OWNER = "owner.json"
 _STILL_SECONDS = 120.0
+_CONNECT_SECONDS = 10.0
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # six files a trial otherwise
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -33,6 +37,9 @@ _ENVIRONMENT = {
 def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
     """Connects to Ray and yields a folder for Tune; on the way out disconnects, and removes what was made here.
 
+    Raises:
+        InputError: no cluster answers at the address.
+
     A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under the system's temporary
     folder; folders of processes that were killed are removed when the next one starts.
     """
@@ -50,12 +57,29 @@ def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
                 with warnings.catch_warnings():
                     # Ray forks only to execute another program at once, which is safe beside JAX's threads.
                     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-                    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+                    _connect(address, local)
             yield folder
         finally:
             if is_ours:
                 ray.shutdown()
             _remove(folder)
+
+
+def _connect(address: str | None, local: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        if address is not None and (port := address.rpartition(":")[2]).isdecimal():
+            # Ray itself would try for minutes, and take no interrupt meanwhile.
+            socket.create_connection((address.rpartition(":")[0], int(port)), timeout=_CONNECT_SECONDS).close()
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one with "
+            "`ray start --head`, or leave the address out for a local one"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ RUN = click.argument("run", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Print the resolved sweep and what is feasible, and stop.")
 @click.option("--run", "--run-dir", "run_dir", type=click.Path(path_type=Path), help="The run folder.  [default: runs/NAME]")
-def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Path | None) -> None:
+@click.option("--address", help="A running Ray cluster (auto, or HOST:PORT) instead of one that the sweep starts.")
+def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Path | None, address: str | None) -> None:
     """Search: from data to a front and a distilled winner.
 
     CONFIG is the name of a shipped sweep (digits) or a YAML file; KEY=VALUE changes a setting of it, as in
@@ -36,7 +37,7 @@ def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Pa
     from experiments.progress import terminal_progress
 
     with terminal_progress() as progress:
-        run_sweep(settings, progress)
+        run_sweep(settings, progress, address=address)
 
 
 def _extended(arguments: tuple[str, ...], run_dir: Path | None) -> tuple[str, tuple[str, ...], Path]:

@@ -269,6 +269,16 @@ def test_samples_of_images_without_labels_cannot_be_judged(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_address_is_refused_before_anything_is_spent(tmp_path, capsys):
+    run = tmp_path / "run"
+    command = ["sweep", "digits-small", *SHRUNK, "--run", run, "--address"]
+    assert _run(*command, "auto") == 2
+    assert "--address auto: search.executor is 'local'; set it to ray, or leave it out" in capsys.readouterr().err
+    assert _run(*command, "127.0.0.1:1", "search.executor=ray") == 2
+    assert "--address 127.0.0.1:1: no Ray cluster answers there" in capsys.readouterr().err
+    assert not run.exists()
+
+
 def test_another_searcher_or_limit_is_refused_and_changes_nothing(run_dir, capsys):
     before = _files(run_dir)
     for override in ("search.searcher=random", "limits.latency_ms=20"):

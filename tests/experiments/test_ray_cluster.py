@@ -7,8 +7,10 @@ import tempfile
 import time
 
 import pytest
+import ray
 
-from experiments.ray_cluster import _remove_orphans
+from experiments.errors import InputError
+from experiments.ray_cluster import _remove_orphans, ray_cluster
 
 
 @pytest.fixture
@@ -42,3 +44,11 @@ def test_only_the_old_folders_of_dead_processes_of_this_host_are_removed(tmp_pat
     _remove_orphans()
     assert not gone.exists()
     assert all(folder.exists() for folder in (*kept, unmarked, link, tmp_path / "target" / "owner.json"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_where_no_cluster_answers_the_address_is_named(address):
+    with pytest.raises(InputError, match=rf"--address {address}: no Ray cluster answers there \(.*ray start --head"):  # noqa: SIM117
+        with ray_cluster(num_cpus=1, address=address):
+            pass
+    assert not ray.is_initialized()
