@@ -307,7 +307,7 @@ def test_a_dry_run_prints_the_sweep_and_what_is_feasible(tmp_path, capsys):
     arguments = ["sweep", "digits-small", "--dry-run", "--run-dir", tmp_path / "run", "limits.parameters=2000000"]
     assert _run(*arguments) == 0
     shown = capsys.readouterr().out
-    assert "num_evaluations: 40" in shown
+    assert "trials: 40" in shown
     assert "parameters" in shown
     assert not (tmp_path / "run").exists()
     assert _run("sweep", "digits-small", "--dry-run", "limits.macs=1000") == 2
