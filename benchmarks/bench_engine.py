@@ -1,12 +1,11 @@
 """What a trial costs beside its evaluation, with the ledger on: time and the driver's memory under Ray Tune, and suggestions.
 
-Every evaluation is a trial that Tune schedules, one at a time per worker. The searcher is random, so that the time is the
+Every evaluation is a step of a worker's trial, one at a time per worker. The searcher is random, so that the time is the
 engine's; suggestions are timed on their own, with an outcome told after each.
 """
 
 import argparse
 import functools
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from record import write_result
 from experiments.evaluation import evaluated
 from experiments.latency import Costs
 from experiments.ledger import Ledger
+from experiments.memory import resident_bytes
 from experiments.searchers import get_searcher
 from experiments.sweep import SweepProgress, Workers, run_search
 from objectives import Estimate, get_objective
@@ -29,7 +29,6 @@ COSTS = Costs(get_scale("digits-deploy"), None)
 _SEARCHERS = ("random", "pocket", "nsga2", "nsga3")
 _BUSY_SECONDS = 0.5
 _NUM_WORKERS = 2
-_PAGE = resource.getpagesize()
 
 
 def main() -> None:
@@ -74,7 +73,7 @@ def sweep_times(num_trials: int, busy_seconds: float) -> list[float]:
 def memory_growth(num_trials: int) -> float:
     """Megabytes by which this process grows in a thousand trials: the slope over all but the first fifth of a sweep."""
     sizes: list[int] = []
-    _sweep(num_trials, 0.0, lambda state: sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE))
+    _sweep(num_trials, 0.0, lambda state: sizes.append(resident_bytes()))
     later = np.array(sizes[len(sizes) // 5 :])
     return float(np.polyfit(np.arange(len(later)), later, 1)[0]) * 1000 / 1e6
 

@@ -9,6 +9,7 @@ it, however it ends.
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import socket
 import sys
@@ -53,6 +54,11 @@ class LedgerContents:
     def num_ended(self) -> int:
         """Evaluations that count towards a sweep's goal: done or failed, not those that broke a limit."""
         return sum(evaluation.status != "infeasible" for evaluation in self.evaluations)
+
+    @property
+    def seconds(self) -> float:
+        """Time that all evaluations took together."""
+        return sum(evaluation.seconds for evaluation in self.evaluations if math.isfinite(evaluation.seconds))
 
     @property
     def in_flight(self) -> tuple[Asked, ...]:

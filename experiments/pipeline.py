@@ -190,15 +190,16 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
     )
     seconds = seconds_of(config.budget) if config.budget else math.inf
     most_bytes = 1e9 * search.max_worker_gb if search.max_worker_gb else math.inf
-    workers = Workers(search.num_workers, search.cpus_per_worker, search.gpus_per_worker, most_bytes)
-    at_a_time = workers.number if search.executor == "ray" else 1
+    workers = Workers(
+        search.num_workers if search.executor == "ray" else 1, search.cpus_per_worker, search.gpus_per_worker, most_bytes
+    )
     done = ledger.contents.num_ended if config.trials else 0
     with progress.stage("Searching", config.trials or round(seconds), done=done) as stage:
 
         def tell(state: SweepProgress) -> None:
             nonlocal done
             ended = state.num_done + state.num_failed
-            now = ended if config.trials else round(state.seconds / at_a_time)
+            now = ended if config.trials else round(state.seconds / workers.number)
             note = f"{state.num_failed} failed, {state.num_infeasible} infeasible"
             stage.advance(now - done, note=note if config.trials else f"{ended} evaluated, {note}")
             done = now

@@ -37,11 +37,11 @@ _ENVIRONMENT = {
 def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
     """Connects to Ray and yields a folder for Tune; on the way out disconnects, and removes what was made here.
 
-    Raises:
-        InputError: no cluster answers at the address.
-
     A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under the system's temporary
     folder; folders of processes that were killed are removed when the next one starts.
+
+    Raises:
+        InputError: no cluster answers at the address.
     """
     _remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))

@@ -33,7 +33,7 @@ def status_json(run: Run) -> dict[str, Any]:
         "hypervolume": history[-1] if history else None,
         "front_moved_last_at": moved[-1] if moved else None,
         "median_seconds": statistics.median(seconds) if seconds else None,
-        "seconds": sum(seconds) / workers,
+        "seconds": run.ledger.seconds / workers,
         "workers": workers,
         "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()},
     }
@@ -43,10 +43,10 @@ def status_text(run: Run) -> str:
     """The same for people, the last line what to do next."""
     found = status_json(run)
     lines = [summary(run)]
-    goals = [f"{found['trials']} evaluations"] * bool(found["trials"]) + [f"{found['budget']}"] * bool(found["budget"])
-    if goals:
+    goals = [f"{found['trials']} evaluations" if found["trials"] else "", found["budget"] or ""]
+    if any(goals):
         ended, spent = found["done"] + found["failed"], duration(found["seconds"])
-        lines.append(f"goal      {' or '.join(goals)}, searcher {found['searcher']}; {ended} in {spent} so far")
+        lines.append(f"goal      {' or '.join(filter(None, goals))}, searcher {found['searcher']}; {ended} in {spent} so far")
     if found["hypervolume"] is not None:
         moved = found["front_moved_last_at"]
         lines.append(f"front     hypervolume {found['hypervolume']:.3f}, moved last at evaluation {moved}")

@@ -62,7 +62,7 @@ def run_on_ray(session: SweepSession, evaluator_factory: EvaluatorFactory, worke
 
 
 class _Desk:
-    """Where a worker finds what to do next; an empty entry sends it home."""
+    """Where a worker finds the architecture that it judges next, as JSON; None sends it home."""
 
     def __init__(self) -> None:
         self._laid: dict[str, Any] = {}
@@ -102,7 +102,7 @@ class _Worker(tune.Trainable):
         work: Any = ray.get(self._desk.take.remote(self._name))
         if work is None:
             return {"done": True}
-        outcome = judge(self._evaluator, Architecture.from_json(work["architecture"]))
+        outcome = judge(self._evaluator, Architecture.from_json(work))
         objectives = {name: estimate.to_json() for name, estimate in outcome.objectives.items()}
         text = json.dumps({"objectives": objectives, "reason": outcome.reason, "seconds": outcome.seconds})
         held = resident_bytes()
@@ -198,7 +198,7 @@ class _Staff(TuneSearcher):
                 return
             if asked is not None:
                 self._at_work[name] = asked
-                self._desk.lay.remote(name, {"architecture": asked.architecture.to_json()})
+                self._desk.lay.remote(name, asked.architecture.to_json())
             elif not self._has_work:
                 self._desk.lay.remote(name, None)
 

@@ -97,7 +97,7 @@ class SweepSession:
         self._fingerprint = fingerprint
         self._num_evaluations = num_evaluations
         self._most_seconds = seconds
-        self._spent = sum(_seconds(evaluation) for evaluation in contents.evaluations)
+        self._spent = contents.seconds
         self._progress = progress or (lambda progress: None)
         self._counts = collections.Counter(evaluation.status for evaluation in contents.evaluations)
         self._requeued = collections.deque(contents.in_flight)
@@ -183,7 +183,7 @@ class SweepSession:
             seconds=seconds if math.isfinite(seconds) else math.nan,
         )
         self._last = self._ledger.record(evaluation)
-        self._spent += _seconds(self._last)
+        self._spent += seconds if math.isfinite(seconds) else 0.0
         self._searcher.tell(self._last)
         self._counts[self._last.status] += 1
         self._watch(self._last)
@@ -201,7 +201,3 @@ class SweepSession:
         self._failures_in_a_row = self._failures_in_a_row + 1 if evaluation.status == "failed" else 0
         if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
             self._stopped = f"the last {_FAILURES_IN_A_ROW} evaluations failed, the newest one: {evaluation.reason}"
-
-
-def _seconds(evaluation: Evaluation) -> float:
-    return evaluation.seconds if math.isfinite(evaluation.seconds) else 0.0

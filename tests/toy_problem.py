@@ -1,11 +1,15 @@
 """A search whose answers are arithmetic: what the tests of ledger, searchers, sweep and front share."""
 
+import functools
 import itertools
 import math
 
 import numpy as np
 
 from experiments.evaluation import Evaluation
+from experiments.ledger import Ledger
+from experiments.searchers import get_searcher
+from experiments.sweep import run_search
 from objectives import Estimate, get_objective
 from search_space import get_space
 from search_space.space import LevelChoices, SearchSpace, StageChoices
@@ -53,6 +57,24 @@ def costs(architecture, space=DIGITS):
 def columns(architectures, space=DIGITS):
     """Costs of many, as a search looks them up."""
     return {"macs": np.array([point(architecture, space)[1] for architecture in architectures])}
+
+
+def swept(path, num, *, name="random", space, evaluator_factory, header, limits=None, cost=None, **settings):
+    """A sweep of the toy problem into the ledger at this path; of four architectures a generation."""
+    limits = limits or {}
+    with Ledger.open(path, header=header) as ledger:
+        return run_search(
+            space=space,
+            searcher=get_searcher(name, space, objectives=OBJECTIVES, seed=0, limits=limits, population=4),
+            ledger=ledger,
+            evaluator_factory=evaluator_factory,
+            costs=cost or functools.partial(costs, space=space),
+            limits=limits,
+            objectives=OBJECTIVES,
+            fingerprint="f",
+            num_evaluations=num,
+            **settings,
+        )
 
 
 def evaluation(index, architecture, *, status="done", space=DIGITS, fingerprint="f", reason=None):

@@ -47,7 +47,11 @@ def test_only_the_old_folders_of_dead_processes_of_this_host_are_removed(tmp_pat
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
-def test_where_no_cluster_answers_the_address_is_named(address):
+def test_where_no_cluster_answers_the_address_is_named(monkeypatch, address):
+    def finds_none(**settings):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", finds_none)  # `auto` would find a cluster that another test runs just now
     with pytest.raises(InputError, match=rf"--address {address}: no Ray cluster answers there \(.*ray start --head"):  # noqa: SIM117
         with ray_cluster(num_cpus=1, address=address):
             pass

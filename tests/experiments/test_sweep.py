@@ -4,7 +4,7 @@ import math
 import time
 
 import pytest
-from toy_problem import OBJECTIVES, costs, evaluation, quality, small_space, tiny_space
+from toy_problem import OBJECTIVES, costs, evaluation, quality, small_space, swept, tiny_space
 
 from experiments.errors import InputError
 from experiments.front import front_of
@@ -17,21 +17,16 @@ SPACE = small_space()
 HEADER = {"space": "small", "fingerprint": "f"}
 
 
-def sweep(path, num=20, *, name="nsga2", evaluator=None, space=SPACE, limits=None, cost=None, **settings):
-    limits = limits or {}
-    with Ledger.open(path, header=HEADER) as ledger:
-        return run_search(
-            space=space,
-            searcher=get_searcher(name, space, objectives=OBJECTIVES, seed=0, limits=limits, population=4),
-            ledger=ledger,
-            evaluator_factory=lambda: evaluator or functools.partial(quality, space=space),
-            costs=cost or functools.partial(costs, space=space),
-            limits=limits,
-            objectives=OBJECTIVES,
-            fingerprint="f",
-            num_evaluations=num,
-            **({"executor": "local"} | settings),
-        )
+def sweep(path, num=20, *, name="nsga2", evaluator=None, space=SPACE, **settings):
+    return swept(
+        path,
+        num,
+        name=name,
+        space=space,
+        header=HEADER,
+        evaluator_factory=lambda: evaluator or functools.partial(quality, space=space),
+        **({"executor": "local"} | settings),
+    )
 
 
 @pytest.fixture
@@ -165,19 +160,8 @@ def test_an_evaluator_that_cannot_be_built_is_an_error_not_an_outcome(path):
     def factory():
         raise RuntimeError("no weights")
 
-    with Ledger.open(path, header=HEADER) as ledger, pytest.raises(RuntimeError, match="no weights"):
-        run_search(
-            space=SPACE,
-            searcher=get_searcher("random", SPACE, objectives=OBJECTIVES, seed=0),
-            ledger=ledger,
-            evaluator_factory=factory,
-            costs=functools.partial(costs, space=SPACE),
-            limits={},
-            objectives=OBJECTIVES,
-            fingerprint="f",
-            num_evaluations=3,
-            executor="local",
-        )
+    with pytest.raises(RuntimeError, match="no weights"):
+        swept(path, 3, space=SPACE, header=HEADER, evaluator_factory=factory, executor="local")
     assert read_ledger(path).evaluations == ()
 
 

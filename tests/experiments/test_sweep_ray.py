@@ -1,14 +1,12 @@
-import functools
 import os
 import time
 
 import pytest
-from toy_problem import OBJECTIVES, costs, small_space
+from toy_problem import small_space, swept
 
 from experiments.errors import InputError
-from experiments.ledger import Ledger, read_ledger
-from experiments.searchers import get_searcher
-from experiments.sweep import Workers, run_search
+from experiments.ledger import read_ledger
+from experiments.sweep import Workers
 from objectives import Estimate
 
 SPACE = small_space()
@@ -30,19 +28,10 @@ def sweep(folder, workers, *, num=24, held_mb=0, name="random"):
 
         return evaluator
 
-    with Ledger.open(folder / "ledger.jsonl", header={"space": "small"}) as ledger:
-        return run_search(
-            space=SPACE,
-            searcher=get_searcher(name, SPACE, objectives=OBJECTIVES, seed=0, population=4),
-            ledger=ledger,
-            evaluator_factory=factory,
-            costs=functools.partial(costs, space=SPACE),
-            limits={},
-            objectives=OBJECTIVES,
-            fingerprint="f",
-            num_evaluations=num,
-            workers=workers,
-        )
+    header = {"space": "small"}
+    return swept(
+        folder / "ledger.jsonl", num, name=name, space=SPACE, header=header, evaluator_factory=factory, workers=workers
+    )
 
 
 def evaluated(folder):
