@@ -115,12 +115,17 @@ class SearchSpace:
         """
         if len(genotype) != len(self.genes):
             raise ValueError(f"a genotype of space {self.name!r} has {len(self.genes)} genes, got {len(genotype)}")
-        values = {}
-        for gene, index in zip(self.genes, genotype, strict=True):
-            if not 0 <= index < len(gene.choices):
-                raise ValueError(f"gene {gene.name!r} has choices 0 to {len(gene.choices) - 1}, got {index}")
-            values[gene.name] = gene.choices[index]
-        return self._built(values)
+        for i in np.flatnonzero((genotype < 0) | (genotype >= self._num_choices)):
+            gene = self.genes[i]
+            raise ValueError(f"gene {gene.name!r} has choices 0 to {len(gene.choices) - 1}, got {genotype[i]}")
+        indices = iter(genotype.tolist())
+
+        def stage(choices: StageChoices) -> Stage:
+            return _stage(*(getattr(choices, field)[next(indices)] for field in _STAGE_FIELDS))
+
+        number = self.num_levels[next(indices)] if len(self.num_levels) > 1 else len(self.levels)
+        levels = [(choices.width[next(indices)], stage(choices.down), stage(choices.up)) for choices in self.levels]
+        return Architecture(tuple(Level(*level) for level in levels[:number]), stage(self.mid)).canonical()
 
     def from_values(self, values: dict[str, Any]) -> Architecture:
         """The canonical architecture of one value per gene name, each among its gene's choices.
@@ -135,17 +140,9 @@ class SearchSpace:
         for name, choices in self._choices.items():
             if name not in values:
                 raise ValueError(f"gene {name!r} is missing; its choices are {_listed(choices)}")
-            if values[name] not in choices:
+            if not any(type(choice) is type(values[name]) and choice == values[name] for choice in choices):  # 1 is not true
                 raise ValueError(f"gene {name!r} must be one of {_listed(choices)}, got {values[name]!r}")
-        return self._built(values)
-
-    def _built(self, values: dict[str, Any]) -> Architecture:
-        def stage(position: str) -> Stage:
-            return _stage(*(values[f"{position}.{field}"] for field in _STAGE_FIELDS))
-
-        present = range(values.get("num_levels", len(self.levels)))
-        levels = tuple(Level(values[f"level{i}.width"], stage(f"down{i}"), stage(f"up{i}")) for i in present)
-        return Architecture(levels, stage("mid")).canonical()
+        return self.decode(np.array([gene.choices.index(values[gene.name]) for gene in self.genes], np.int32))
 
     def encode(self, architecture: Architecture) -> Genotype:
         """One choice index per gene; genes without effect get the index of their default, or 0.
@@ -153,26 +150,28 @@ class SearchSpace:
         Raises:
             ValueError: the architecture is not in this space; the message names the gene and the nearest value.
         """
-        values = _gene_values(architecture.canonical(), self)
-        genotype = np.zeros(len(self.genes), np.int32)
-        for i, gene in enumerate(self.genes):
-            value, is_active = values[gene.name]
-            if value in gene.choices:
-                genotype[i] = gene.choices.index(value)
-            elif is_active:
-                raise ValueError(
-                    f"architecture {architecture.digest} is not in space {self.name!r}: gene {gene.name!r} must be one of "
-                    f"{_listed(gene.choices)}, got {value!r}; the nearest is {_nearest(value, gene.choices)!r}"
-                )
-        return genotype
-
-    def validate(self, architecture: Architecture) -> None:
-        """Raises ValueError where an architecture is not in this space, naming the gene and the nearest value."""
+        architecture = architecture.canonical()
         if len(architecture.levels) not in self.num_levels:
             raise ValueError(
                 f"architecture {architecture.digest} is not in space {self.name!r}: it has {len(architecture.levels)} "
                 f"levels, the space has {' or '.join(map(str, self.num_levels))}"
             )
+        indices = [self.num_levels.index(len(architecture.levels))] if len(self.num_levels) > 1 else []
+        for choices, level in zip(self.levels, architecture.levels, strict=False):
+            indices += [_index(level.width, choices.width, has_effect=True)]
+            indices += [*_encoded_stage(choices.down, level.down), *_encoded_stage(choices.up, level.up)]
+        indices += [0] * (len(self.genes) - len(_STAGE_FIELDS) - len(indices))  # of levels that are not there
+        genotype = np.array([*indices, *_encoded_stage(self.mid, architecture.mid or Stage(0), is_mid=True)], np.int32)
+        for i in np.flatnonzero(genotype < 0):
+            gene, value = self.genes[i], _value_of(architecture, self.genes[i].name)
+            raise ValueError(
+                f"architecture {architecture.digest} is not in space {self.name!r}: gene {gene.name!r} must be one of "
+                f"{_listed(gene.choices)}, got {value!r}; the nearest is {_nearest(value, gene.choices)!r}"
+            )
+        return genotype
+
+    def validate(self, architecture: Architecture) -> None:
+        """Raises ValueError where an architecture is not in this space, naming the gene and the nearest value."""
         self.encode(architecture)
 
     def contains(self, architecture: Architecture) -> bool:
@@ -194,9 +193,10 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """An architecture with every gene uniform; up blocks are uniform among those that the down blocks allow."""
-        genotype = np.array([rng.integers(len(gene.choices)) for gene in self.genes], np.int32)
+        genotype = rng.integers(self._num_choices).astype(np.int32)
         for down, up in self._block_genes:
-            genotype[up] = rng.choice(self._allowed_up_blocks(down, up, genotype))
+            allowed = self._allowed_up_blocks(down, up, genotype)
+            genotype[up] = allowed[rng.integers(len(allowed))]
         return self.decode(genotype)
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator, *, rate: float | None = None) -> Architecture:
@@ -206,12 +206,11 @@ class SearchSpace:
         parent = self.encode(architecture)
         rate = 2 / len(parent) if rate is None else rate
         while True:
-            child = parent.copy()
-            for i in np.flatnonzero(rng.random(len(parent)) < rate):
-                child[i] = rng.integers(len(self.genes[i].choices))
-            mutant = self.decode(self.repair(child))
-            if mutant != architecture.canonical():
-                return mutant
+            drawn = np.where(rng.random(len(parent)) < rate, rng.integers(self._num_choices), parent)
+            if np.any(drawn != parent):
+                mutant = self.decode(self.repair(drawn))
+                if mutant != architecture.canonical():
+                    return mutant
             rate = max(rate, 1 / len(parent))
 
     def crossover(self, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
@@ -241,6 +240,10 @@ class SearchSpace:
     @cached_property
     def _choices(self) -> dict[str, tuple[Any, ...]]:
         return {gene.name: gene.choices for gene in self.genes}
+
+    @cached_property
+    def _num_choices(self) -> Genotype:
+        return np.array([len(gene.choices) for gene in self.genes], np.int32)
 
     @cached_property
     def _block_genes(self) -> list[tuple[int, int]]:
@@ -281,32 +284,37 @@ def _stage(*values: Any) -> Stage:
     return Stage(*values)
 
 
-def _stage_genes(position: str, choices: StageChoices) -> list[Gene]:
-    return [Gene(f"{position}.{field}", getattr(choices, field)) for field in _STAGE_FIELDS]
-
-
-def _gene_values(architecture: Architecture, space: SearchSpace) -> dict[str, tuple[Any, bool]]:
-    """Each gene's value in a canonical architecture, and whether it has an effect there."""
-    if len(architecture.levels) not in space.num_levels:
-        space.validate(architecture)
-    values: dict[str, tuple[Any, bool]] = dict.fromkeys((gene.name for gene in space.genes), (None, False))
-    values["num_levels"] = (len(architecture.levels), True)
-    for i, level in enumerate(architecture.levels):
-        values[f"level{i}.width"] = (level.width, True)
-        for position, stage in ((f"down{i}", level.down), (f"up{i}", level.up)):
-            values |= _stage_values(position, stage, has_transformers=stage.transformer_depth > 0)
-    mid = architecture.mid or Stage(0)
-    return values | _stage_values("mid", mid, has_transformers=mid.transformer_depth > 0)
-
-
-def _stage_values(position: str, stage: Stage, *, has_transformers: bool) -> dict[str, tuple[Any, bool]]:
-    active = {"num_blocks": True, "convolution": stage.num_blocks > 0, "transformer_depth": has_transformers}
-    if has_transformers:
+@lru_cache(maxsize=1 << 14)
+def _encoded_stage(choices: StageChoices, stage: Stage, *, is_mid: bool = False) -> tuple[int, ...]:
+    """The index of each field's value; 0 where it has no effect and is no choice, -1 where it has one."""
+    active = {"num_blocks": True, "convolution": stage.num_blocks > 0}
+    # On a side, depth 0 is a choice that has an effect: no transformers.
+    active["transformer_depth"] = stage.transformer_depth > 0 or not is_mid or stage.num_blocks > 1
+    if stage.transformer_depth > 0:
         active |= dict.fromkeys(("attention", "attention_function", "expansion", "gating"), True)
         active["shared_kv"] = stage.attention != "cross"
-    elif position != "mid" or stage.num_blocks > 1:  # on a side, depth 0 is a choice that has an effect: no transformers
-        active["transformer_depth"] = True
-    return {f"{position}.{name}": (getattr(stage, name), active.get(name, False)) for name in _STAGE_FIELDS}
+    return tuple(
+        _index(getattr(stage, field), getattr(choices, field), has_effect=active.get(field, False)) for field in _STAGE_FIELDS
+    )
+
+
+def _index(value: Any, choices: tuple[Any, ...], *, has_effect: bool) -> int:
+    if value in choices:
+        return choices.index(value)
+    return -1 if has_effect else 0
+
+
+def _value_of(architecture: Architecture, gene: str) -> Any:
+    """What a gene of a stage or of a level's width is in an architecture."""
+    position, field = gene.split(".")
+    if position == "mid":
+        return getattr(architecture.mid or Stage(0), field)
+    level = architecture.levels[int(position.lstrip("levdownup"))]
+    return level.width if field == "width" else getattr(getattr(level, position.rstrip("0123456789")), field)
+
+
+def _stage_genes(position: str, choices: StageChoices) -> list[Gene]:
+    return [Gene(f"{position}.{field}", getattr(choices, field)) for field in _STAGE_FIELDS]
 
 
 def _listed(choices: tuple[Any, ...]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import cholesky, solve_triangular
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
@@ -16,13 +17,15 @@ class GaussianProcess:
     """A linear trend plus a smooth deviation from it plus noise; what it predicts follows from its observations alone.
 
     Hyperparameters maximise the marginal likelihood of the first observations, as many as there were at the last of a
-    geometric row of numbers; each fit starts anew, so that the fits before it leave no trace.
+    geometric row of numbers; each fit starts anew, so that the fits before it leave no trace. In between, the Cholesky
+    factor of the covariance grows by a row an observation, however many come at once: the same to the last bit.
     """
 
     def __init__(self) -> None:
         self._num_fitted = 0  # observations that kernel and noise follow from
         self._kernel: Any = None
         self._noise = 0.0
+        self._factor = np.zeros((0, 0))  # of the covariance of all observations so far, lower
 
     def predict(
         self,
@@ -33,20 +36,33 @@ class GaussianProcess:
         """Mean and standard deviation at the queries, noise not included.
 
         Args:
-            features: of the observations, oldest first; two or more.
+            features: of the observations, oldest first; two or more, those of the last call among them.
             values: what was observed.
             queries: features of what is asked about.
         """
         num_fitted = _milestone(len(values))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a hyperparameter at its bound, a variance rounded below 0
-            if self._num_fitted != num_fitted:
-                self._kernel, self._noise = _fitted(features[:num_fitted], values[:num_fitted])
-                self._num_fitted = num_fitted
-            settings: dict[str, Any] = {"alpha": self._noise, "optimizer": None, "normalize_y": True}
-            process = GaussianProcessRegressor(self._kernel, **settings).fit(features, values)
-            means, deviations = process.predict(queries, return_std=True)
-        return np.asarray(means), np.asarray(deviations)
+        if self._num_fitted != num_fitted:
+            self._kernel, self._noise = _fitted(features[:num_fitted], values[:num_fitted])
+            self._num_fitted = num_fitted
+            covariance = self._kernel(features[:num_fitted]) + self._noise * np.eye(num_fitted)
+            self._factor = cholesky(covariance, lower=True)
+        for row in range(len(self._factor), len(features)):
+            self._grow(features[: row + 1])
+        across = solve_triangular(self._factor, self._kernel(features, queries), lower=True)
+        mean, deviation = values.mean(), values.std() or 1.0
+        weights = solve_triangular(self._factor, (values - mean) / deviation, lower=True)
+        variances = np.maximum(self._kernel.diag(queries) - np.einsum("oq,oq->q", across, across), 0.0)
+        return mean + deviation * (weights @ across), deviation * np.sqrt(variances)
+
+    def _grow(self, features: Float[np.ndarray, "observations features"]) -> None:
+        """Adds the last observation's row to the factor."""
+        count = len(self._factor)
+        row = solve_triangular(self._factor, self._kernel(features[:-1], features[-1:])[:, 0], lower=True)
+        rest = self._kernel.diag(features[-1:])[0] + self._noise - row @ row
+        factor = np.zeros((count + 1, count + 1))
+        factor[:count, :count], factor[count, :count] = self._factor, row
+        factor[count, count] = np.sqrt(max(rest, self._noise))
+        self._factor = factor
 
 
 def _milestone(count: int) -> int:
@@ -66,5 +82,7 @@ def _fitted(
     trend = ConstantKernel(1 / scale**2, (1e-6, 1e2)) * DotProduct(1.0, "fixed")
     smooth = ConstantKernel(1.0, (1e-4, 1e2)) * Matern(0.5 * scale, (0.02 * scale, 20 * scale), nu=2.5)
     process: Any = GaussianProcessRegressor(trend + smooth + WhiteKernel(1e-2, (1e-6, 1.0)), normalize_y=True)
-    fitted = process.fit(features[chosen], values[chosen]).kernel_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a hyperparameter at its bound
+        fitted = process.fit(features[chosen], values[chosen]).kernel_
     return fitted.k1, float(fitted.k2.noise_level)
