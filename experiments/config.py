@@ -144,6 +144,20 @@ class SearchSection(Section):
     max_worker_gb: Positive | None = None
 
 
+class StartSection(Section):
+    """What the search starts from, beside what its own ledger holds.
+
+    Attributes:
+        designs: names of published designs, or `architecture.json` files, to evaluate before anything else.
+        front: folder of an earlier run, of whatever settings, whose front is evaluated anew.
+        ledger: folder of an earlier run of the same evaluation settings, whose outcomes are taken over and not counted.
+    """
+
+    designs: tuple[Name, ...] = ()
+    front: Name | None = None
+    ledger: Name | None = None
+
+
 class QualitySection(Section):
     """How quality is measured; `guidance_scale` 1 is no guidance.
 
@@ -182,6 +196,7 @@ class SweepConfig(Section):
         budget: time that the evaluations may take, such as `2h`, earlier runs included; side by side, two workers spend it
             once. With `trials` too, what is reached first ends the search; without either, 200 trials do.
         objectives: what to improve; two or more make a front.
+        start_from: designs to begin with, and an earlier run whose outcomes are known.
         limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
             breaks one is infeasible.
         run_dir: folder of the run; relative ones start where the command runs.
@@ -202,6 +217,7 @@ class SweepConfig(Section):
     search: SearchSection = SearchSection()
     quality: QualitySection = QualitySection()
     distill: DistillSection = DistillSection()
+    start_from: StartSection = StartSection()
     limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
     run_dir: Name = "runs"
 
@@ -271,8 +287,15 @@ def resolved_yaml(config: SweepConfig) -> str:
 
 def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
     """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
-    excluded = {"name", "run_dir", "trials", "budget", "search", "distill", "limits", "objectives"}
+    excluded = {"name", "run_dir", "trials", "budget", "start_from", "search", "distill", "limits", "objectives"}
     return config.model_dump(mode="json", exclude=excluded, exclude_none=True)  # a key that came later changes no fingerprint
+
+
+def changed_settings(before: SweepConfig, now: SweepConfig) -> dict[str, str]:
+    """What decides the numbers of an evaluation and differs, in words by key."""
+    old, new = evaluation_settings(before), evaluation_settings(now)
+    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return {key: f"{key}: {old.get(key)} there, {new.get(key)} now" for key in keys}
 
 
 def ledger_header(config: SweepConfig) -> dict[str, Any]:

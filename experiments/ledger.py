@@ -13,17 +13,28 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.records import Asked, Event, Repaired, decode_line, encode_line, event_from_json, event_to_json, finite
+from experiments.records import (
+    Asked,
+    Event,
+    Origin,
+    Repaired,
+    decode_line,
+    encode_line,
+    event_from_json,
+    event_to_json,
+    finite,
+)
 from experiments.whole_files import write_whole
 from search_space import Architecture
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 did not say where an architecture that was asked for came from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +63,16 @@ class LedgerContents:
 
     @property
     def num_ended(self) -> int:
-        """Evaluations that count towards a sweep's goal: done or failed, not those that broke a limit."""
-        return sum(evaluation.status != "infeasible" for evaluation in self.evaluations)
+        """Evaluations that count towards a sweep's goal: done or failed here, not those that broke a limit."""
+        return sum(evaluation.status != "infeasible" and not self.is_taken_over(evaluation) for evaluation in self.evaluations)
+
+    def is_taken_over(self, evaluation: Evaluation) -> bool:
+        """Whether an outcome came from an earlier ledger."""
+        return evaluation.index in self._taken_over
+
+    @cached_property
+    def _taken_over(self) -> frozenset[int]:
+        return frozenset(asked.index for asked in self.asked if asked.origin == "ledger")
 
     @property
     def seconds(self) -> float:
@@ -129,16 +148,11 @@ class Ledger:
         header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read back: tuples are lists
         lock = _lock(path)
         try:
-            file = path.open("ab+", buffering=0)
-            try:
-                contents = _prepare(path, file, {"schema": SCHEMA_VERSION, **header})
-            except BaseException:
-                file.close()
-                raise
+            contents = _prepare(path, {"schema": SCHEMA_VERSION, **header})
+            return Ledger(path, path.open("ab", buffering=0), lock, contents)
         except BaseException:
             lock.close()
             raise
-        return Ledger(path, file, lock, contents)
 
     @property
     def contents(self) -> LedgerContents:
@@ -150,9 +164,9 @@ class Ledger:
         """The index that the next architecture asked for must have."""
         return self._consistency.next_index
 
-    def asked(self, index: int, architecture: Architecture) -> None:
-        """Writes that an architecture was asked for; returns once it is on disk."""
-        self._append(Asked(index, architecture.canonical()))
+    def asked(self, index: int, architecture: Architecture, *, origin: Origin = "searcher") -> None:
+        """Writes that an architecture was asked for, and by whom; returns once it is on disk."""
+        self._append(Asked(index, architecture.canonical(), origin))
 
     def record(self, evaluation: Evaluation) -> Evaluation:
         """Writes an outcome and returns it as written, once it is on disk.
@@ -247,9 +261,12 @@ def _rewrite(path: Path, damaged: dict[int, str]) -> None:
     removed = b"".join(b"%d %s: %s\n" % (n, damaged[n].encode(), lines[n - 1].rstrip(b"\n")) for n in sorted(damaged))
     with Path(f"{path}.quarantine").open("ab", buffering=0) as aside:
         _write(aside, removed)
-    kept = [encode_line({"kind": "header", **contents.header})]
-    kept += [encode_line(event_to_json(event)) for event in (*contents.events, Repaired(tuple(sorted(damaged))))]
-    write_whole(path, b"".join(kept))
+    _write_anew(path, contents.header, (*contents.events, Repaired(tuple(sorted(damaged)))))
+
+
+def _write_anew(path: Path, header: dict[str, Any], events: Sequence[Event]) -> None:
+    header = {"kind": "header", **header, "schema": SCHEMA_VERSION}
+    write_whole(path, b"".join(map(encode_line, [header, *map(event_to_json, events)])))
     _sync_folder(path)
 
 
@@ -343,30 +360,33 @@ def _split(data: bytes) -> list[bytes]:
 def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     if record.get("kind") != "header":
         raise ValueError(f"the first line must be a header, got the kind {record.get('kind')!r}")
-    if record.get("schema") != SCHEMA_VERSION:
+    if record.get("schema") not in range(1, SCHEMA_VERSION + 1):
         raise InputError(
-            f"{path}:1: this version reads ledgers of schema {SCHEMA_VERSION}, got {record.get('schema')!r}; "
+            f"{path}:1: this version reads ledgers of schemas 1 to {SCHEMA_VERSION}, got {record.get('schema')!r}; "
             "use the version of PocketUNet that wrote it"
         )
     return {key: value for key, value in record.items() if key != "kind"}
 
 
-def _prepare(path: Path, file: BinaryIO, header: dict[str, Any]) -> LedgerContents:
-    """Reads an open ledger, cuts its torn tail, writes or checks its header."""
-    file.seek(0)
-    contents, length = _parse(path, file.read())
+def _prepare(path: Path, header: dict[str, Any]) -> LedgerContents:
+    """Reads a ledger that will be written: cuts its torn tail, writes or checks its header, brings it to this schema."""
+    contents, length = _parse(path, path.read_bytes() if path.is_file() else b"")
     if contents.torn:
-        cut = file.seek(0, os.SEEK_END) - length
-        file.truncate(length)
-        os.fsync(file.fileno())
+        with path.open("rb+") as file:
+            cut = file.seek(0, os.SEEK_END) - length
+            file.truncate(length)
+            os.fsync(file.fileno())
         print(f"{path}: cut a torn last line ({cut} bytes), as a kill leaves it; nothing else is lost", file=sys.stderr)
     if contents.header != header and not contents.events:
-        file.truncate(0)
-        _write(file, encode_line({"kind": "header", **header}))
+        with path.open("wb", buffering=0) as file:
+            _write(file, encode_line({"kind": "header", **header}))
         _sync_folder(path)
         return LedgerContents(header, (), torn=False)
     check_header(path, contents, header)
-    return contents
+    if contents.header["schema"] != SCHEMA_VERSION:
+        _write_anew(path, contents.header, contents.events)
+        print(f"{path}: brought from schema {contents.header['schema']} to {SCHEMA_VERSION}", file=sys.stderr)
+    return LedgerContents({**contents.header, "schema": SCHEMA_VERSION}, contents.events, torn=False)
 
 
 def check_header(path: Path, contents: LedgerContents, header: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.config import SweepConfig, evaluation_settings, ledger_header, load_config, resolved_yaml
+from experiments.config import SweepConfig, changed_settings, ledger_header, load_config, resolved_yaml
 from experiments.config_fields import seconds_of
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
@@ -22,6 +22,7 @@ from experiments.front import write_front
 from experiments.ledger import Ledger, check_header, lock_path, read_ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress
+from experiments.starting_points import StartingPoints, starting_points
 from experiments.whole_files import write_whole
 from objectives import get_objective
 from search_space import get_scale, get_space
@@ -59,16 +60,18 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
     _check(config)
+    start = starting_points(config)
     if address is not None:
         _check_cluster(config, address)
     with _claim(config, run_dir) as ledger:
         write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
+        start.take_stages(run_dir)
         _use_compilation_cache(run_dir)
         if judged_objectives(config):
             sweep_classifier(config, run_dir, progress)
         train_supernet(config, run_dir, progress)
         drop_programs()
-        _search(config, run_dir, ledger, progress, address)
+        _search(config, run_dir, ledger, start, progress, address)
         write_front(run_dir / "front.json", ledger.contents)
         _winner(config, run_dir, progress)
         _show(run_dir)
@@ -142,12 +145,11 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
     Makes the folder, or checks that the one that is there was made by the same sweep; writes only after that.
     """
     path, ledger = run_dir / "sweep.yaml", run_dir / "ledger.jsonl"
-    if path.is_file():
-        before, now = evaluation_settings(load_config(path)), evaluation_settings(config)
-        changed = sorted(key for key in now if now[key] != before.get(key))
-        if changed:
-            told = "; ".join(f"{key}: {before.get(key)} there, {now[key]} now" for key in changed)
-            raise InputError(f"{path}: this run folder was made with other settings ({told}); choose another --run-dir")
+    if path.is_file() and (changed := changed_settings(load_config(path), config)):
+        raise InputError(
+            f"{path}: this run folder was made with other settings ({'; '.join(changed.values())}); what may change is trials, "
+            "budget, start_from, distill, and how many workers there are; set the rest back, or choose another --run-dir"
+        )
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
     elif not path.is_file() and run_dir.is_dir() and any(entry != lock_path(ledger) for entry in run_dir.iterdir()):
@@ -165,7 +167,9 @@ def _use_compilation_cache(run_dir: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progress, address: str | None) -> None:
+def _search(
+    config: SweepConfig, run_dir: Path, ledger: Ledger, start: StartingPoints, progress: Progress, address: str | None
+) -> None:
     from experiments.evaluator import SupernetEvaluator
     from experiments.latency import Costs, fit_predictor, held_out_text
     from experiments.searchers.registry import get_searcher
@@ -209,7 +213,7 @@ def _search(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Progre
             evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
             costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
             num_evaluations=config.trials, seconds=seconds, workers=workers, executor=search.executor, progress=tell,
-            ray_address=address,
+            ray_address=address, designs=start.designs, outcomes=start.outcomes,
         )  # fmt: skip
     if ended.stopped:
         progress.say(f"the search stopped early: {ended.stopped}")

@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from experiments.evaluation import Evaluation
 from objectives import Estimate
@@ -18,14 +18,23 @@ from search_space import Architecture
 
 _TAIL = re.compile(rb',"crc32":"([0-9a-f]{8})"\}\n\Z')
 _OUTCOMES = ("done", "failed", "infeasible")
+Origin = Literal["searcher", "start", "ledger"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A searcher asked for an architecture; its evaluation may follow."""
+    """An architecture was asked for; its evaluation may follow.
+
+    Attributes:
+        index: position in the order in which architectures were asked for, from 0.
+        architecture: what is asked for, canonical.
+        origin: who asks: the searcher; the sweep, which was told to start from this architecture; or an earlier ledger, whose
+            outcome is taken over and counts towards no goal.
+    """
 
     index: int
     architecture: Architecture
+    origin: Origin = "searcher"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +86,7 @@ def event_to_json(event: Event) -> dict[str, Any]:
             "kind": "asked",
             "index": event.index,
             "digest": architecture.digest,
+            "origin": event.origin,
             "architecture": architecture.to_json(),
         }
     if isinstance(event, Repaired):
@@ -93,7 +103,7 @@ def event_from_json(record: Mapping[str, Any]) -> Event:
     kind = record.get("kind")
     try:
         if kind == "asked":
-            return Asked(int(record["index"]), _architecture(record))
+            return Asked(int(record["index"]), _architecture(record), _origin(record))
         if kind == "repaired":
             return Repaired(tuple(record["removed"]))
         if kind in _OUTCOMES:
@@ -148,6 +158,13 @@ def finite(evaluation: Evaluation) -> Evaluation:
     kept = {name: estimate for name, estimate in evaluation.objectives.items() if name not in bad}
     reason = f"{evaluation.reason}; {told}" if evaluation.reason else told
     return dataclasses.replace(evaluation, status="failed", objectives=kept, reason=reason)
+
+
+def _origin(record: Mapping[str, Any]) -> Origin:
+    origin = record.get("origin", "searcher")  # schema 1 knew of no other
+    if origin not in get_args(Origin):
+        raise ValueError(f"the origin must be one of {', '.join(get_args(Origin))}, got {origin!r}")
+    return origin
 
 
 def _architecture(record: Mapping[str, Any]) -> Architecture:

@@ -29,6 +29,8 @@ def status_json(run: Run) -> dict[str, Any]:
         "failed": len(run.with_status("failed")),
         "infeasible": len(run.with_status("infeasible")),
         "in_flight": len(run.ledger.in_flight),
+        "taken_over": sum(map(run.ledger.is_taken_over, run.ledger.evaluations)),
+        "ended": run.ledger.num_ended,
         "front": len(run.front),
         "hypervolume": history[-1] if history else None,
         "front_moved_last_at": moved[-1] if moved else None,
@@ -45,7 +47,7 @@ def status_text(run: Run) -> str:
     lines = [summary(run)]
     goals = [f"{found['trials']} evaluations" if found["trials"] else "", found["budget"] or ""]
     if any(goals):
-        ended, spent = found["done"] + found["failed"], duration(found["seconds"])
+        ended, spent = found["ended"], duration(found["seconds"])
         lines.append(f"goal      {' or '.join(filter(None, goals))}, searcher {found['searcher']}; {ended} in {spent} so far")
     if found["hypervolume"] is not None:
         moved = found["front_moved_last_at"]
@@ -72,7 +74,7 @@ def _next(found: dict[str, Any]) -> str:
     run = found["run"]
     if found["written_by"]:
         return f"wait, or look at what is there with `pocketunet front {run}`"
-    is_short = not found["trials"] or found["done"] + found["failed"] < found["trials"]
+    is_short = not found["trials"] or found["ended"] < found["trials"]
     has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
     if not found["stages"]["samples"] or ((found["trials"] or found["budget"]) and is_short and has_time):
         return f"`pocketunet sweep {run}/sweep.yaml --run-dir {run}` goes on"

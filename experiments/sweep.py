@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.errors import InputError
+from experiments.evaluation import Evaluation
 from experiments.ledger import Ledger
 from experiments.searchers import Searcher
 from experiments.sweep_session import EvaluatorFactory, Outcome, SweepProgress, SweepSession, judge
@@ -32,6 +33,8 @@ def run_search(
     executor: str = "ray",
     progress: Callable[[SweepProgress], None] | None = None,
     ray_address: str | None = None,
+    designs: Sequence[Architecture] = (),
+    outcomes: Sequence[Evaluation] = (),
 ) -> SweepProgress:
     """Evaluates until enough architectures are done or failed, or enough time was spent, what is in the ledger included.
 
@@ -52,6 +55,8 @@ def run_search(
         executor: 'ray' (Ray Tune) or 'local' (in this process, without Ray).
         progress: called with the state after every outcome, and once before the first.
         ray_address: of a running cluster to use; without one, a local one is started and ended.
+        designs: evaluated before the searcher is asked for any.
+        outcomes: known before, in this way measured; they are recorded and told to the searcher, and not counted.
 
     Returns:
         Where the sweep ended; `stopped` says why where it fell short.
@@ -79,6 +84,8 @@ def run_search(
         num_evaluations=num_evaluations,
         seconds=seconds * (workers.number if executor == "ray" else 1),
         progress=progress,
+        designs=designs,
+        outcomes=outcomes,
     )
     if not session.wants_more:
         return session.progress

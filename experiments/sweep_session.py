@@ -14,7 +14,7 @@ from typing import Any
 from experiments.evaluation import Evaluation
 from experiments.ledger import Ledger
 from experiments.limits import broken_limits
-from experiments.records import Asked
+from experiments.records import Asked, Origin
 from experiments.searchers import Searcher, SpaceExhaustedError, replay
 from objectives import Estimate, Objective
 from search_space import Architecture
@@ -85,8 +85,10 @@ class SweepSession:
         num_evaluations: int | None,
         seconds: float,
         progress: Callable[[SweepProgress], None] | None,
+        designs: Sequence[Architecture] = (),
+        outcomes: Sequence[Evaluation] = (),
     ) -> None:
-        """Replays the ledger into the searcher; what was in flight is evaluated first."""
+        """Replays the ledger into the searcher and takes over outcomes; what was in flight is evaluated first, then designs."""
         contents = ledger.contents
         replay(searcher, contents)
         self._searcher = searcher
@@ -99,12 +101,15 @@ class SweepSession:
         self._most_seconds = seconds
         self._spent = contents.seconds
         self._progress = progress or (lambda progress: None)
-        self._counts = collections.Counter(evaluation.status for evaluation in contents.evaluations)
-        self._requeued = collections.deque(contents.in_flight)
+        self._counts = collections.Counter(x.status for x in contents.evaluations if not contents.is_taken_over(x))
+        self._requeued = collections.deque(asked for asked in contents.in_flight if asked.origin != "ledger")
         self._out: dict[int, tuple[Asked, Estimates]] = {}
         self._failures_in_a_row = 0
         self._last: Evaluation | None = None
         self._stopped: str | None = None
+        self._take_over(outcomes, {asked.architecture.digest: asked for asked in contents.asked})
+        known = {asked.architecture.digest for asked in ledger.contents.asked}
+        self._designs = collections.deque(architecture for architecture in designs if architecture.digest not in known)
         self._progress(self.progress)
 
     @property
@@ -159,7 +164,24 @@ class SweepSession:
             reason = f"the evaluator gave no {', '.join(missing)}"
         self._settle(asked, "failed" if reason else "done", estimates, reason, outcome.seconds)
 
+    def _take_over(self, outcomes: Sequence[Evaluation], known: Mapping[str, Asked]) -> None:
+        """Records outcomes of an earlier ledger, unless this one has its own; their costs and limits are this sweep's."""
+        in_flight = {asked.architecture.digest for asked in self._ledger.contents.in_flight}
+        for outcome in outcomes:
+            asked = known.get(outcome.digest)
+            if asked is not None and (asked.origin != "ledger" or outcome.digest not in in_flight):
+                continue
+            costs = judge(self._costs, outcome.architecture)
+            estimates = outcome.objectives | costs.objectives
+            if costs.reason is not None or any(objective.name not in estimates for objective in self._objectives):
+                continue
+            asked = asked or self._asked(outcome.architecture, origin="ledger")
+            broken = broken_limits(estimates, self._limits)
+            self._record(asked, "infeasible" if broken else "done", estimates, "; ".join(broken) or None, math.nan)
+
     def _ask(self) -> Asked | None:
+        if self._designs:
+            return self._asked(self._designs.popleft(), origin="start")
         try:
             architecture = self._searcher.ask()
         except SpaceExhaustedError as error:
@@ -167,11 +189,24 @@ class SweepSession:
             return None
         if architecture is None:
             return None
-        asked = Asked(self._ledger.next_index, architecture)
-        self._ledger.asked(asked.index, architecture)
+        return self._asked(architecture, origin="searcher")
+
+    def _asked(self, architecture: Architecture, *, origin: Origin) -> Asked:
+        asked = Asked(self._ledger.next_index, architecture, origin)
+        self._ledger.asked(asked.index, architecture, origin=origin)
+        if origin != "searcher":
+            self._searcher.reserve(architecture)
         return asked
 
     def _settle(self, asked: Asked, status: Any, estimates: Estimates, reason: str | None, seconds: float) -> None:
+        self._last = self._record(asked, status, estimates, reason, seconds)
+        self._spent += seconds if math.isfinite(seconds) else 0.0
+        self._counts[self._last.status] += 1
+        self._watch(self._last)
+        self._progress(self.progress)
+
+    def _record(self, asked: Asked, status: Any, estimates: Estimates, reason: str | None, seconds: float) -> Evaluation:
+        """Writes an outcome and tells the searcher."""
         evaluation = Evaluation(
             index=asked.index,
             digest=asked.architecture.digest,
@@ -182,12 +217,9 @@ class SweepSession:
             reason=reason,
             seconds=seconds if math.isfinite(seconds) else math.nan,
         )
-        self._last = self._ledger.record(evaluation)
-        self._spent += seconds if math.isfinite(seconds) else 0.0
-        self._searcher.tell(self._last)
-        self._counts[self._last.status] += 1
-        self._watch(self._last)
-        self._progress(self.progress)
+        recorded = self._ledger.record(evaluation)
+        self._searcher.tell(recorded)
+        return recorded
 
     def _watch(self, evaluation: Evaluation) -> None:
         """Stops a sweep that only burns time: evaluations that all fail, limits that nothing keeps."""

@@ -7,7 +7,7 @@ from search_space.architecture import Architecture, Level, Stage
 from search_space.operations import Operation
 from search_space.picture import picture
 from search_space.plan import BlockPlan, LayerPlan, layer_plan
-from search_space.published import PublishedDesign, design_names, get_design
+from search_space.published import PublishedDesign, design_names, get_design, is_design
 from search_space.scale import Scale, get_scale, scale_names
 from search_space.space import Gene, SearchSpace
 from search_space.spaces import get_space, space_names
@@ -27,6 +27,7 @@ __all__ = [
     "get_design",
     "get_scale",
     "get_space",
+    "is_design",
     "layer_plan",
     "picture",
     "scale_names",

@@ -53,6 +53,7 @@ class EvolutionProposer(Proposer):
         """Sets pymoo's algorithm up; nothing is proposed yet."""
         self._space = space = problem.space
         self._objectives = problem.objectives
+        self._population_size = problem.population
         self._limits = problem.limits
         operators: dict[str, Any] = {"sampling": _Sample(space), "crossover": _Cross(space), "mutation": _Mutate(space)}
         self._algorithm = algorithm(problem, **operators)
@@ -71,8 +72,10 @@ class EvolutionProposer(Proposer):
         return self._space.decode(self._generation[self._waiting.pop()])
 
     def skip(self, architecture: Architecture) -> None:
-        """Takes it out of the generation."""
+        """Takes it out of the generation; what came of it already joins the next selection."""
         del self._generation[architecture.digest]
+        if (outcome := self._outcomes.pop(architecture.digest, None)) is not None:
+            self._strangers.append(outcome)
 
     def learn(self, evaluation: Evaluation) -> None:
         """Keeps the outcome for the end of the generation; strangers join the next selection."""
@@ -84,17 +87,18 @@ class EvolutionProposer(Proposer):
     def _next_generation(self) -> None:
         genotypes = [*self._generation.values(), *(self._space.encode(x.architecture) for x in self._strangers)]
         evaluations = [*(self._outcomes[digest] for digest in self._generation), *self._strangers]
-        if genotypes:
-            self._algorithm.tell(infills=self._population(np.array(genotypes), evaluations))
-        offspring = self._algorithm.ask()
+        algorithm = self._algorithm
+        has_population = bool(self._generation) or algorithm.is_initialized  # a few strangers are none to begin with
+        if genotypes and (has_population or len(genotypes) >= self._population_size):
+            algorithm.tell(infills=self._population(np.array(genotypes), evaluations))
+            self._strangers = []
+        offspring = algorithm.ask()
         if offspring is None or len(offspring) == 0:  # mating found nothing that its parents are not
-            algorithm = self._algorithm
             sample = _Sample(self._space)
             offspring = sample.do(algorithm.problem, algorithm.pop_size, random_state=algorithm.random_state)
         self._generation = {self._space.decode(genotype).digest: genotype for genotype in offspring.get("X")}
         self._waiting = list(self._generation)[::-1]
         self._outcomes = {}
-        self._strangers = []
 
     def _population(self, genotypes: np.ndarray, evaluations: Sequence[Evaluation]) -> Population:
         """Individuals with objectives (smaller is better) and the violation of the limits as their one constraint."""

@@ -116,7 +116,8 @@ class Searcher:
 def replay(searcher: Searcher, contents: LedgerContents) -> None:
     """Brings a fresh searcher to where the ledger ends: asks again in order, tells in order.
 
-    What stands above a note of repair is told without asking: a damaged ledger no longer has every ask.
+    What stands above a note of repair is told without asking: a damaged ledger no longer has every ask. So is what the
+    searcher did not ask for.
 
     Raises:
         InputError: the searcher asks for something else than the ledger says it did.
@@ -127,7 +128,7 @@ def replay(searcher: Searcher, contents: LedgerContents) -> None:
         if isinstance(event, Evaluation):
             searcher.tell(event)
         elif isinstance(event, Asked):
-            if i < first_asked:
+            if i < first_asked or event.origin != "searcher":
                 searcher.reserve(event.architecture)
             else:
                 _ask_again(searcher, event)

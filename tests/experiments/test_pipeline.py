@@ -303,6 +303,26 @@ def test_a_run_folder_of_another_sweep_is_left_alone(run_dir):
     assert _files(run_dir) == before
 
 
+def test_a_sweep_under_new_limits_takes_over_what_an_earlier_one_knows(run_dir, tmp_path, capsys):
+    new = tmp_path / "new"
+    known = read_ledger(run_dir / "ledger.jsonl").evaluations
+    start = [f"start_from.ledger={run_dir}", f"start_from.front={run_dir}"]
+    limits = f"limits.parameters={max(x.objectives['parameters'].value for x in known) - 1}"
+    settings = [*SHRUNK, *start, limits, "trials=1", "search.executor=local", "search.searcher=random"]
+    assert _run("sweep", "digits-small", *settings, "--run", new) == 0
+    assert f"{len(known)} of all from an earlier ledger" in capsys.readouterr().out
+    contents = read_ledger(new / "ledger.jsonl")
+    assert contents.num_ended == 1
+    taken = {x.digest: x for x in contents.evaluations if contents.is_taken_over(x)}
+    assert {x.digest: x.objectives for x in known} == {digest: x.objectives for digest, x in taken.items()}
+    assert {x.status for x in taken.values()} == {"done", "infeasible"}
+    assert (new / "supernet/history.json").read_bytes() == (run_dir / "supernet/history.json").read_bytes()
+    before = _files(new)
+    assert _run("sweep", "digits-small", *settings, "--run", new, f"start_from.ledger={tmp_path / 'gone'}") == 2
+    assert "start_from.ledger" in capsys.readouterr().err
+    assert _files(new) == before
+
+
 def test_a_dry_run_prints_the_sweep_and_what_is_feasible(tmp_path, capsys):
     arguments = ["sweep", "digits-small", "--dry-run", "--run-dir", tmp_path / "run", "limits.parameters=2000000"]
     assert _run(*arguments) == 0

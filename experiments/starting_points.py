@@ -1,0 +1,107 @@
+"""Where a sweep starts: designs that it evaluates before its searcher asks for any, and outcomes of an earlier run.
+
+An outcome is taken over only where it was measured in the same way. To be that to the last bit, the supernet, the classifier
+and the latency predictor of the earlier run are taken over with it.
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from experiments.config import SweepConfig, changed_settings, ledger_header, load_config
+from experiments.errors import InputError
+from experiments.evaluation import Evaluation
+from experiments.run_folder import Run, read_run
+from search_space import Architecture, SearchSpace, get_design, get_space, is_design
+
+_STAGES = ("features", "supernet", "latency")  # folders of a run that decide numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class StartingPoints:
+    """What a search starts from.
+
+    Attributes:
+        designs: to evaluate first, in this order.
+        outcomes: known before, of an earlier run's ledger.
+        stages: folders of the earlier run to take over with them.
+    """
+
+    designs: tuple[Architecture, ...] = ()
+    outcomes: tuple[Evaluation, ...] = ()
+    stages: tuple[Path, ...] = ()
+
+    def take_stages(self, run_dir: Path) -> None:
+        """Copies the earlier run's stages to where this run has none; each is whole, or not there."""
+        for stage in self.stages:
+            if not (run_dir / stage.name).exists():
+                partial = run_dir / f"{stage.name}.partial"
+                shutil.rmtree(partial, ignore_errors=True)
+                shutil.copytree(stage, partial)
+                partial.rename(run_dir / stage.name)
+
+
+def starting_points(config: SweepConfig) -> StartingPoints:
+    """Reads what `start_from` names.
+
+    Raises:
+        InputError: a design or a run is not there, an architecture is outside the space, or outcomes were measured in another
+            way; the message names the key.
+    """
+    start, space = config.start_from, get_space(config.space)
+    named = {name: _design(name) for name in start.designs}
+    if start.front is not None:
+        members = _run("front", start.front).front
+        if not members:
+            raise InputError(f"start_from.front: {start.front} has no front yet; let it go on first, or leave it out")
+        named |= {f"{start.front}, {member.digest}": member.architecture for member in members}
+    for name, architecture in named.items():
+        try:
+            space.validate(architecture)
+        except ValueError as error:
+            raise InputError(f"start_from: {name}: {error}; choose a space that holds it, or leave it out") from None
+    designs = tuple({architecture.digest: architecture for architecture in named.values()}.values())
+    if start.ledger is None:
+        return StartingPoints(designs)
+    earlier = _run("ledger", start.ledger)
+    outcomes = _outcomes(earlier, config, space)
+    stages = tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir()) if outcomes else ()
+    return StartingPoints(designs, outcomes, stages)
+
+
+def _design(name: str) -> Architecture:
+    """A published design by its name, or an architecture of a JSON file."""
+    if is_design(name):
+        return get_design(name).architecture.canonical()
+    path = Path(name)
+    if not path.is_file():
+        try:
+            get_design(name)
+        except ValueError as error:
+            raise InputError(f"start_from.designs: {error}; or name an architecture.json") from None
+    try:
+        return Architecture.from_json(json.loads(path.read_text("utf-8"))).canonical()
+    except ValueError as error:
+        raise InputError(f"start_from.designs: {path}: this is no architecture: {error}") from None
+
+
+def _run(key: str, folder: str) -> Run:
+    try:
+        return read_run(folder)
+    except (OSError, InputError) as error:
+        raise InputError(
+            f"start_from.{key}: {error}; to go on without the earlier run, leave it out: what was taken over is in the ledger"
+        ) from None
+
+
+def _outcomes(earlier: Run, config: SweepConfig, space: SearchSpace) -> tuple[Evaluation, ...]:
+    theirs, ours = earlier.ledger.header.get("fingerprint"), ledger_header(config)["fingerprint"]
+    if theirs != ours:
+        path = earlier.path / "sweep.yaml"
+        changed = ", ".join(changed_settings(load_config(path), config)) if path.is_file() else "no sweep.yaml there says which"
+        raise InputError(
+            f"start_from.ledger: {earlier.path} was measured in another way ({changed}), and its numbers must not mix with new "
+            "ones; start_from.front takes its designs alone"
+        )
+    return tuple(outcome for outcome in earlier.with_status("done") if space.contains(outcome.architecture))
