@@ -200,18 +200,19 @@ class SearchSpace:
         return self.decode(genotype)
 
     def mutate(self, architecture: Architecture, rng: np.random.Generator, *, rate: float | None = None) -> Architecture:
-        """A different architecture: each gene is drawn anew with probability `rate` (default: two genes on average)."""
+        """A different architecture: each gene is drawn anew with probability `rate` (default: that of two with choices)."""
         if self.size == 1:
             raise ValueError(f"space {self.name!r} holds one architecture; there is nothing to mutate")
         parent = self.encode(architecture)
-        rate = 2 / len(parent) if rate is None else rate
+        least = 1 / np.count_nonzero(self._num_choices > 1)
+        rate = min(1.0, 2 * least) if rate is None else rate
         while True:
             drawn = np.where(rng.random(len(parent)) < rate, rng.integers(self._num_choices), parent)
             if np.any(drawn != parent):
                 mutant = self.decode(self.repair(drawn))
                 if mutant != architecture.canonical():
                     return mutant
-            rate = max(rate, 1 / len(parent))
+            rate = max(rate, least)
 
     def crossover(self, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
         """A child that takes each gene from either parent with equal chance, repaired to the skip rule."""

@@ -35,6 +35,7 @@ class Searcher:
         self._proposer = proposer
         self._seed = seed
         self._seen: set[str] = set()
+        self._told: set[str] = set()
         self._num_skipped = 0  # since the last answer; an ask in vain must not start the count anew
 
     def ask(self) -> Architecture | None:
@@ -60,9 +61,14 @@ class Searcher:
         return self._take(architecture) if self._proposer.can_adopt else self.ask()
 
     def tell(self, evaluation: Evaluation) -> None:
-        """Takes an outcome: done, failed or infeasible; of an ask, or of an architecture that came from elsewhere."""
-        self._seen.add(evaluation.digest)
-        self._proposer.learn(evaluation)
+        """Takes an outcome: done, failed or infeasible; of an ask, or of an architecture that came from elsewhere.
+
+        Only the first outcome of an architecture counts, as in a ledger.
+        """
+        if evaluation.digest not in self._told:
+            self._told.add(evaluation.digest)
+            self._seen.add(evaluation.digest)
+            self._proposer.learn(evaluation)
 
     def suggest(self, n: int) -> list[Architecture]:
         """Up to `n` architectures to evaluate side by side; fewer, even none, where outcomes have to be observed first.

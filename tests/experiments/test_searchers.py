@@ -178,6 +178,20 @@ def two_sample_t(ours, theirs):
     return (np.mean(ours) - np.mean(theirs)) / error
 
 
+@EVERY
+def test_a_second_outcome_of_the_same_architecture_changes_nothing(name):
+    one, other = fresh(name), fresh(name)
+    events = run(one, 12)
+    for event in events:
+        if isinstance(event, Asked):
+            assert other.ask() == event.architecture
+        else:
+            other.tell(event)
+            other.tell(event)
+            other.tell(evaluation(event.index, event.architecture, status="failed", space=SPACE))
+    assert one.ask() == other.ask()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num", "num_seeds"), [("nsga2", 160, 12), ("nsga3", 160, 12), ("motpe", 80, 12), ("pocket", 80, 4)]
