@@ -44,7 +44,7 @@ def main() -> None:
     config = load_config(options.run / "sweep.yaml")
     with terminal_progress() as progress:
         classifier = sweep_classifier(config, options.run, progress)
-    distances = FeatureDistances(classifier, labelled_images(config).images)
+    distances = FeatureDistances.to(labelled_images(config).images, classifier)
 
     split = promise_split(student)
 

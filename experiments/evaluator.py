@@ -1,8 +1,13 @@
 """The evaluator of a sweep: quality of any architecture of the space, with the weights that the supernet holds for it."""
 
+import dataclasses
+import functools
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.config import SweepConfig, load_config
 from experiments.denoising_task import all_examples, load_examples
@@ -21,32 +26,84 @@ def sample_settings(config: SweepConfig) -> SampleSettings:
     return SampleSettings(quality.num_samples, quality.num_steps, quality.sampler, quality.guidance_scale)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationInputs:
+    """All that quality is measured with; it travels to a worker, which needs no file beside it.
+
+    Attributes:
+        config: the sweep.
+        parameters: of the supernet and of its prompt encoder.
+        images: held-out images.
+        prompts: of the images.
+        distances: of samples, where any are judged.
+    """
+
+    config: SweepConfig
+    parameters: dict[str, Any]
+    images: np.ndarray
+    prompts: np.ndarray
+    distances: FeatureDistances | None
+
+
+def read_inputs(run_dir: Path) -> EvaluationInputs:
+    """Reads them from a run folder whose supernet, and classifier where samples are judged, are trained."""
+    config = load_config(run_dir / "sweep.yaml")
+    scale = sweep_task(config).scale
+    distances = None
+    if judged_objectives(config):
+        distances = FeatureDistances.to(labelled_images(config).images, load_classifier(run_dir / "features"))
+    return EvaluationInputs(
+        config,
+        jax.tree.map(np.asarray, load_supernet(config, run_dir)),
+        *all_examples(load_examples(config.data, scale, split="validation"), scale),
+        distances,
+    )
+
+
 class SupernetEvaluator:
     """Measures the quality objectives of a sweep; each program compiles once, for all architectures."""
 
-    def __init__(self, run_dir: str | Path) -> None:
-        """Loads what a finished run folder holds: settings, supernet, and the classifier where samples are judged."""
-        run_dir = Path(run_dir)
-        config = load_config(run_dir / "sweep.yaml")
+    def __init__(self, inputs: EvaluationInputs) -> None:
+        """Prepares the programs; nothing is compiled yet."""
+        config, prompts = inputs.config, inputs.prompts
         task, supernet = sweep_task(config), sweep_supernet(config)
         self._supernet = supernet
-        self._parameters = load_supernet(config, run_dir)
-        images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
-        self._losses = loss_program(task, supernet.apply, images, prompts, num_samples=config.quality.loss_samples)
-        self._num_images = len(images)
+        self._parameters = jax.tree.map(jnp.asarray, inputs.parameters)
+        self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
+        self._num_images = len(inputs.images)
         self._draw = None
+        self._distances = inputs.distances
         self._is_compiled = False
-        if judged_objectives(config):
+        if self._distances is not None:
             self._draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
-            self._distances = FeatureDistances(load_classifier(run_dir / "features"), labelled_images(config).images)
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
         route = jnp.asarray(self._supernet.route(architecture))
         estimates = {"denoising_loss": loss_estimate(self._losses(self._parameters, route), num_images=self._num_images)}
-        if self._draw is not None:
+        if self._draw is not None and self._distances is not None:
             estimates |= self._distances.measure(self._draw(self._parameters, route))
         if not self._is_compiled:
             trim_memory()  # the first call compiled
             self._is_compiled = True
         return estimates
+
+
+class SupernetEvaluators:
+    """Builds evaluators of a run folder; its files are read here, once one is needed, and travel to where one is built."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Reads nothing yet."""
+        self._run_dir = run_dir
+
+    def __call__(self) -> SupernetEvaluator:
+        """An evaluator in this process."""
+        return SupernetEvaluator(self._inputs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent elsewhere, it has what it needs with it, and knows of no folder."""
+        return functools.partial, (SupernetEvaluator, self._inputs)
+
+    @functools.cached_property
+    def _inputs(self) -> EvaluationInputs:
+        return read_inputs(self._run_dir)

@@ -4,7 +4,6 @@ The run folder holds what each stage made: `features/`, `supernet/`, `latency/`,
 `winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`.
 """
 
-import functools
 import math
 import os
 import shutil
@@ -170,7 +169,7 @@ def _use_compilation_cache(run_dir: Path) -> None:
 def _search(
     config: SweepConfig, run_dir: Path, ledger: Ledger, start: StartingPoints, progress: Progress, address: str | None
 ) -> None:
-    from experiments.evaluator import SupernetEvaluator
+    from experiments.evaluator import SupernetEvaluators
     from experiments.latency import Costs, fit_predictor, held_out_text
     from experiments.searchers.registry import get_searcher
     from experiments.sweep import SweepProgress, Workers, run_search
@@ -210,7 +209,7 @@ def _search(
 
         ended = run_search(
             space=space, searcher=searcher, ledger=ledger,
-            evaluator_factory=functools.partial(SupernetEvaluator, str(run_dir.absolute())),
+            evaluator_factory=SupernetEvaluators(run_dir),
             costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
             num_evaluations=config.trials, seconds=seconds, workers=workers, executor=search.executor, progress=tell,
             ray_address=address, designs=start.designs, outcomes=start.outcomes,

@@ -105,20 +105,23 @@ class FeatureDistances:
     """Distances of samples to the data in the features of a classifier that was trained on it; this is not FID."""
 
     classifier: Classifier
-    images: np.ndarray
+    reference: Float[np.ndarray, "n width"]
+
+    @staticmethod
+    def to(images: Float[np.ndarray, "n height width channels"], classifier: Classifier) -> "FeatureDistances":
+        """Distances to these images."""
+        return FeatureDistances(classifier, np.asarray(features(classifier, jnp.asarray(images))))
 
     @cached_property
-    def _reference(self) -> tuple[np.ndarray, GaussianStatistics]:
-        found = np.asarray(features(self.classifier, jnp.asarray(self.images)))
-        return found, gaussian_statistics(found)
+    def _statistics(self) -> GaussianStatistics:
+        return gaussian_statistics(self.reference)
 
     def measure(self, samples: np.ndarray) -> dict[str, Estimate]:
         """Fréchet distance and kernel distance, by objective name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
-        reference, statistics = self._reference
         return {
-            "frechet_classifier": frechet_estimate(found, reference=statistics),
-            "kid_classifier": kernel_estimate(found, reference=reference),
+            "frechet_classifier": frechet_estimate(found, reference=self._statistics),
+            "kid_classifier": kernel_estimate(found, reference=self.reference),
         }
 
 

@@ -1,11 +1,13 @@
 """Ray for the length of a sweep: a local cluster that leaves nothing behind, or a running one by its address."""
 
 import contextlib
+import importlib
 import json
 import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 import warnings
@@ -19,6 +21,11 @@ _PREFIX = "pocketunet-ray-"
 _OWNER = "owner.json"
 _STILL_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
+_OPEN = (
+    "this cluster takes commands without a token, from anyone who reaches it; start it and the sweep with RAY_AUTH_MODE=token, "
+    "or keep it behind a firewall"
+)
+_PACKAGES = ("diffusion", "experiments", "latency_models", "objectives", "search_space", "supernet")
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # six files a trial otherwise
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -38,11 +45,18 @@ def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
     """Connects to Ray and yields a folder for Tune; on the way out disconnects, and removes what was made here.
 
     A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under the system's temporary
-    folder; folders of processes that were killed are removed when the next one starts.
+    folder; folders of processes that were killed are removed when the next one starts. A running cluster is sent this
+    project's code; its nodes share no folder with this machine.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or Ray's authentication was switched off for a local one.
     """
+    has_token = os.environ.get("RAY_AUTH_MODE", "token") == "token"
+    if address is None and not has_token:
+        raise InputError(
+            f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']}: Ray listens on all interfaces, and without a token it runs code of "
+            "anyone who reaches this machine; unset RAY_AUTH_MODE, or set search.executor=local"
+        )
     _remove_orphans()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     (folder / _OWNER).write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
@@ -50,14 +64,19 @@ def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)  # Tune warns once per trial that it wrote no files
+        logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # what a lost worker had is done by another: no error
         is_ours = not ray.is_initialized()
         try:
             if is_ours:
-                local = {} if address else {"num_cpus": num_cpus, "include_dashboard": False, "_temp_dir": str(folder)}
+                settings: dict[str, Any] = {"num_cpus": num_cpus, "include_dashboard": False, "_temp_dir": str(folder)}
+                if address is not None:
+                    settings = {"runtime_env": _code(folder / "code")}
                 with warnings.catch_warnings():
                     # Ray forks only to execute another program at once, which is safe beside JAX's threads.
                     warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-                    _connect(address, local)
+                    _connect(address, settings)
+                if address is not None and os.environ.get("RAY_AUTH_MODE") != "token":
+                    print(f"--address {address}: {_OPEN}", file=sys.stderr)
             yield folder
         finally:
             if is_ours:
@@ -65,20 +84,28 @@ def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
             _remove(folder)
 
 
-def _connect(address: str | None, local: dict[str, Any]) -> None:
+def _code(folder: Path) -> dict[str, Any]:
+    """The environment of workers elsewhere: a folder with a copy of our packages, in which each node keeps what it compiles."""
+    for name in _PACKAGES:
+        (place,) = importlib.import_module(name).__path__
+        shutil.copytree(place, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return {"working_dir": str(folder), "env_vars": {"JAX_COMPILATION_CACHE_DIR": "compiled"}}
+
+
+def _connect(address: str | None, settings: dict[str, Any]) -> None:
     import ray
 
     try:
         if address is not None and (port := address.rpartition(":")[2]).isdecimal():
             # Ray itself would try for minutes, and take no interrupt meanwhile.
             socket.create_connection((address.rpartition(":")[0], int(port)), timeout=_CONNECT_SECONDS).close()
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         if address is None:
             raise
         raise InputError(
             f"--address {address}: no Ray cluster answers there ({str(error).splitlines()[0]}); start one with "
-            "`ray start --head`, or leave the address out for a local one"
+            "`ray start --head`, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN where it wants a token, or leave the address out"
         ) from None
 
 

@@ -30,6 +30,7 @@ from objectives import Estimate
 from search_space import Architecture
 
 _MAX_DEATHS = 3  # of workers with the same architecture, before it has failed
+_MAX_STILLBORN = 5  # workers in a row that died before their evaluator was built
 
 
 def run_on_ray(session: SweepSession, evaluator_factory: EvaluatorFactory, workers: Workers, *, address: str | None) -> None:
@@ -52,13 +53,19 @@ def run_on_ray(session: SweepSession, evaluator_factory: EvaluatorFactory, worke
                 name="tune",
                 storage_path=str(folder),
                 verbose=0,
-                stop=_StopOnError(staff),
+                stop=_StopAtTheEnd(staff),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
+        reasons = [str(error) for error in tuner.fit().errors]
+    if isinstance(staff.error, StillbornError):
+        raise RuntimeError(f"{staff.error}; the last one: {reasons[-1] if reasons else 'it left no word'}")
     if staff.error is not None:
         raise staff.error
+
+
+class StillbornError(Exception):
+    """No worker lives long enough to build its evaluator."""
 
 
 class _Desk:
@@ -89,6 +96,8 @@ class _Worker(tune.Trainable):
         self._name = config["worker"]
         self._desk = desk
         self._max_bytes = workers.max_bytes
+        self._is_ready = False
+        self._num_judged = 0
         self._broken: str | None = None
         try:
             self._evaluator = evaluator_factory()
@@ -96,17 +105,21 @@ class _Worker(tune.Trainable):
             self._broken = traceback.format_exc()
 
     def step(self) -> dict[str, Any]:
-        """Judges one architecture; the last step finds none, or leaves more memory taken than a worker may hold."""
+        """Judges one architecture; the first step only says that it can; the last finds none, or took too much memory."""
         if self._broken is not None:
             return {"broken": self._broken, "done": True}
+        if not self._is_ready:
+            self._is_ready = True
+            return {"ready": True}
         work: Any = ray.get(self._desk.take.remote(self._name))
         if work is None:
             return {"done": True}
         outcome = judge(self._evaluator, Architecture.from_json(work))
         objectives = {name: estimate.to_json() for name, estimate in outcome.objectives.items()}
         text = json.dumps({"objectives": objectives, "reason": outcome.reason, "seconds": outcome.seconds})
-        held = resident_bytes()
-        return {"outcome": text, "held_bytes": held, "is_first": self.iteration == 0, "done": held > self._max_bytes}
+        held, is_first = resident_bytes(), self._num_judged == 0
+        self._num_judged += 1
+        return {"outcome": text, "held_bytes": held, "is_first": is_first, "done": held > self._max_bytes}
 
 
 class _Staff(TuneSearcher):
@@ -119,21 +132,20 @@ class _Staff(TuneSearcher):
         self._session = session
         self._desk = desk
         self._workers = workers
-        self._at_work: dict[str, Asked | None] = {}  # what each worker does; None where it waits
+        self._coming: set[str] = set()  # workers that were asked for; a cluster may never have room for them
+        self._at_work: dict[str, Asked | None] = {}  # what each worker that is there does; None where it waits
+        self._num_stillborn = 0
         self._lost: collections.deque[Asked] = collections.deque()  # with a worker that died
         self._deaths: collections.Counter[int] = collections.Counter()
 
     def suggest(self, trial_id: str) -> Any:
         """A worker's trial; None while there are enough or nothing is to be done yet; FINISHED at the end."""
-        if self.error is not None or (not self._at_work and not self._has_work):
+        if self.is_over:
             return TuneSearcher.FINISHED
-        if len(self._at_work) >= self._workers.number or not self._has_work or None in self._at_work.values():
+        is_enough = len(self._coming) + len(self._at_work) >= self._workers.number
+        if is_enough or not self._has_work or None in self._at_work.values():
             return None
-        self._at_work[trial_id] = None
-        self._occupy()
-        if self._at_work.get(trial_id) is None:
-            self._at_work.pop(trial_id, None)
-            return None
+        self._coming.add(trial_id)
         return {"worker": trial_id}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -145,6 +157,11 @@ class _Staff(TuneSearcher):
         """A worker has gone home or died: what it had in its hands is done by another."""
         if not error and result is not None:
             self._take(trial_id, result)
+        elif trial_id in self._coming:
+            self._num_stillborn += 1
+            if self._num_stillborn >= _MAX_STILLBORN:
+                self.error = StillbornError(f"{_MAX_STILLBORN} workers in a row died before their evaluator was built")
+        self._coming.discard(trial_id)
         asked = self._at_work.pop(trial_id, None)
         if asked is not None and self.error is None:
             self._deaths[asked.index] += 1
@@ -163,6 +180,12 @@ class _Staff(TuneSearcher):
         """Saves nothing: the ledger has it all."""
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do or to wait for, except for workers that will not be needed."""
+        is_busy = any(asked is not None for asked in self._at_work.values())
+        return self.error is not None or not (is_busy or self._has_work)
+
+    @property
     def _has_work(self) -> bool:
         return bool(self._lost) or self._session.wants_more
 
@@ -171,6 +194,10 @@ class _Staff(TuneSearcher):
             return
         if "broken" in result:
             self.error = RuntimeError(f"a worker could not build its evaluator:\n{result['broken']}")
+        elif "ready" in result and trial_id in self._coming:
+            self._coming.remove(trial_id)
+            self._num_stillborn = 0
+            self._at_work[trial_id] = None
         elif "outcome" in result and (asked := self._at_work.get(trial_id)) is not None:
             self._at_work[trial_id] = None
             self._finish(asked, _outcome(result["outcome"]))
@@ -203,7 +230,7 @@ class _Staff(TuneSearcher):
                 self._desk.lay.remote(name, None)
 
 
-class _StopOnError(Stopper):
+class _StopAtTheEnd(Stopper):
     def __init__(self, staff: _Staff) -> None:
         self._staff = staff
 
@@ -211,7 +238,7 @@ class _StopOnError(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self._staff.error is not None
+        return self._staff.is_over
 
 
 def _outcome(text: str) -> Outcome:

@@ -1,4 +1,4 @@
-"""A small sweep as a program of its own, to be killed: `python sweep_program.py FOLDER EXECUTOR SEARCHER NUM SECONDS`.
+"""A small sweep as a program of its own, to be killed: `sweep_program.py FOLDER EXECUTOR SEARCHER NUM SECONDS [ADDRESS]`.
 
 The evaluator appends a line to FOLDER/evaluated.log before and after each evaluation: what really ran, whatever the
 ledger says.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import toy_problem
 
+import experiments
 from experiments.ledger import Ledger
 from experiments.searchers import get_searcher
 from experiments.sweep import Workers, run_search
@@ -25,6 +26,7 @@ def note(log, word, digest):
 
 def factory(log, seconds):
     note(log, "built", "-")
+    note(log, "code", experiments.__file__)
 
     def evaluator(architecture):
         note(log, "begun", architecture.digest)
@@ -37,7 +39,7 @@ def factory(log, seconds):
     return evaluator
 
 
-def main(folder, executor, name, num_evaluations, seconds):
+def main(folder, executor, name, num_evaluations, seconds, address=None):
     space = toy_problem.DIGITS
     header = {"space": space.name, "fingerprint": "f", "searcher": name, "objectives": ["denoising_loss", "macs"]}
     with Ledger.open(folder / "ledger.jsonl", header=header) as ledger:
@@ -54,9 +56,10 @@ def main(folder, executor, name, num_evaluations, seconds):
             num_evaluations=num_evaluations,
             workers=Workers(2 if executor == "ray" else 1),
             executor=executor,
+            ray_address=address,
         )
     print(f"end {state.num_done} {state.num_failed} {state.num_infeasible}", flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]), *sys.argv[6:])

@@ -17,7 +17,7 @@ from experiments import cli, pipeline
 from experiments.bundle import read_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.config import load_config, resolved_yaml
-from experiments.evaluator import SupernetEvaluator
+from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
@@ -95,7 +95,7 @@ def test_samples_are_judged_where_an_objective_says_so(run_dir, tmp_path):
     (copy / "sweep.yaml").write_text(resolved_yaml(config))
     sweep_classifier(config, copy, silent_progress())
     space = get_space("digits-small")
-    evaluator = SupernetEvaluator(copy)
+    evaluator = SupernetEvaluator(read_inputs(copy))
     found = [evaluator(architecture) for architecture in (space.smallest(), space.largest())]
     for name in ("frechet_classifier", "kid_classifier"):
         assert all(estimates[name].is_finite for estimates in found)

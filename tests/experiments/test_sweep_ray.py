@@ -12,7 +12,7 @@ from objectives import Estimate
 SPACE = small_space()
 
 
-def sweep(folder, workers, *, num=24, held_mb=0, name="random"):
+def sweep(folder, workers, *, num=24, held_mb=0, name="random", seconds=0.05):
     """Evaluators leave a file by their process for each architecture, and hold on to memory."""
     log = str(folder)
 
@@ -23,7 +23,7 @@ def sweep(folder, workers, *, num=24, held_mb=0, name="random"):
             held.append(bytearray(os.urandom(1 << 20) * held_mb))
             with open(f"{log}/{os.getpid()}.log", "a") as file:
                 file.write(f"{architecture.digest}\n")
-            time.sleep(0.05)
+            time.sleep(seconds)
             return {"denoising_loss": Estimate.exact(int(architecture.digest, 16) / 2**64)}
 
         return evaluator
@@ -39,7 +39,7 @@ def evaluated(folder):
 
 
 def test_all_workers_work_and_none_is_built_twice(tmp_path):
-    state = sweep(tmp_path, Workers(2, cpus=0.5), name="nsga2")
+    state = sweep(tmp_path, Workers(2, cpus=0.5), name="nsga2", seconds=0.4)
     assert (state.num_done, state.num_failed) == (24, 0)
     by_worker = evaluated(tmp_path)
     assert len(by_worker) == 2
