@@ -129,6 +129,8 @@ class SearchSection(Section):
         searcher: name of a search.
         num_workers: evaluations at a time under ray; the local executor always has one.
         executor: `ray` (Ray Tune), or `local` (this process alone, without Ray).
+        batch: architectures that are asked for at once, the next ones when all of them are evaluated: what is found depends
+            neither on how many workers there are nor on which is faster then. Without it, no worker ever waits.
         population: architectures per generation, or before a model takes over.
         cpus_per_worker: cores that Ray sets aside for each worker; a fraction lets workers share one.
         gpus_per_worker: of an accelerator, under ray; a fraction lets workers share one.
@@ -138,6 +140,7 @@ class SearchSection(Section):
     searcher: Annotated[str, AfterValidator(_searcher_name)] = "pocket"
     num_workers: Count = 2
     executor: Literal["ray", "local"] = "ray"
+    batch: Count | None = None
     population: Annotated[int, Field(ge=2, strict=True)] = 24
     cpus_per_worker: Positive = 1.0
     gpus_per_worker: NotNegative = 0.0
@@ -311,6 +314,7 @@ def ledger_header(config: SweepConfig) -> dict[str, Any]:
         "searcher": config.search.searcher,
         "population": config.search.population,
         "seed": config.seed,
+        **({"batch": config.search.batch} if config.search.batch else {}),  # a key that came later changes no older header
     }
 
 

@@ -147,7 +147,7 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
     if path.is_file() and (changed := changed_settings(load_config(path), config)):
         raise InputError(
             f"{path}: this run folder was made with other settings ({'; '.join(changed.values())}); what may change is trials, "
-            "budget, start_from, distill, and how many workers there are; set the rest back, or choose another --run-dir"
+            "budget, start_from, distill, and what workers there are; set the rest back, or choose another --run-dir"
         )
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
@@ -190,6 +190,7 @@ def _search(
         seed=config.seed,
         population=search.population,
         costs=costs.columns,
+        batch=search.batch,
     )
     seconds = seconds_of(config.budget) if config.budget else math.inf
     most_bytes = 1e9 * search.max_worker_gb if search.max_worker_gb else math.inf

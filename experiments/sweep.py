@@ -87,7 +87,7 @@ def run_search(
         designs=designs,
         outcomes=outcomes,
     )
-    if not session.wants_more:
+    if not session.has_work:
         return session.progress
     if executor == "local":
         _run_here(session, evaluator_factory)

@@ -187,7 +187,7 @@ class _Staff(TuneSearcher):
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._lost) or self._session.wants_more
+        return bool(self._lost) or self._session.has_work
 
     def _take(self, trial_id: str, result: dict[str, Any]) -> None:
         if self.error is not None:

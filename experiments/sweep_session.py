@@ -103,6 +103,7 @@ class SweepSession:
         self._progress = progress or (lambda progress: None)
         self._counts = collections.Counter(x.status for x in contents.evaluations if not contents.is_taken_over(x))
         self._requeued = collections.deque(asked for asked in contents.in_flight if asked.origin != "ledger")
+        self._ready: collections.deque[tuple[Asked, Estimates]] = collections.deque()  # asked for, to be handed out
         self._out: dict[int, tuple[Asked, Estimates]] = {}
         self._failures_in_a_row = 0
         self._last: Evaluation | None = None
@@ -110,6 +111,11 @@ class SweepSession:
         self._take_over(outcomes, {asked.architecture.digest: asked for asked in contents.asked})
         known = {asked.architecture.digest for asked in ledger.contents.asked}
         self._designs = collections.deque(architecture for architecture in designs if architecture.digest not in known)
+        if searcher.batch is not None:  # what was in flight is the rest of a batch, or the beginning of one
+            while self._requeued and self._wants_more:
+                self._admit(self._requeued.popleft())
+            if self._ready and not searcher.has_begun_to_be_told:
+                self._fill(searcher.batch)
         self._progress(self.progress)
 
     @property
@@ -127,11 +133,18 @@ class SweepSession:
         )
 
     @property
-    def wants_more(self) -> bool:
+    def has_work(self) -> bool:
         """Whether another architecture is to be evaluated beside those that are."""
-        begun = self._num_ended + len(self._out)
-        is_enough = self._num_evaluations is not None and begun >= self._num_evaluations
-        return self._stopped is None and not is_enough and self._spent < self._most_seconds
+        return self._may_go_on and (bool(self._ready) or self._wants_more)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self._stopped is None and self._spent < self._most_seconds
+
+    @property
+    def _wants_more(self) -> bool:
+        begun = self._num_ended + len(self._out) + len(self._ready)
+        return self._may_go_on and (self._num_evaluations is None or begun < self._num_evaluations)
 
     @property
     def _num_ended(self) -> int:
@@ -139,20 +152,13 @@ class SweepSession:
 
     def next(self) -> Asked | None:
         """The next architecture to evaluate, within its limits; None where there is none now, or none any more."""
-        while self.wants_more:
-            asked = self._requeued.popleft() if self._requeued else self._ask()
-            if asked is None:
-                return None
-            outcome = judge(self._costs, asked.architecture)
-            costs = outcome.objectives
-            finite = all(estimate.is_finite for estimate in costs.values())
-            broken = broken_limits(costs, self._limits) if finite and outcome.reason is None else []
-            if outcome.reason is None and finite and not broken:
-                self._out[asked.index] = (asked, costs)
-                return asked
-            status = "infeasible" if broken else "failed"
-            self._settle(asked, status, costs, outcome.reason or "; ".join(broken) or None, outcome.seconds)
-        return None
+        if not self._ready and not (self._searcher.batch and self._out):
+            self._fill(self._searcher.batch or 1)
+        if not self._ready or not self._may_go_on:
+            return None
+        asked, costs = self._ready.popleft()
+        self._out[asked.index] = (asked, costs)
+        return asked
 
     def finish(self, index: int, outcome: Outcome) -> None:
         """Takes what an evaluator made of the architecture with this index."""
@@ -163,6 +169,26 @@ class SweepSession:
         if reason is None and missing:
             reason = f"the evaluator gave no {', '.join(missing)}"
         self._settle(asked, "failed" if reason else "done", estimates, reason, outcome.seconds)
+
+    def _fill(self, num: int) -> None:
+        """Asks until so many are ready, or there is none now."""
+        while len(self._ready) < num and self._wants_more:
+            asked = self._requeued.popleft() if self._requeued else self._ask()
+            if asked is None:
+                return
+            self._admit(asked)
+
+    def _admit(self, asked: Asked) -> None:
+        """Makes it ready where it keeps the limits; its outcome is known otherwise."""
+        outcome = judge(self._costs, asked.architecture)
+        costs = outcome.objectives
+        finite = all(estimate.is_finite for estimate in costs.values())
+        broken = broken_limits(costs, self._limits) if finite and outcome.reason is None else []
+        if outcome.reason is None and finite and not broken:
+            self._ready.append((asked, costs))
+            return
+        status = "infeasible" if broken else "failed"
+        self._settle(asked, status, costs, outcome.reason or "; ".join(broken) or None, outcome.seconds)
 
     def _take_over(self, outcomes: Sequence[Evaluation], known: Mapping[str, Asked]) -> None:
         """Records outcomes of an earlier ledger, unless this one has its own; their costs and limits are this sweep's."""
@@ -185,7 +211,7 @@ class SweepSession:
         try:
             architecture = self._searcher.ask()
         except SpaceExhaustedError as error:
-            self._stopped = str(error) if not self._out else None
+            self._stopped = str(error) if not self._out and not self._ready else None
             return None
         if architecture is None:
             return None

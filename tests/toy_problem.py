@@ -59,13 +59,13 @@ def columns(architectures, space=DIGITS):
     return {"macs": np.array([point(architecture, space)[1] for architecture in architectures])}
 
 
-def swept(path, num, *, name="random", space, evaluator_factory, header, limits=None, cost=None, **settings):
+def swept(path, num, *, name="random", space, evaluator_factory, header, limits=None, cost=None, batch=None, **settings):
     """A sweep of the toy problem into the ledger at this path; of four architectures a generation."""
     limits = limits or {}
     with Ledger.open(path, header=header) as ledger:
         return run_search(
             space=space,
-            searcher=get_searcher(name, space, objectives=OBJECTIVES, seed=0, limits=limits, population=4),
+            searcher=get_searcher(name, space, objectives=OBJECTIVES, seed=0, limits=limits, population=4, batch=batch),
             ledger=ledger,
             evaluator_factory=evaluator_factory,
             costs=cost or functools.partial(costs, space=space),

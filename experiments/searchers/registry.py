@@ -75,6 +75,7 @@ def get_searcher(
     limits: Mapping[str, float] | None = None,
     population: int = 32,
     costs: CostFunction | None = None,
+    batch: int | None = None,
 ) -> Searcher:
     """A fresh search of a space.
 
@@ -85,6 +86,7 @@ def get_searcher(
         seed: everything random follows from it.
         limits: upper bound by cost; what breaks one is told as infeasible.
         population: architectures per generation (nsga2, nsga3, nni-evolution), or before a model takes over (the others).
+        batch: how many are to be asked for before the first of them is told; without it, any order will do.
         costs: what is known of architectures before they are evaluated, by name: pocket models all other objectives.
 
     Raises:
@@ -99,4 +101,4 @@ def get_searcher(
         raise InputError(f"the population must be 2 or more, got {population}")
     check_limits(limits or {})
     problem = SearchProblem(space, tuple(objectives), dict(limits or {}), seed, population, costs)
-    return Searcher(space, _PROPOSERS[name](problem), seed=seed)
+    return Searcher(space, _PROPOSERS[name](problem), seed=seed, batch=batch)

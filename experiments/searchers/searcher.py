@@ -27,15 +27,22 @@ class Searcher:
     A proposal that was asked for before is handed back to the proposer as known, at most 20 times in a row; then a
     random architecture that was not asked for takes its place. What it asks for is a function of the seed and of the
     order of `ask` and `tell`, so that `replay` restores it.
+
+    Attributes:
+        space: where it searches.
+        batch: how many are to be asked for before the first of them is told; None where any order will do. With it, outcomes
+            reach the proposer together and by their index, so that it does not matter which of a batch came first.
     """
 
-    def __init__(self, space: SearchSpace, proposer: Proposer, *, seed: int) -> None:
+    def __init__(self, space: SearchSpace, proposer: Proposer, *, seed: int, batch: int | None = None) -> None:
         """Starts with nothing asked for."""
         self.space = space
+        self.batch = batch
         self._proposer = proposer
         self._seed = seed
         self._seen: set[str] = set()
         self._told: set[str] = set()
+        self._unlearned: list[Evaluation] = []  # told, and kept back until the next ask
         self._num_skipped = 0  # since the last answer; an ask in vain must not start the count anew
 
     def ask(self) -> Architecture | None:
@@ -44,6 +51,7 @@ class Searcher:
         Raises:
             SpaceExhaustedError: every architecture was asked for, or 10,000 random draws found none that was not.
         """
+        self._learn()
         if len(self._seen) >= self.space.size:
             raise SpaceExhaustedError(f"all {self.space.size} architectures of space {self.space.name!r} were asked for")
         while self._num_skipped < _MAX_PROPOSALS:
@@ -58,6 +66,7 @@ class Searcher:
 
     def ask_again(self, architecture: Architecture) -> Architecture | None:
         """The next architecture, where a ledger says that it was this one; other than that, as `ask`."""
+        self._learn()
         return self._take(architecture) if self._proposer.can_adopt else self.ask()
 
     def tell(self, evaluation: Evaluation) -> None:
@@ -68,7 +77,14 @@ class Searcher:
         if evaluation.digest not in self._told:
             self._told.add(evaluation.digest)
             self._seen.add(evaluation.digest)
-            self._proposer.learn(evaluation)
+            self._unlearned.append(evaluation)
+            if self.batch is None:
+                self._learn()
+
+    @property
+    def has_begun_to_be_told(self) -> bool:
+        """Whether an evaluation of this batch has ended; infeasible ones need none."""
+        return any(evaluation.status != "infeasible" for evaluation in self._unlearned)
 
     def suggest(self, n: int) -> list[Architecture]:
         """Up to `n` architectures to evaluate side by side; fewer, even none, where outcomes have to be observed first.
@@ -100,6 +116,11 @@ class Searcher:
     def reserve(self, architecture: Architecture) -> None:
         """Never asks for this architecture: somebody else has it evaluated."""
         self._seen.add(architecture.digest)
+
+    def _learn(self) -> None:
+        for evaluation in sorted(self._unlearned, key=lambda evaluation: evaluation.index):
+            self._proposer.learn(evaluation)
+        self._unlearned = []
 
     def _take(self, architecture: Architecture) -> Architecture:
         self._num_skipped = 0

@@ -1,0 +1,115 @@
+"""Batches: what a search finds depends on neither the order in which outcomes come nor on kills."""
+
+import functools
+import random
+
+import pytest
+from toy_problem import OBJECTIVES, columns, costs, evaluation, point, quality, small_space
+
+from experiments.front import front_of
+from experiments.ledger import Ledger, read_ledger
+from experiments.searchers import get_searcher, searcher_names
+from experiments.sweep_session import Outcome, SweepSession
+
+SPACE = small_space()
+HEADER = {"space": "small", "objectives": [objective.name for objective in OBJECTIVES]}
+LIMITS = {"macs": 0.6}
+NUM, BATCH = 24, 5
+
+
+class Killed(Exception):
+    pass
+
+
+def run(path, name, seed, *, num_workers=3, kill_after=None):
+    """A sweep whose outcomes come in a seeded random order, killed after so many lines of the ledger."""
+    rng = random.Random(seed)
+    with Ledger.open(path, header=HEADER) as ledger:
+        append, written = ledger._append, 0
+
+        def counted(event):
+            nonlocal written
+            append(event)
+            written += 1
+            if written == kill_after:
+                raise Killed
+
+        ledger._append = counted
+        session = SweepSession(
+            searcher=get_searcher(
+                name, SPACE, objectives=OBJECTIVES, seed=0, limits=LIMITS, population=6, batch=BATCH,
+                costs=functools.partial(columns, space=SPACE),
+            ),
+            ledger=ledger, costs=functools.partial(costs, space=SPACE), limits=LIMITS, objectives=OBJECTIVES, fingerprint="f",
+            num_evaluations=NUM, seconds=float("inf"), progress=None,
+        )  # fmt: skip
+        out = []
+        while session.has_work or out:
+            while len(out) < num_workers and (asked := session.next()) is not None:
+                out.append(asked)
+            asked = out.pop(rng.randrange(len(out)))
+            session.finish(asked.index, outcome(asked.architecture))
+
+
+def outcome(architecture):
+    if int(architecture.digest, 16) % 11 == 0:
+        return Outcome({}, "diverged", 0.1)
+    return Outcome(quality(architecture, SPACE), None, 0.1)
+
+
+def asked(path):
+    return [(x.index, x.architecture.digest) for x in read_ledger(path).asked]
+
+
+def outcomes(path):
+    return {x.index: (x.digest, x.status, x.objectives) for x in read_ledger(path).evaluations}
+
+
+@pytest.mark.parametrize("name", searcher_names())
+def test_the_order_of_outcomes_and_the_number_of_workers_do_not_matter(tmp_path, name):
+    run(tmp_path / "one.jsonl", name, 0, num_workers=1)
+    for seed, num_workers in ((1, 2), (2, 5), (3, 8)):
+        path = tmp_path / f"{seed}.jsonl"
+        run(path, name, seed, num_workers=num_workers)
+        assert asked(path) == asked(tmp_path / "one.jsonl")
+        assert outcomes(path) == outcomes(tmp_path / "one.jsonl")
+
+
+@pytest.mark.parametrize("name", ["random", "nsga2", "motpe", "pocket"])
+def test_killed_after_any_line_it_ends_with_the_front_of_the_uninterrupted_run(tmp_path, name):
+    run(tmp_path / "whole.jsonl", name, 0)
+    whole = read_ledger(tmp_path / "whole.jsonl")
+    rng = random.Random(0)
+    for kill_after in rng.sample(range(1, len(whole.events)), 20):
+        path = tmp_path / f"{kill_after}.jsonl"
+        with pytest.raises(Killed):
+            run(path, name, kill_after, kill_after=kill_after)
+        run(path, name, kill_after + 1)
+        assert asked(path) == asked(tmp_path / "whole.jsonl"), kill_after
+        assert outcomes(path) == outcomes(tmp_path / "whole.jsonl"), kill_after
+        fronts = [front_of(contents.evaluations, OBJECTIVES) for contents in (read_ledger(path), whole)]
+        assert {x.digest for x in fronts[0]} == {x.digest for x in fronts[1]}
+
+
+def test_a_batch_is_whole_before_the_next_one_begins(tmp_path):
+    run(tmp_path / "ledger.jsonl", "random", 0)
+    waiting = 0
+    for event in read_ledger(tmp_path / "ledger.jsonl").events:
+        if type(event).__name__ == "Asked":
+            waiting += point(event.architecture, SPACE)[1] <= LIMITS["macs"]
+            assert waiting <= BATCH
+        elif event.status != "infeasible":
+            waiting -= 1
+    assert waiting == 0
+
+
+def test_told_in_any_order_a_batch_is_learnt_by_index():
+    """Outside a sweep, too."""
+    found = []
+    for order in ((0, 1, 2), (2, 0, 1)):
+        searcher = get_searcher("pocket", SPACE, objectives=OBJECTIVES, seed=0, population=2, batch=3)
+        for _ in range(3):
+            suggested = searcher.suggest(3)
+            searcher.observe(evaluation(i, suggested[i], space=SPACE) for i in order)
+        found.append(searcher.suggest(3))
+    assert found[0] == found[1]
