@@ -1,12 +1,12 @@
-"""A small sweep as a program of its own, to be killed: `sweep_program.py FOLDER EXECUTOR SEARCHER NUM SECONDS [ADDRESS]`.
+"""A small sweep as a program of its own, to be killed: `sweep_program.py FOLDER EXECUTOR SEARCHER NUM SECONDS`.
 
 The evaluator appends a line to FOLDER/evaluated.log before and after each evaluation: what really ran, whatever the
 ledger says.
 """
 
+import argparse
 import functools
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -39,14 +39,16 @@ def factory(log, seconds):
     return evaluator
 
 
-def main(folder, executor, name, num_evaluations, seconds, address=None):
+def main(folder, executor, name, num_evaluations, seconds, *, address, batch):
     space = toy_problem.DIGITS
     header = {"space": space.name, "fingerprint": "f", "searcher": name, "objectives": ["denoising_loss", "macs"]}
     with Ledger.open(folder / "ledger.jsonl", header=header) as ledger:
         print("begin", flush=True)
         state = run_search(
             space=space,
-            searcher=get_searcher(name, space, objectives=toy_problem.OBJECTIVES, seed=0, limits={"macs": 0.6}, population=8),
+            searcher=get_searcher(
+                name, space, objectives=toy_problem.OBJECTIVES, seed=0, limits={"macs": 0.6}, population=8, batch=batch
+            ),
             ledger=ledger,
             evaluator_factory=functools.partial(factory, str(folder / "evaluated.log"), seconds),
             costs=toy_problem.costs,
@@ -62,4 +64,10 @@ def main(folder, executor, name, num_evaluations, seconds, address=None):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), float(sys.argv[5]), *sys.argv[6:])
+    parser = argparse.ArgumentParser()
+    for option, kind in (("folder", Path), ("executor", str), ("name", str), ("num", int), ("seconds", float)):
+        parser.add_argument(option, type=kind)
+    parser.add_argument("--address")
+    parser.add_argument("--batch", type=int)
+    given = parser.parse_args()
+    main(given.folder, given.executor, given.name, given.num, given.seconds, address=given.address, batch=given.batch)

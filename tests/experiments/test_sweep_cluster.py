@@ -74,8 +74,10 @@ class Cluster:
     def sweep(self, run, name, num, seconds):
         command = [sys.executable, str(TESTS / "sweep_program.py"), str(run), "ray", name, str(num), str(seconds)]
         environment = self.environment | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
-        address = f"127.0.0.1:{self.port}"
-        return subprocess.Popen([*command, address], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        address = ["--address", f"127.0.0.1:{self.port}"]
+        return subprocess.Popen(
+            [*command, *address], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
 
 @pytest.fixture

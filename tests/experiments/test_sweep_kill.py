@@ -10,15 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
+import toy_problem
 
+from experiments.front import front_of
 from experiments.ledger import read_ledger
 
 TESTS = Path(__file__).parents[1]
 
 
-def started(folder, temporary, executor, name, num, seconds):
+def started(folder, temporary, executor, name, num, seconds, *options):
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}", "TMPDIR": str(temporary)}
-    command = [sys.executable, str(TESTS / "sweep_program.py"), str(folder), executor, name, str(num), str(seconds)]
+    command = [sys.executable, str(TESTS / "sweep_program.py"), str(folder), executor, name, str(num), str(seconds), *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -42,12 +44,12 @@ def outcomes(folder):
     return {x.index: x for x in read_ledger(path).evaluations} if path.exists() and path.stat().st_size else {}
 
 
-def killed_three_times(folder, temporary, executor, name, num, seconds, *, num_workers):
-    """Kills a sweep at three seeded instants, lets it end, and compares what the ledger says with what really ran."""
+def killed(folder, temporary, executor, name, num, seconds, *options, num_kills=3, num_workers=1):
+    """Kills a sweep at seeded instants, lets it end, and compares what the ledger says with what really ran."""
     rng = random.Random(0)
-    for _ in range(3):
+    for _ in range(num_kills):
         known = outcomes(folder)
-        sweep = started(folder, temporary, executor, name, num, seconds)
+        sweep = started(folder, temporary, executor, name, num, seconds, *options)
         wait_for(lambda known=known: len(outcomes(folder)) > len(known) + 2)
         time.sleep(rng.random() * 4 * seconds)
         sweep.send_signal(signal.SIGKILL)
@@ -56,7 +58,7 @@ def killed_three_times(folder, temporary, executor, name, num, seconds, *, num_w
         assert {index: after[index] for index in known} == known
     before = outcomes(folder)
     assert sum(x.status != "infeasible" for x in before.values()) < num, "it was over before it was killed"
-    output, errors = started(folder, temporary, executor, name, num, seconds).communicate(timeout=300)
+    output, errors = started(folder, temporary, executor, name, num, seconds, *options).communicate(timeout=300)
     assert "end" in output, errors
     contents = read_ledger(folder / "ledger.jsonl")
     assert {index: outcomes(folder)[index] for index in before} == before
@@ -66,13 +68,13 @@ def killed_three_times(folder, temporary, executor, name, num, seconds, *, num_w
     begun, _ = logged(folder)
     assert set(begun) == judged  # what was never evaluated is not in the ledger, and the other way round
     assert not {x.digest for x in contents.evaluations if x.status == "infeasible"} & set(begun)
-    assert sum(begun.values()) - num <= 3 * num_workers
+    assert sum(begun.values()) - num <= num_kills * num_workers
     return contents
 
 
 @pytest.mark.parametrize("name", ["nsga2", "random"])
 def test_killed_alone(tmp_path, name):
-    contents = killed_three_times(tmp_path, tmp_path, "local", name, 30, 0.15, num_workers=1)
+    contents = killed(tmp_path, tmp_path, "local", name, 30, 0.15)
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     output, errors = started(fresh, tmp_path, "local", name, 30, 0.0).communicate(timeout=300)
@@ -108,23 +110,37 @@ def ray_processes(folder):
 
 
 @pytest.mark.slow
-def test_killed_on_ray(tmp_path, short_temporary):
-    killed_three_times(tmp_path, short_temporary, "ray", "nsga2", 60, 0.1, num_workers=2)
-    assert len(list(short_temporary.glob("pocketunet-ray-*"))) <= 3  # of the killed; the one that ended removed its own
+def test_killed_on_ray_at_twenty_instants_it_ends_with_the_front_of_the_uninterrupted_run(tmp_path, short_temporary):
+    batches = ("--batch", "6")
+    contents = killed(tmp_path, short_temporary, "ray", "pocket", 200, 0.1, *batches, num_kills=20, num_workers=2)
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    output, errors = started(fresh, tmp_path, "local", "pocket", 200, 0.0, *batches).communicate(timeout=300)
+    assert "end" in output, errors
+    uninterrupted = read_ledger(fresh / "ledger.jsonl")
+    assert contents.asked == uninterrupted.asked
+    fronts = [{x.digest for x in front_of(each.evaluations, toy_problem.OBJECTIVES)} for each in (contents, uninterrupted)]
+    assert fronts[0] == fronts[1]
+    assert len(list(short_temporary.glob("pocketunet-ray-*"))) <= 20  # of the killed; the one that ended removed its own
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced_and_its_architecture_evaluated_again(tmp_path, short_temporary):
-    sweep = started(tmp_path, short_temporary, "ray", "random", 30, 0.2)
-    wait_for(lambda: len(logged(tmp_path)[1]) == 2 and len(logged(tmp_path)[0]) > 4)  # both are at work
-    worker = logged(tmp_path)[1][0]
-    os.kill(worker, signal.SIGKILL)
+def test_killed_workers_are_replaced_and_their_architectures_evaluated_again(tmp_path, short_temporary):
+    rng, num, num_kills = random.Random(0), 160, 10
+    sweep = started(tmp_path, short_temporary, "ray", "random", num, 0.4)
+    for kills in range(num_kills):
+        wait_for(lambda kills=kills: len(logged(tmp_path)[1]) == 2 + kills or sweep.poll() is not None)  # both are there
+        assert sweep.poll() is None, sweep.communicate()
+        time.sleep(0.5 + rng.random())
+        os.kill(logged(tmp_path)[1][-1], signal.SIGKILL)
     output, errors = sweep.communicate(timeout=300)
     assert "end" in output, errors
     judged = [x for x in outcomes(tmp_path).values() if x.status != "infeasible"]
-    assert len(judged) == 30
+    assert len(judged) == num
     assert not any("the worker died" in (x.reason or "") for x in judged)
-    assert len(logged(tmp_path)[1]) >= 3
+    begun, built = logged(tmp_path)
+    assert sum(begun.values()) - num <= num_kills
+    assert len(built) == 2 + num_kills
     assert list(short_temporary.iterdir()) == []
 
 
