@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 file, a value) is one message on standard error and exit code 2; anything else is a bug and shows its trace.
 """
 
+import errno
 import sys
 import traceback
 import types
@@ -46,6 +47,9 @@ for _command in _COMMANDS:
     pocketunet.add_command(_command)
 
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what the disk says, whatever was asked for
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 the command's answer is no, 2 bad input, 130 interrupted."""
     sys.exit(_run(arguments))
@@ -77,6 +81,8 @@ def _is_refusal(error: ValueError | OSError) -> bool:
     """Whether the error is about what a person gave: a path that is not there, or a refusal by our own code."""
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError | PermissionError):
         return True
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return True
     frame = _last_frame(error.__traceback__)
     return isinstance(error, ValueError) and frame is not None and frame.f_globals["__name__"].split(".")[0] in _OURS
 
@@ -89,9 +95,12 @@ def _last_frame(trace: types.TracebackType | None) -> types.FrameType | None:
 
 def _message(error: ValueError | OSError) -> str:
     """The error's own words; for the operating system's errors, the path first."""
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror.lower()}"
-    return str(error)
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    told = error.strerror.lower() if error.filename is None else f"{error.filename}: {error.strerror.lower()}"
+    if error.errno in _UNWRITABLE:
+        return f"{told}; what was finished is kept: once it can be written, the same command goes on from there"
+    return told if error.filename is not None else str(error)
 
 
 if __name__ == "__main__":

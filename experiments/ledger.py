@@ -31,7 +31,7 @@ from experiments.records import (
     event_to_json,
     finite,
 )
-from experiments.whole_files import write_whole
+from experiments.whole_files import naming, write_whole
 from search_space import Architecture
 
 SCHEMA_VERSION = 2  # 1 did not say where an architecture that was asked for came from
@@ -342,13 +342,17 @@ def _parse(path: Path, data: bytes, *, on_damage: OnDamage | None = None) -> tup
 
 
 def _whole_lines(data: bytes) -> tuple[list[bytes], bool]:
-    """The lines without a torn last one, and whether there was one: no newline, or a wrong checksum at the very end."""
+    """The lines without a torn last one, and whether there was one: what a kill leaves is the beginning of a line.
+
+    A last line of full length is never torn, whatever is wrong with it.
+    """
     lines = _split(data)
-    if lines:
-        try:
-            decode_line(lines[-1])
-        except ValueError:
-            return lines[:-1], True
+    if not lines or lines[-1].endswith(b"\n"):
+        return lines, False
+    try:
+        decode_line(lines[-1][:-1] + b"\n")
+    except ValueError:
+        return lines[:-1], True
     return lines, False
 
 
@@ -418,9 +422,10 @@ def _lock(path: Path) -> BinaryIO:
 
 def _write(file: BinaryIO, data: bytes) -> None:
     written = 0
-    while written < len(data):
-        written += file.write(data[written:])
-    os.fsync(file.fileno())
+    with naming(Path(file.name)):
+        while written < len(data):
+            written += file.write(data[written:])
+        os.fsync(file.fileno())
 
 
 def _sync_folder(path: Path) -> None:

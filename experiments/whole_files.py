@@ -1,7 +1,20 @@
 """Files that appear whole or not at all, whenever the process is killed."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the operating system that name no file name this one: those of a write do not say where it went."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -10,7 +23,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     A kill leaves what was there before, and at worst `NAME.partial` beside it, which the next write replaces.
     """
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
+    with naming(path), partial.open("wb") as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())

@@ -1,6 +1,8 @@
 """The command line: exit codes, one message for what a person can mend, a trace for what is a bug."""
 
+import errno
 import json
+import os
 import pathlib
 
 import click
@@ -134,3 +136,18 @@ def test_a_missing_file_of_the_system_is_one_message(monkeypatch, capsys):
     _command_that_raises(monkeypatch, lambda: pathlib.Path("no/such/file").read_text())
     assert _run("broken") == 2
     assert capsys.readouterr().err == "pocketunet: no/such/file: no such file or directory\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_cannot_be_written_is_one_message(monkeypatch, tmp_path, capsys, code):
+    def full(*_):
+        raise OSError(code, os.strerror(code), str(tmp_path / "ledger.jsonl"))
+
+    monkeypatch.setattr("experiments.run_folder.read_run", full)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["front", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == (
+        f"pocketunet: {tmp_path / 'ledger.jsonl'}: {os.strerror(code).lower()}; what was finished is kept: once it can be "
+        "written, the same command goes on from there\n"
+    )

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toy_problem import architectures, evaluation, tiny_space
 
@@ -102,24 +103,53 @@ def test_cut_at_every_byte_it_reads_as_a_prefix_and_the_writer_goes_on(tmp_path,
         assert read_ledger(path).events == (*before.events, Asked(len(before.asked), nets[3]))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_a_flipped_bit_is_never_read_as_something_else(data):
-    raw = bytearray(written_bytes())
-    position = data.draw(st.integers(0, len(raw) - 1))
-    raw[position] ^= 1 << data.draw(st.integers(0, 7))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ledger.jsonl"
-        path.write_bytes(written_bytes())
-        events = read_ledger(path).events
-        path.write_bytes(bytes(raw))
-        try:
-            contents = read_ledger(path)
-        except InputError as error:
-            assert f"{path}:" in str(error)  # noqa: PT017 (either outcome is right)
-        else:
-            assert contents.torn
-            assert contents.events == events[: len(contents.events)]
+def test_a_bit_that_is_flipped_in_any_byte_stops_every_reader(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    nets = architectures(3, space=tiny_space())  # short lines
+    with Ledger.open(path, header=HEADER) as ledger:
+        for index, status in ((0, "done"), (1, "failed")):
+            ledger.asked(index, nets[index])
+            ledger.record(evaluation(index, nets[index], status=status, space=tiny_space()))
+        ledger.asked(2, nets[2])
+    data = path.read_bytes()
+    for position in range(len(data)):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(bytes(flipped))
+        with pytest.raises(InputError, match=rf"{path}:\d+: "):
+            read_ledger(path)
+
+
+def test_a_full_disk_is_one_message_and_the_same_command_goes_on(tmp_path):
+    """The size that a file may have stands for a disk that is full at so many bytes."""
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from toy_problem import quality, small_space, swept\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))\n"
+        "space = small_space()\n"
+        "swept(Path(sys.argv[1]), 12, space=space, header={}, executor='local',\n"
+        "      evaluator_factory=lambda: lambda architecture: quality(architecture, space))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[1]}"}
+
+    def sweep(path, most_bytes):
+        command = [sys.executable, "-c", program, str(path), str(most_bytes)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def steps(path):
+        return [(type(event), event.index, event.architecture) for event in read_ledger(path).events]
+
+    whole = tmp_path / "whole.jsonl"
+    assert sweep(whole, 10**9).returncode == 0
+    for share in (0.02, 0.31, 0.77):
+        path = tmp_path / f"{share}.jsonl"
+        stopped = sweep(path, int(share * whole.stat().st_size))
+        assert f"File too large: '{path}'" in stopped.stderr
+        kept = steps(path)
+        assert kept == steps(whole)[: len(kept)]
+        assert sweep(path, 10**9).returncode == 0
+        assert steps(path) == steps(whole)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1e6), st.integers(1, 10**9))
