@@ -71,18 +71,19 @@ class SupernetEvaluator:
         self._parameters = jax.tree.map(jnp.asarray, inputs.parameters)
         self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
         self._num_images = len(inputs.images)
-        self._draw = None
-        self._distances = inputs.distances
         self._is_compiled = False
-        if self._distances is not None:
-            self._draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
+        self._judged = None  # samples drawn, and the distances that measure them
+        if inputs.distances is not None:
+            draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
+            self._judged = draw, inputs.distances
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
         route = jnp.asarray(self._supernet.route(architecture))
         estimates = {"denoising_loss": loss_estimate(self._losses(self._parameters, route), num_images=self._num_images)}
-        if self._draw is not None and self._distances is not None:
-            estimates |= self._distances.measure(self._draw(self._parameters, route))
+        if self._judged is not None:
+            draw, distances = self._judged
+            estimates |= distances.measure(draw(self._parameters, route))
         if not self._is_compiled:
             trim_memory()  # the first call compiled
             self._is_compiled = True

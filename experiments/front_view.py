@@ -38,7 +38,7 @@ def summary(run: Run) -> str:
     counts = [f"{len(run.with_status(status))} {status}" for status in ("done", "infeasible", "failed")]
     in_flight = len(run.ledger.in_flight)
     counts += [f"{in_flight} in flight"] * (in_flight > 0)
-    taken_over = sum(map(run.ledger.is_taken_over, run.ledger.evaluations))
+    taken_over = run.ledger.num_taken_over
     counts += [f"{taken_over} of all from an earlier ledger"] * (taken_over > 0)
     return f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front"
 

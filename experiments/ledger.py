@@ -66,6 +66,11 @@ class LedgerContents:
         """Evaluations that count towards a sweep's goal: done or failed here, not those that broke a limit."""
         return sum(evaluation.status != "infeasible" and not self.is_taken_over(evaluation) for evaluation in self.evaluations)
 
+    @property
+    def num_taken_over(self) -> int:
+        """Outcomes that came from an earlier ledger."""
+        return sum(map(self.is_taken_over, self.evaluations))
+
     def is_taken_over(self, evaluation: Evaluation) -> bool:
         """Whether an outcome came from an earlier ledger."""
         return evaluation.index in self._taken_over

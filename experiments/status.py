@@ -29,7 +29,7 @@ def status_json(run: Run) -> dict[str, Any]:
         "failed": len(run.with_status("failed")),
         "infeasible": len(run.with_status("infeasible")),
         "in_flight": len(run.ledger.in_flight),
-        "taken_over": sum(map(run.ledger.is_taken_over, run.ledger.evaluations)),
+        "taken_over": run.ledger.num_taken_over,
         "ended": run.ledger.num_ended,
         "front": len(run.front),
         "hypervolume": history[-1] if history else None,

@@ -9,6 +9,7 @@ from grid_space import grid_space, indices
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 from pymoo.problems import get_problem
+from two_samples import two_sample_t
 
 from experiments.evaluation import evaluated
 from experiments.searchers import get_searcher
@@ -109,11 +110,6 @@ def optunas(problem, seed):
     study = optuna.create_study(directions=["minimize"] * problem.real.n_obj, sampler=sampler)
     study.optimize(objective, n_trials=_NUM["motpe"])
     return problem.share(np.array([trial.values for trial in study.trials]))
-
-
-def two_sample_t(one, other):
-    error = np.sqrt((np.var(one, ddof=1) + np.var(other, ddof=1)) / len(one))
-    return (np.mean(one) - np.mean(other)) / error
 
 
 @pytest.mark.parametrize("name", list(_PROBLEMS))

@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from toy_problem import OBJECTIVES, architectures, columns, evaluation, point, small_space, tiny_space
+from two_samples import two_sample_t
 
 from experiments.errors import InputError
 from experiments.ledger import LedgerContents
@@ -170,12 +171,6 @@ def found_share(name, seed, *, num):
 @functools.cache
 def random_shares(num):
     return [found_share("random", seed, num=num) for seed in range(8)]
-
-
-def two_sample_t(ours, theirs):
-    """Welch's t: difference of the means over its standard error."""
-    error = np.sqrt(np.var(ours, ddof=1) / len(ours) + np.var(theirs, ddof=1) / len(theirs))
-    return (np.mean(ours) - np.mean(theirs)) / error
 
 
 @EVERY

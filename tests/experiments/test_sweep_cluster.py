@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from experiments.errors import InputError
 from experiments.ledger import read_ledger
@@ -18,13 +19,6 @@ from experiments.ray_cluster import ray_cluster
 TESTS = Path(__file__).parents[1]
 TOKEN = "a-token-that-only-these-tests-know"
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats", "--block"]
-
-
-def wait_for(condition, *, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it does not get on"
-        time.sleep(0.05)
 
 
 def answers(port):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import toy_problem
+from waiting import wait_for
 
 from experiments.front import front_of
 from experiments.ledger import read_ledger
@@ -30,13 +31,6 @@ def logged(folder):
     lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     begun = collections.Counter(digest for word, digest, _ in lines if word == "begun")
     return begun, [int(pid) for word, _, pid in lines if word == "built"]
-
-
-def wait_for(condition, *, seconds=300):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the sweep does not get on"
-        time.sleep(0.01)
 
 
 def outcomes(folder):
