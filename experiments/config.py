@@ -1,6 +1,7 @@
 """What a sweep is: the keys of `sweep.yaml` with their types, ranges and defaults; reading and writing it."""
 
 import importlib.resources
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from experiments.config_fields import Count, CountOrNone, Duration, Fraction, Na
 from experiments.config_reading import read_document, read_text, validated, with_overrides
 from experiments.limit_sentences import limits_of
 from experiments.limits import check_limits
+from experiments.records import Rung
 from experiments.searchers.registry import searcher_names
 from latency_models.device import device_names
 from objectives import get_objective
@@ -176,6 +178,20 @@ class QualitySection(Section):
     guidance_scale: NotNegative = 1.0
 
 
+class RungSection(Section):
+    """A dearer way to judge the best of what was judged in the way before.
+
+    Attributes:
+        objective: of samples, in the place of the quality objectives of the way before.
+        num_samples: that are drawn of each architecture.
+        share: of those that are done in the way before, the most promising ones, which are judged so.
+    """
+
+    objective: Literal["frechet_classifier", "kid_classifier"] = "frechet_classifier"
+    num_samples: Annotated[int, Field(ge=40, strict=True)]
+    share: Annotated[Positive, Field(le=1)] = 0.25
+
+
 class DistillSection(Section):
     """How the chosen architecture is trained after the search; `num_steps` of its own training."""
 
@@ -199,6 +215,7 @@ class SweepConfig(Section):
         budget: time that the evaluations may take, such as `2h`, earlier runs included; side by side, two workers spend it
             once. With `trials` too, what is reached first ends the search; without either, 200 trials do.
         objectives: what to improve; two or more make a front.
+        rungs: dearer ways to judge the best, after the search, the cheapest first; the front is that of the last.
         start_from: designs to begin with, and an earlier run whose outcomes are known.
         limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
             breaks one is infeasible.
@@ -219,6 +236,7 @@ class SweepConfig(Section):
     latency: LatencySection = LatencySection()
     search: SearchSection = SearchSection()
     quality: QualitySection = QualitySection()
+    rungs: tuple[RungSection, ...] = ()
     distill: DistillSection = DistillSection()
     start_from: StartSection = StartSection()
     limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
@@ -247,6 +265,18 @@ class SweepConfig(Section):
             return limits
         sentences = [limits] if isinstance(limits, str) else map(str, limits)
         return limits_of(list(sentences), scale_name=info.data["deploy_scale"])
+
+    @model_validator(mode="after")
+    def _rungs_grow_dearer(self) -> "SweepConfig":
+        if self.rungs and all(get_objective(name).is_cost for name in self.objectives):
+            raise ValueError("rungs judge quality better, and no objective is a quality; add denoising_loss, or leave them out")
+        for lower, higher in itertools.pairwise(self.rungs):
+            if higher.num_samples <= lower.num_samples:
+                raise ValueError(
+                    f"rungs must draw more samples each than the one before, got {lower.num_samples} and then "
+                    f"{higher.num_samples}; sort them, or leave one out"
+                )
+        return self
 
     @field_validator("objectives")
     @classmethod
@@ -290,7 +320,7 @@ def resolved_yaml(config: SweepConfig) -> str:
 
 def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
     """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
-    excluded = {"name", "run_dir", "trials", "budget", "start_from", "search", "distill", "limits", "objectives"}
+    excluded = {"name", "run_dir", "trials", "budget", "start_from", "search", "distill", "limits", "objectives", "rungs"}
     return config.model_dump(mode="json", exclude=excluded, exclude_none=True)  # a key that came later changes no fingerprint
 
 
@@ -316,6 +346,25 @@ def ledger_header(config: SweepConfig) -> dict[str, Any]:
         "seed": config.seed,
         **({"batch": config.search.batch} if config.search.batch else {}),  # a key that came later changes no older header
     }
+
+
+def judged_at(config: SweepConfig, rung: RungSection | None) -> SweepConfig:
+    """The sweep as if one of its rungs, or on None its search, were all that judges."""
+    if rung is None:
+        return config.model_copy(update={"rungs": ()})
+    costs = tuple(name for name in config.objectives if get_objective(name).is_cost)
+    quality = config.quality.model_copy(update={"num_samples": rung.num_samples})
+    return config.model_copy(update={"rungs": (), "objectives": (rung.objective, *costs), "quality": quality})
+
+
+def planned_rungs(config: SweepConfig) -> tuple[Rung, ...]:
+    """The rungs of a sweep, as its ledger plans them."""
+    rungs = [(section, judged_at(config, section)) for section in config.rungs]
+    names = [fingerprint(**evaluation_settings(alone), rung=section.objective) for section, alone in rungs]
+    return tuple(
+        Rung(name, alone.objectives, section.share, section.num_samples)
+        for name, (section, alone) in zip(names, rungs, strict=True)
+    )
 
 
 def _builtin_folder() -> Any:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import SweepConfig, load_config
+from experiments.config import RungSection, SweepConfig, judged_at, load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.feature_training import load_classifier
 from experiments.memory import trim_memory
@@ -31,7 +31,7 @@ class EvaluationInputs:
     """All that quality is measured with; it travels to a worker, which needs no file beside it.
 
     Attributes:
-        config: the sweep.
+        config: the sweep, as far as one of its rungs or its search goes.
         parameters: of the supernet and of its prompt encoder.
         images: held-out images.
         prompts: of the images.
@@ -45,9 +45,9 @@ class EvaluationInputs:
     distances: FeatureDistances | None
 
 
-def read_inputs(run_dir: Path) -> EvaluationInputs:
+def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInputs:
     """Reads them from a run folder whose supernet, and classifier where samples are judged, are trained."""
-    config = load_config(run_dir / "sweep.yaml")
+    config = judged_at(load_config(run_dir / "sweep.yaml"), rung)
     scale = sweep_task(config).scale
     distances = None
     if judged_objectives(config):
@@ -69,7 +69,9 @@ class SupernetEvaluator:
         task, supernet = sweep_task(config), sweep_supernet(config)
         self._supernet = supernet
         self._parameters = jax.tree.map(jnp.asarray, inputs.parameters)
-        self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
+        self._losses = None
+        if "denoising_loss" in config.objectives:
+            self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
         self._num_images = len(inputs.images)
         self._is_compiled = False
         self._judged = None  # samples drawn, and the distances that measure them
@@ -80,7 +82,10 @@ class SupernetEvaluator:
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
         route = jnp.asarray(self._supernet.route(architecture))
-        estimates = {"denoising_loss": loss_estimate(self._losses(self._parameters, route), num_images=self._num_images)}
+        estimates: dict[str, Estimate] = {}
+        if self._losses is not None:
+            losses = self._losses(self._parameters, route)
+            estimates["denoising_loss"] = loss_estimate(losses, num_images=self._num_images)
         if self._judged is not None:
             draw, distances = self._judged
             estimates |= distances.measure(draw(self._parameters, route))
@@ -93,9 +98,10 @@ class SupernetEvaluator:
 class SupernetEvaluators:
     """Builds evaluators of a run folder; its files are read here, once one is needed, and travel to where one is built."""
 
-    def __init__(self, run_dir: Path) -> None:
-        """Reads nothing yet."""
+    def __init__(self, run_dir: Path, rung: RungSection | None = None) -> None:
+        """Reads nothing yet; without a rung, the evaluators are those of the search."""
         self._run_dir = run_dir
+        self._rung = rung
 
     def __call__(self) -> SupernetEvaluator:
         """An evaluator in this process."""
@@ -107,4 +113,4 @@ class SupernetEvaluators:
 
     @functools.cached_property
     def _inputs(self) -> EvaluationInputs:
-        return read_inputs(self._run_dir)
+        return read_inputs(self._run_dir, self._rung)

@@ -13,6 +13,8 @@ from experiments.limits import violations
 from objectives import get_objective
 from search_space import Architecture, SearchSpace
 
+_NUM_SAMPLES = 1000
+
 CostFunction = Callable[[Sequence[Architecture]], Mapping[str, Float[np.ndarray, " architectures"]]]
 
 
@@ -53,14 +55,15 @@ class Feasibility:
 
 
 def feasibility(
-    space: SearchSpace, costs: CostFunction, *, limits: Mapping[str, float], num_samples: int = 1000, seed: int = 0
+    space: SearchSpace, costs: CostFunction, *, limits: Mapping[str, float], num_samples: int | None = None, seed: int = 0
 ) -> Feasibility:
-    """Looks at random architectures of a space and at both its ends.
+    """Looks at random architectures of a space, a thousand by default, and at both its ends.
 
     Raises:
         InputError: a limit is on a cost that is not computed, or nothing that was looked at keeps all limits; the message
             has the nearest miss.
     """
+    num_samples = _NUM_SAMPLES if num_samples is None else num_samples
     rng = np.random.default_rng(seed)
     architectures = [space.smallest(), space.largest(), *(space.sample(rng) for _ in range(num_samples))]
     values = {name: np.asarray(column, np.float64) for name, column in costs(architectures).items()}

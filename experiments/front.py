@@ -66,10 +66,9 @@ def summary(contents: LedgerContents, objectives: Sequence[Objective] | None = N
     }
 
 
-def write_front(path: str | Path, contents: LedgerContents, objectives: Sequence[Objective] | None = None) -> None:
-    """Writes `summary` to a file, which is replaced as a whole."""
-    text = json.dumps(summary(contents, objectives), indent=1, allow_nan=False)
-    write_whole(Path(path), f"{text}\n")
+def write_front(path: str | Path, found: dict[str, Any]) -> None:
+    """Writes a run's summary to a file, which is replaced as a whole."""
+    write_whole(Path(path), f"{json.dumps(found, indent=1, allow_nan=False)}\n")
 
 
 def _objectives_of(contents: LedgerContents) -> tuple[Objective, ...]:

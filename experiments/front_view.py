@@ -40,7 +40,8 @@ def summary(run: Run) -> str:
     counts += [f"{in_flight} in flight"] * (in_flight > 0)
     taken_over = run.ledger.num_taken_over
     counts += [f"{taken_over} of all from an earlier ledger"] * (taken_over > 0)
-    return f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front"
+    found = f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front"
+    return f"{found}, judged by {run.judged.name}" if run.judged.rung else found
 
 
 def why_empty(run: Run) -> str:

@@ -95,7 +95,8 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture) -> dict
 
     Promises are about the bundle's own network; these numbers are the sweep's, and the latency is that of the deploy scale.
     """
-    evaluation = next(e for e in run.ledger.evaluations if e.digest == architecture.digest)
+    known = (e for level in reversed(run.levels) for e in level.contents.evaluations if e.digest == architecture.digest)
+    evaluation = next(known)  # as it was judged best
     return {
         "in_sweep": {
             "fingerprint": evaluation.fingerprint,

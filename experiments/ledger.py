@@ -25,6 +25,8 @@ from experiments.records import (
     Event,
     Origin,
     Repaired,
+    Rung,
+    Rungs,
     decode_line,
     encode_line,
     event_from_json,
@@ -34,7 +36,7 @@ from experiments.records import (
 from experiments.whole_files import naming, write_whole
 from search_space import Architecture
 
-SCHEMA_VERSION = 2  # 1 did not say where an architecture that was asked for came from
+SCHEMA_VERSION = 3  # 1 did not say where an architecture that was asked for came from; 2 knew of no rungs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +45,25 @@ class LedgerContents:
 
     Attributes:
         header: schema version, space name, settings digest and what else the writer gave; empty where not yet written.
-        events: asked for, evaluated, repaired, in the order of the file.
+        events: asked for, evaluated, repaired, rungs planned, in the order of the file.
         torn: the last line is incomplete and was ignored.
     """
 
     header: dict[str, Any]
     events: tuple[Event, ...]
     torn: bool
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The rungs above the search, the cheapest first."""
+        plans = [event.rungs for event in self.events if isinstance(event, Rungs)]
+        return plans[-1] if plans else ()
+
+    def at(self, rung: str | None) -> "LedgerContents":
+        """What was asked for and found on one rung, named by its fingerprint; on None, by the search itself."""
+        indices = {asked.index for asked in self.asked if asked.rung == rung}
+        kept = (e for e in self.events if isinstance(e, Repaired) or (isinstance(e, Asked | Evaluation) and e.index in indices))
+        return dataclasses.replace(self, events=tuple(kept))
 
     @property
     def asked(self) -> tuple[Asked, ...]:
@@ -169,9 +183,16 @@ class Ledger:
         """The index that the next architecture asked for must have."""
         return self._consistency.next_index
 
-    def asked(self, index: int, architecture: Architecture, *, origin: Origin = "searcher") -> None:
-        """Writes that an architecture was asked for, and by whom; returns once it is on disk."""
-        self._append(Asked(index, architecture.canonical(), origin))
+    def asked(self, index: int, architecture: Architecture, *, origin: Origin = "searcher", rung: str | None = None) -> Asked:
+        """Writes that an architecture was asked for, by whom and for which rung; returns once it is on disk."""
+        asked = Asked(index, architecture.canonical(), origin, rung)
+        self._append(asked)
+        return asked
+
+    def plan(self, rungs: Sequence[Rung]) -> None:
+        """Writes what rungs there are above the search, unless the ledger says so already."""
+        if tuple(rungs) != self.contents.rungs:
+            self._append(Rungs(tuple(rungs)))
 
     def record(self, evaluation: Evaluation) -> Evaluation:
         """Writes an outcome and returns it as written, once it is on disk.
@@ -276,12 +297,12 @@ def _write_anew(path: Path, header: dict[str, Any], events: Sequence[Event]) -> 
 
 
 class _Consistency:
-    """Holds events to the rules: an index and an architecture are asked for once, an outcome follows its ask, once."""
+    """Holds events to the rules: an index once, an architecture once a rung, an outcome after its ask, once."""
 
     def __init__(self) -> None:
         self.next_index = 0
         self._digests: dict[int, str] = {}
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str | None, str]] = set()
         self._in_flight: set[int] = set()
 
     def is_asked(self, index: int) -> bool:
@@ -293,10 +314,10 @@ class _Consistency:
             digest = event.architecture.digest
             if event.index < 0 or self.is_asked(event.index):
                 raise ValueError(f"index {event.index} was asked for twice; the next is {self.next_index}")
-            if digest in self._seen:
+            if (event.rung, digest) in self._seen:
                 raise ValueError(f"architecture {digest} was asked for twice")
             self._digests[event.index] = digest
-            self._seen.add(digest)
+            self._seen.add((event.rung, digest))
             self._in_flight.add(event.index)
             self.next_index = max(self.next_index, event.index + 1)
         elif isinstance(event, Evaluation):
@@ -335,7 +356,9 @@ def _parse(path: Path, data: bytes, *, on_damage: OnDamage | None = None) -> tup
                 continue
             event = event_from_json(record)
             if on_damage is not None and isinstance(event, Evaluation) and not consistency.is_asked(event.index):
-                events.append(Asked(event.index, event.architecture))
+                own = header.get("fingerprint", event.fingerprint)
+                rung = None if event.fingerprint == own else event.fingerprint
+                events.append(Asked(event.index, event.architecture, rung=rung))
                 consistency.add(events[-1])
             consistency.add(event)
             events.append(event)
@@ -386,7 +409,7 @@ def _prepare(path: Path, header: dict[str, Any]) -> LedgerContents:
             file.truncate(length)
             os.fsync(file.fileno())
         print(f"{path}: cut a torn last line ({cut} bytes), as a kill leaves it; nothing else is lost", file=sys.stderr)
-    if contents.header != header and not contents.events:
+    if contents.header != header and not contents.asked:
         with path.open("wb", buffering=0) as file:
             _write(file, encode_line({"kind": "header", **header}))
         _sync_folder(path)
@@ -401,7 +424,7 @@ def _prepare(path: Path, header: dict[str, Any]) -> LedgerContents:
 def check_header(path: Path, contents: LedgerContents, header: dict[str, Any]) -> None:
     """Raises InputError where a ledger that holds anything was begun with another header than this one."""
     header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read back: tuples are lists
-    for key in sorted({*header, *contents.header}) if contents.events else ():
+    for key in sorted({*header, *contents.header}) if contents.asked else ():
         if key != "schema" and header.get(key) != contents.header.get(key):
             raise InputError(
                 f"{path}: this ledger was begun with {key}={contents.header.get(key)!r}, now it is {header.get(key)!r}; "

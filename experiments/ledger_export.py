@@ -41,8 +41,13 @@ def export_forms() -> tuple[str, ...]:
 
 
 def table(contents: LedgerContents, space: SearchSpace) -> dict[str, list[Any]]:
-    """Columns by name: what was asked for, its outcome, objectives with their intervals, genes; None for no value."""
+    """Columns by name: what was asked for, its outcome, objectives with their intervals, genes; None for no value.
+
+    `rung` is 0 for the search, 1 for the rung above it, and so on; None for one that is planned no more.
+    """
     evaluations = _in_order(contents)
+    rung_of = {asked.index: asked.rung for asked in contents.asked}
+    positions = {name: i for i, name in enumerate((None, *(rung.fingerprint for rung in contents.rungs)))}
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.objectives))
     columns: dict[str, list[Any]] = {
         "index": [evaluation.index for evaluation in evaluations],
@@ -51,6 +56,7 @@ def table(contents: LedgerContents, space: SearchSpace) -> dict[str, list[Any]]:
         "reason": [evaluation.reason for evaluation in evaluations],
         "seconds": [None if math.isnan(evaluation.seconds) else evaluation.seconds for evaluation in evaluations],
         "fingerprint": [evaluation.fingerprint for evaluation in evaluations],
+        "rung": [positions.get(rung_of[evaluation.index]) for evaluation in evaluations],
     }
     for name in names:
         estimates = [evaluation.objectives.get(name) for evaluation in evaluations]
@@ -87,7 +93,7 @@ def _write_parquet(contents: LedgerContents, space: SearchSpace, path: Path) -> 
 
 
 def _write_optuna(contents: LedgerContents, space: SearchSpace, path: Path) -> None:
-    """A study in SQLite: one trial per outcome; failed ones failed, infeasible ones pruned with the costs they have."""
+    """A study in SQLite: one trial per outcome of the search; failed ones failed, infeasible ones pruned, with their costs."""
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution
 
@@ -104,7 +110,7 @@ def _write_optuna(contents: LedgerContents, space: SearchSpace, path: Path) -> N
     study = optuna.create_study(
         study_name=path.stem, storage=f"sqlite:///{partial}", directions=[objective.direction for objective in objectives]
     )
-    for evaluation in _in_order(contents):
+    for evaluation in _in_order(contents.at(None)):
         genes = _genes(evaluation, space)
         estimates = {name: estimate.value for name, estimate in evaluation.objectives.items()}
         told = {"digest": evaluation.digest, "index": evaluation.index, "reason": evaluation.reason, **estimates}

@@ -4,7 +4,6 @@ The run folder holds what each stage made: `features/`, `supernet/`, `latency/`,
 `winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`.
 """
 
-import math
 import os
 import shutil
 import sys
@@ -14,19 +13,15 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.config import SweepConfig, changed_settings, ledger_header, load_config, resolved_yaml
-from experiments.config_fields import seconds_of
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
 from experiments.ledger import Ledger, check_header, lock_path, read_ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress
-from experiments.starting_points import StartingPoints, starting_points
+from experiments.starting_points import starting_points
 from experiments.whole_files import write_whole
-from objectives import get_objective
 from search_space import get_scale, get_space
-
-_DRY_RUN_SAMPLES = 1000
 
 
 def dry_run(config: SweepConfig) -> str:
@@ -53,7 +48,9 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or
             something in the configuration cannot be done here.
     """
+    from experiments.run_folder import read_run
     from experiments.sample_features import judged_objectives, sweep_classifier
+    from experiments.searching import search
     from experiments.supernet_training import train_supernet
 
     run_dir = Path(config.run_dir)
@@ -70,8 +67,8 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
             sweep_classifier(config, run_dir, progress)
         train_supernet(config, run_dir, progress)
         drop_programs()
-        _search(config, run_dir, ledger, start, progress, address)
-        write_front(run_dir / "front.json", ledger.contents)
+        search(config, run_dir, ledger, start, progress, address=address)
+        write_front(run_dir / "front.json", read_run(run_dir).summary)
         _winner(config, run_dir, progress)
         _show(run_dir)
 
@@ -122,7 +119,7 @@ def _check(config: SweepConfig) -> str:
     predictor = Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
     limits, later = _checkable(config.limits, has_predictor=predictor is not None)
     costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image).columns
-    found = feasibility(get_space(config.space), costs, limits=limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
+    found = feasibility(get_space(config.space), costs, limits=limits, seed=config.seed)
     if config.supernet.start is not None:
         from experiments.supernet_start import check_start
         from experiments.supernet_training import sweep_supernet
@@ -132,7 +129,9 @@ def _check(config: SweepConfig) -> str:
         dataset = open_examples(config.data, get_scale(config.proxy_scale), split=split)
     judged = judged_objectives(config)
     if judged and dataset.info.num_classes is None:
-        raise InputError(f"objectives: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out")
+        raise InputError(
+            f"objectives and rungs: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out"
+        )
     return "\n".join(
         [rendered(found), *(f"{name} <= {bound:g} is checked after the predictor is fitted" for name, bound in later.items())]
     )
@@ -147,7 +146,7 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
     if path.is_file() and (changed := changed_settings(load_config(path), config)):
         raise InputError(
             f"{path}: this run folder was made with other settings ({'; '.join(changed.values())}); what may change is trials, "
-            "budget, start_from, distill, and what workers there are; set the rest back, or choose another --run-dir"
+            "budget, rungs, start_from, distill, and what workers there are; set the rest back, or choose another --run-dir"
         )
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
@@ -164,59 +163,6 @@ def _use_compilation_cache(run_dir: Path) -> None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", folder)
-
-
-def _search(
-    config: SweepConfig, run_dir: Path, ledger: Ledger, start: StartingPoints, progress: Progress, address: str | None
-) -> None:
-    from experiments.evaluator import SupernetEvaluators
-    from experiments.latency import Costs, fit_predictor, held_out_text
-    from experiments.searchers.registry import get_searcher
-    from experiments.sweep import SweepProgress, Workers, run_search
-
-    predictor = fit_predictor(config, run_dir, progress)
-    drop_programs()
-    progress.say(held_out_text(predictor))
-    space, objectives = get_space(config.space), tuple(get_objective(name) for name in config.objectives)
-    costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image)
-    if config.limits:
-        feasibility(space, costs.columns, limits=config.limits, num_samples=_DRY_RUN_SAMPLES, seed=config.seed)
-    search = config.search
-    searcher = get_searcher(
-        search.searcher,
-        space,
-        objectives=objectives,
-        limits=config.limits,
-        seed=config.seed,
-        population=search.population,
-        costs=costs.columns,
-        batch=search.batch,
-    )
-    seconds = seconds_of(config.budget) if config.budget else math.inf
-    most_bytes = 1e9 * search.max_worker_gb if search.max_worker_gb else math.inf
-    workers = Workers(
-        search.num_workers if search.executor == "ray" else 1, search.cpus_per_worker, search.gpus_per_worker, most_bytes
-    )
-    done = ledger.contents.num_ended if config.trials else 0
-    with progress.stage("Searching", config.trials or round(seconds), done=done) as stage:
-
-        def tell(state: SweepProgress) -> None:
-            nonlocal done
-            ended = state.num_done + state.num_failed
-            now = ended if config.trials else round(state.seconds / workers.number)
-            note = f"{state.num_failed} failed, {state.num_infeasible} infeasible"
-            stage.advance(now - done, note=note if config.trials else f"{ended} evaluated, {note}")
-            done = now
-
-        ended = run_search(
-            space=space, searcher=searcher, ledger=ledger,
-            evaluator_factory=SupernetEvaluators(run_dir),
-            costs=costs, limits=config.limits, objectives=objectives, fingerprint=ledger_header(config)["fingerprint"],
-            num_evaluations=config.trials, seconds=seconds, workers=workers, executor=search.executor, progress=tell,
-            ray_address=address, designs=start.designs, outcomes=start.outcomes,
-        )  # fmt: skip
-    if ended.stopped:
-        progress.say(f"the search stopped early: {ended.stopped}")
 
 
 def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:

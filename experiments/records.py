@@ -30,11 +30,13 @@ class Asked:
         architecture: what is asked for, canonical.
         origin: who asks: the searcher; the sweep, which was told to start from this architecture; or an earlier ledger, whose
             outcome is taken over and counts towards no goal.
+        rung: fingerprint of the rung that it is promoted to; None where the search itself asks.
     """
 
     index: int
     architecture: Architecture
     origin: Origin = "searcher"
+    rung: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,31 @@ class Repaired:
     removed: tuple[int, ...]
 
 
-Event = Asked | Evaluation | Repaired
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """A dearer way to measure quality, for the best of those that were measured in the way before.
+
+    Attributes:
+        fingerprint: names the way.
+        objectives: names of what is compared on it, costs included.
+        share: of the architectures that are done on the rung below, those that are promoted to this one.
+        num_samples: that are drawn of each.
+    """
+
+    fingerprint: str
+    objectives: tuple[str, ...]
+    share: float
+    num_samples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Rungs:
+    """The rungs above the search, the cheapest first; the last such line of a ledger holds."""
+
+    rungs: tuple[Rung, ...]
+
+
+Event = Asked | Evaluation | Repaired | Rungs
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
@@ -87,8 +113,11 @@ def event_to_json(event: Event) -> dict[str, Any]:
             "index": event.index,
             "digest": architecture.digest,
             "origin": event.origin,
+            **({"rung": event.rung} if event.rung is not None else {}),
             "architecture": architecture.to_json(),
         }
+    if isinstance(event, Rungs):
+        return {"kind": "rungs", "rungs": [dataclasses.asdict(rung) for rung in event.rungs]}
     if isinstance(event, Repaired):
         return {"kind": "repaired", "removed": list(event.removed)}
     return {"kind": event.status, **evaluation_to_json(event)}
@@ -103,14 +132,16 @@ def event_from_json(record: Mapping[str, Any]) -> Event:
     kind = record.get("kind")
     try:
         if kind == "asked":
-            return Asked(int(record["index"]), _architecture(record), _origin(record))
+            return Asked(int(record["index"]), _architecture(record), _origin(record), record.get("rung"))
+        if kind == "rungs":
+            return Rungs(tuple(Rung(**{**rung, "objectives": tuple(rung["objectives"])}) for rung in record["rungs"]))
         if kind == "repaired":
             return Repaired(tuple(record["removed"]))
         if kind in _OUTCOMES:
             return evaluation_from_json(record)
     except KeyError as error:
         raise ValueError(f"the key {error} is missing") from None
-    raise ValueError(f"the kind must be asked, repaired, {', '.join(_OUTCOMES)}, got {kind!r}")
+    raise ValueError(f"the kind must be asked, repaired, rungs, {', '.join(_OUTCOMES)}, got {kind!r}")
 
 
 def evaluation_to_json(evaluation: Evaluation) -> dict[str, Any]:

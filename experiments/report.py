@@ -4,7 +4,6 @@ import base64
 import html
 import importlib.resources
 import json
-import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -91,7 +90,7 @@ def _goal(run: Run) -> str:
 
 
 def _tiles(run: Run) -> str:
-    seconds = sum(e.seconds for e in run.ledger.evaluations if math.isfinite(e.seconds))
+    seconds = sum(level.contents.seconds for level in run.levels)
     tiles = [(str(len(run.with_status(s))), s) for s in ("done", "infeasible", "failed")]
     tiles.append((str(len(run.front)), "on the front"))
     if run.knee:
@@ -110,8 +109,9 @@ def _front_sections(run: Run) -> Iterable[str]:
     if not run.front:
         yield _section("The front", _paragraph(why_empty(run)))
         return
+    judged = "evaluated" if run.judged.rung is None else f"judged by {run.judged.name}"
     text = (
-        "Every architecture that was evaluated. Bars are 95 % intervals; point at one for its digest and its stages. "
+        f"Every architecture that was {judged}. Bars are 95 % intervals; point at one for its digest and its stages. "
         "Infeasible ones break a limit; their quality was not measured."
     )
     yield _section("The front", _paragraph(text), '<div id="scatters" class="figures"></div>')
@@ -187,7 +187,7 @@ def _samples(run: Run) -> str:
 
 
 def _failures(run: Run) -> str:
-    failed = run.with_status("failed")
+    failed = [e for level in run.levels for e in level.contents.evaluations if e.status == "failed"]
     if not failed:
         return ""
     shown = failed[:_MAX_FAILURES_SHOWN]

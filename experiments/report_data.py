@@ -9,6 +9,7 @@ from typing import Any
 from experiments.evaluation import Evaluation
 from experiments.front_view import interval
 from experiments.run_folder import Run, read_json
+from experiments.rungs import saved_share
 from objectives import Objective, get_objective
 from search_space import get_space, picture
 
@@ -21,7 +22,7 @@ def report_data(run: Run) -> dict[str, Any]:
     return {
         "objectives": [_objective(name) for name in objective_names(run)],
         "pairs": objective_pairs([get_objective(name) for name in objective_names(run)]),
-        "points": [_point(run, e) for e in run.ledger.evaluations if e.status != "failed"],
+        "points": [_point(run, e) for e in (*run.judged.done, *run.with_status("infeasible"))],
         "hypervolume": run.summary["hypervolume"],
         "supernet": training_curve(read_json(run.path / "supernet" / "history.json")),
     }
@@ -30,7 +31,7 @@ def report_data(run: Run) -> dict[str, Any]:
 def objective_names(run: Run) -> list[str]:
     """The sweep's objectives first, then whatever else was recorded with every evaluation that is done."""
     names = [objective.name for objective in run.objectives]
-    recorded = [set(evaluation.objectives) for evaluation in run.with_status("done")]
+    recorded = [set(evaluation.objectives) for evaluation in run.judged.done]
     others = set.intersection(*recorded) - set(names) if recorded else set()
     return names + sorted(others)
 
@@ -68,7 +69,7 @@ def training_curve(history: Any) -> dict[str, Any] | None:
 def trust_notes(run: Run) -> list[tuple[str, str]]:
     """What a reader should weigh before trusting the front: pairs of a level (note, warning) and a sentence."""
     done, failed = run.with_status("done"), run.with_status("failed")
-    notes = [_evaluations_note(run, len(done))]
+    notes = [_evaluations_note(run, len(done)), *_rungs_note(run)]
     notes += [
         ("note", f"{o.name} is a stand-in, judged at the proxy scale with shared weights. {o.description}")
         for o in run.objectives
@@ -100,6 +101,19 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
     of = f" of {size:.2g} architectures" if size else ""
     level = "warning" if num_done < 50 else "note"
     return level, f"{num_done} evaluations{of}: the true front may lie beyond this one."
+
+
+def _rungs_note(run: Run) -> list[tuple[str, str]]:
+    if len(run.levels) == 1:
+        return []
+    steps = [f"{len(level.done)} of them by {level.name}" for level in run.levels[1:]]
+    text = f"{len(run.levels[0].done)} were judged by {run.levels[0].name}, {', '.join(steps)}. "
+    left = sum(len(level.left) for level in run.levels)
+    text += f"{left} that were promoted are still to be judged. " if left else ""
+    text += f"The front is that of {run.judged.name}: what was not promoted cannot be on it."
+    if (saved := saved_share(run.levels)) is not None:
+        text += f" That took {100 * (1 - saved):.0f} % of the time that judging all in the last way would take."
+    return [("note", text)]
 
 
 def space_size(run: Run) -> int | None:

@@ -1,4 +1,7 @@
-"""A run folder as its readers see it: the ledger and what lies beside it, its front, its knee; nothing is written."""
+"""A run folder as its readers see it: the ledger and what lies beside it, its front, its knee; nothing is written.
+
+Where rungs judge better than the search, the front is that of the highest that is complete.
+"""
 
 import dataclasses
 import json
@@ -14,6 +17,7 @@ from experiments.errors import InputError
 from experiments.evaluation import Evaluation, Status
 from experiments.front import front_of, summary
 from experiments.ledger import LedgerContents, read_ledger
+from experiments.rungs import Level, levels, rungs_json, top
 from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective
 from objectives.front import knee
@@ -25,24 +29,37 @@ class Run:
 
     Attributes:
         path: the folder.
-        ledger: every architecture that was asked for, and every outcome.
+        levels: the search with every architecture that it asked for and every outcome, then the rungs above it.
         settings: `sweep.yaml` as plain data; empty where the file is not there.
-        objectives: what the sweep improves, in its order.
     """
 
     path: Path
-    ledger: LedgerContents
+    levels: tuple[Level, ...]
     settings: dict[str, Any]
-    objectives: tuple[Objective, ...]
+
+    @property
+    def ledger(self) -> LedgerContents:
+        """What the search asked for and found."""
+        return self.levels[0].contents
+
+    @cached_property
+    def judged(self) -> Level:
+        """The level of the front: the highest rung that is complete, or else the search."""
+        return top(self.levels)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the front is about, in the sweep's order."""
+        return self.judged.objectives
 
     def with_status(self, status: Status) -> tuple[Evaluation, ...]:
-        """The evaluations of one status, in the order in which they came."""
+        """The search's evaluations of one status, in the order in which they came."""
         return tuple(evaluation for evaluation in self.ledger.evaluations if evaluation.status == status)
 
     @cached_property
     def front(self) -> tuple[Evaluation, ...]:
         """The non-dominated evaluations, the fastest first; without latencies, in the first objective's order."""
-        members = front_of(self.ledger.evaluations, self.objectives)
+        members = front_of(self.judged.done, self.objectives)
         if all("latency_ms" in evaluation.objectives for evaluation in members):
             members.sort(key=lambda evaluation: evaluation.objectives["latency_ms"].value)
         return tuple(members)
@@ -56,8 +73,14 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Counts, front and hypervolume over time, as `front.json` holds them."""
-        return summary(self.ledger, self.objectives)
+        """Counts of the search and its rungs, front and hypervolume over time, as `front.json` holds them."""
+        counted = summary(self.ledger, self.levels[0].objectives)
+        if len(self.levels) == 1:
+            return counted
+        above = summary(self.judged.contents, self.objectives)
+        return (
+            counted | {key: above[key] for key in ("objectives", "front", "hypervolume")} | {"rungs": rungs_json(self.levels)}
+        )
 
 
 def read_run(path: str | Path) -> Run:
@@ -76,7 +99,7 @@ def read_run(path: str | Path) -> Run:
     names = contents.header.get("objectives") or settings.get("objectives")
     if not isinstance(names, Sequence) or not names:
         raise InputError(f"{path / 'ledger.jsonl'}:1: key 'objectives' must list what the sweep improves, got {names!r}")
-    return Run(path, contents, settings, tuple(get_objective(str(name)) for name in names))
+    return Run(path, tuple(levels(contents, [get_objective(str(name)) for name in names])), settings)
 
 
 def read_json(path: Path) -> Any:

@@ -33,8 +33,9 @@ class LabelledImages:
 
 
 def judged_objectives(config: SweepConfig) -> list[str]:
-    """The objectives of a sweep that need samples to be drawn and judged."""
-    return [name for name in config.objectives if name in SAMPLE_OBJECTIVES]
+    """The objectives of a sweep and its rungs that need samples to be drawn and judged."""
+    names = dict.fromkeys((*config.objectives, *(rung.objective for rung in config.rungs)))
+    return [name for name in names if name in SAMPLE_OBJECTIVES]
 
 
 def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> Classifier:

@@ -9,6 +9,7 @@ from experiments.front_view import summary
 from experiments.ledger import writer_of
 from experiments.progress import duration
 from experiments.run_folder import Run
+from experiments.rungs import rungs_json, saved_share
 
 
 def status_json(run: Run) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def status_json(run: Run) -> dict[str, Any]:
     volume = run.summary["hypervolume"]
     history, indices = (volume["history"], volume["index"]) if volume else ([], [])
     moved = [index for index, before, now in zip(indices, [0.0, *history], history, strict=False) if now > before]
-    seconds = [evaluation.seconds for evaluation in run.with_status("done") if math.isfinite(evaluation.seconds)]
+    seconds = [evaluation.seconds for evaluation in run.levels[0].done if math.isfinite(evaluation.seconds)]
     search = run.settings.get("search") or {}
     workers = 1 if search.get("executor") == "local" else search.get("num_workers") or 1
     return {
@@ -37,6 +38,8 @@ def status_json(run: Run) -> dict[str, Any]:
         "median_seconds": statistics.median(seconds) if seconds else None,
         "seconds": run.ledger.seconds / workers,
         "workers": workers,
+        "rungs": rungs_json(run.levels),
+        "saved": saved_share(run.levels),
         "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()},
     }
 
@@ -54,10 +57,24 @@ def status_text(run: Run) -> str:
         lines.append(f"front     hypervolume {found['hypervolume']:.3f}, moved last at evaluation {moved}")
     if found["median_seconds"] is not None:
         lines.append(f"time      {found['median_seconds']:.2g} s an evaluation, {found['workers']} at a time")
+    lines += rung_lines(run)
     finished = [name for name, is_there in found["stages"].items() if is_there]
     lines.append(f"finished  {', '.join(finished) or 'nothing yet'}")
     lines.append(f"writer    {found['written_by'] or 'none: nobody is at work here'}")
     return "\n".join([*lines, f"Next: {_next(found)}"])
+
+
+def rung_lines(run: Run) -> list[str]:
+    """A line for each rung above the search, and one for the time that they save; none without rungs."""
+    lines = []
+    for level in run.levels[1:]:
+        failed = sum(evaluation.status == "failed" for evaluation in level.contents.evaluations)
+        stands = f"{len(level.done)} done, {failed} failed, {len(level.left)} left of {len(level.promoted)} promoted"
+        lines.append(f"rung      {level.name}: {stands}")
+    if (saved := saved_share(run.levels)) is not None:
+        spent = duration(sum(level.contents.seconds for level in run.levels))
+        lines.append(f"saved     {100 * saved:.0f} % of the time of judging all as the last rung does; all took {spent}")
+    return lines
 
 
 _STAGES = {
@@ -76,6 +93,7 @@ def _next(found: dict[str, Any]) -> str:
         return f"wait, or look at what is there with `pocketunet front {run}`"
     is_short = not found["trials"] or found["ended"] < found["trials"]
     has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
-    if not found["stages"]["samples"] or ((found["trials"] or found["budget"]) and is_short and has_time):
+    is_unfinished = not found["stages"]["samples"] or any(rung["num_left"] for rung in found["rungs"])
+    if is_unfinished or ((found["trials"] or found["budget"]) and is_short and has_time):
         return f"`pocketunet sweep {run}/sweep.yaml --run-dir {run}` goes on"
     return f"`pocketunet front {run}`; `pocketunet sweep extend {run} trials=N` searches further"

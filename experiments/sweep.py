@@ -35,6 +35,7 @@ def run_search(
     ray_address: str | None = None,
     designs: Sequence[Architecture] = (),
     outcomes: Sequence[Evaluation] = (),
+    is_rung: bool = False,
 ) -> SweepProgress:
     """Evaluates until enough architectures are done or failed, or enough time was spent, what is in the ledger included.
 
@@ -57,6 +58,7 @@ def run_search(
         ray_address: of a running cluster to use; without one, a local one is started and ended.
         designs: evaluated before the searcher is asked for any.
         outcomes: known before, in this way measured; they are recorded and told to the searcher, and not counted.
+        is_rung: whether this is the rung of this fingerprint above the search, rather than the search itself.
 
     Returns:
         Where the sweep ended; `stopped` says why where it fell short.
@@ -86,6 +88,7 @@ def run_search(
         progress=progress,
         designs=designs,
         outcomes=outcomes,
+        rung=fingerprint if is_rung else None,
     )
     if not session.has_work:
         return session.progress

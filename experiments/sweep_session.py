@@ -87,9 +87,10 @@ class SweepSession:
         progress: Callable[[SweepProgress], None] | None,
         designs: Sequence[Architecture] = (),
         outcomes: Sequence[Evaluation] = (),
+        rung: str | None = None,
     ) -> None:
         """Replays the ledger into the searcher and takes over outcomes; what was in flight is evaluated first, then designs."""
-        contents = ledger.contents
+        contents = ledger.contents.at(rung)
         replay(searcher, contents)
         self._searcher = searcher
         self._ledger = ledger
@@ -97,6 +98,7 @@ class SweepSession:
         self._limits = limits
         self._objectives = objectives
         self._fingerprint = fingerprint
+        self._rung = rung
         self._num_evaluations = num_evaluations
         self._most_seconds = seconds
         self._spent = contents.seconds
@@ -109,7 +111,7 @@ class SweepSession:
         self._last: Evaluation | None = None
         self._stopped: str | None = None
         self._take_over(outcomes, {asked.architecture.digest: asked for asked in contents.asked})
-        known = {asked.architecture.digest for asked in ledger.contents.asked}
+        known = {asked.architecture.digest for asked in ledger.contents.at(rung).asked}
         self._designs = collections.deque(architecture for architecture in designs if architecture.digest not in known)
         if searcher.batch is not None:  # what was in flight is the rest of a batch, or the beginning of one
             while self._requeued and self._wants_more:
@@ -192,7 +194,7 @@ class SweepSession:
 
     def _take_over(self, outcomes: Sequence[Evaluation], known: Mapping[str, Asked]) -> None:
         """Records outcomes of an earlier ledger, unless this one has its own; their costs and limits are this sweep's."""
-        in_flight = {asked.architecture.digest for asked in self._ledger.contents.in_flight}
+        in_flight = {asked.architecture.digest for asked in self._ledger.contents.at(self._rung).in_flight}
         for outcome in outcomes:
             asked = known.get(outcome.digest)
             if asked is not None and (asked.origin != "ledger" or outcome.digest not in in_flight):
@@ -218,8 +220,7 @@ class SweepSession:
         return self._asked(architecture, origin="searcher")
 
     def _asked(self, architecture: Architecture, *, origin: Origin) -> Asked:
-        asked = Asked(self._ledger.next_index, architecture, origin)
-        self._ledger.asked(asked.index, architecture, origin=origin)
+        asked = self._ledger.asked(self._ledger.next_index, architecture, origin=origin, rung=self._rung)
         if origin != "searcher":
             self._searcher.reserve(architecture)
         return asked

@@ -40,6 +40,38 @@ def non_dominated_ranks(values: Values) -> Float[np.ndarray, " points"]:
     return ranks
 
 
+def certain_ranks(low: Values, high: Values) -> Float[np.ndarray, " points"]:
+    """The front each point is on where its objectives are known up to an interval; infinity for a failure.
+
+    A point dominates another only where it would anywhere within the two points' intervals. Those of rank 0 are all that may
+    yet turn out to be on the front. With intervals of no length these are the ranks of `non_dominated_ranks`.
+
+    >>> certain_ranks(np.array([[1.0], [2.0], [4.0]]), np.array([[2.5], [3.0], [5.0]])).tolist()
+    [0.0, 0.0, 1.0]
+
+    Source: Limbourg and Aponte 2005, "An optimization algorithm for imprecise multi-objective problem functions".
+    """
+    low, high = _checked(low), _checked(high)
+    ranks = np.full(len(low), np.inf)
+    left = np.flatnonzero(np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1))
+    best, worst = low[left], high[left]
+    dominates = np.ones((len(left), len(left)), dtype=bool)
+    is_better = np.zeros_like(dominates)
+    for i in range(low.shape[1]):
+        dominates &= worst[:, None, i] <= best[None, :, i]
+        is_better |= worst[:, None, i] < best[None, :, i]
+    dominates &= is_better
+    rank, is_left = 0, np.ones(len(left), dtype=bool)
+    num_above = dominates.sum(axis=0)
+    while is_left.any():
+        front = np.flatnonzero(is_left & (num_above == 0))
+        ranks[left[front]] = rank
+        num_above -= dominates[front].sum(axis=0)
+        is_left[front] = False
+        rank += 1
+    return ranks
+
+
 def hypervolume(values: Values, *, reference: Float[np.ndarray, " entries"]) -> float:
     """The volume dominated by the points and bounded by the reference point; points beyond it add nothing.
 

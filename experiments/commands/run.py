@@ -52,7 +52,7 @@ def _extended(arguments: tuple[str, ...], run_dir: Path | None) -> tuple[str, tu
     run = Path(arguments[0])
     if not (run / "sweep.yaml").is_file():
         raise click.UsageError(f"{run}: this is no run folder, it holds no sweep.yaml")
-    ended = read_ledger(run / "ledger.jsonl").num_ended
+    ended = read_ledger(run / "ledger.jsonl").at(None).num_ended
     if key == "trials" and value.isdecimal() and int(value) <= ended:
         raise click.UsageError(f"trials={value}: {ended} evaluations are there already; give more than that")
     other = "budget" if key == "trials" else "trials"

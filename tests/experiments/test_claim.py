@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from experiments import cli, pipeline
+from experiments import cli, feasibility
 from experiments.config import ledger_header, load_config
 from experiments.errors import InputError
 from experiments.ledger import Ledger
@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def quick_checks(monkeypatch):
     """Looks at fewer architectures for what is feasible, as shape checks make each slow."""
-    monkeypatch.setattr(pipeline, "_DRY_RUN_SAMPLES", 20)
+    monkeypatch.setattr(feasibility, "_NUM_SAMPLES", 20)
 
 
 @pytest.fixture

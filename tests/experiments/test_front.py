@@ -98,7 +98,7 @@ def test_without_objectives_there_is_nothing_to_compare():
 
 def test_the_file_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "front.json"
-    write_front(path, contents(valued(0, 1.0, 1.0)))
-    write_front(path, contents(valued(0, 1.0, 1.0), valued(1, 0.5, 2.0)))
+    write_front(path, summary(contents(valued(0, 1.0, 1.0))))
+    write_front(path, summary(contents(valued(0, 1.0, 1.0), valued(1, 0.5, 2.0))))
     assert len(json.loads(path.read_text())["front"]) == 2
     assert [x.name for x in tmp_path.iterdir()] == ["front.json"]

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from experiments_fixtures.run_folders import make_run
+from experiments_fixtures.run_folders import add_rung, make_run
 from rich.console import Console
 from toy_problem import architectures, evaluation, point
 
@@ -46,6 +46,20 @@ def test_json_holds_what_programs_need(run):
     assert {entry["digest"] for entry in record["front"]} == {member.digest for member in run.front}
     assert record["knee"] in {entry["digest"] for entry in record["front"]}
     assert set(record["front"][0]["objectives"]["latency_ms"]) == {"value", "low", "high", "n"}
+
+
+def test_the_front_of_a_rung_holds_what_was_judged_on_it(tmp_path):
+    add_rung(make_run(tmp_path / "digits"))
+    run = read_run(tmp_path / "digits")
+    printed = _printed(run)
+    assert "24 done, 3 infeasible, 2 failed" in printed
+    assert "judged by frechet_classifier of 128 samples" in printed
+    assert "denoising_loss" not in printed
+    record = front_json(run)
+    assert [x["name"] for x in record["objectives"]] == ["frechet_classifier", "latency_ms"]
+    assert {x["fingerprint"] for x in record["front"]} == {"f1"}
+    assert len(record["hypervolume"]["history"]) == 6
+    assert (record["num_done"], [x["num_done"] for x in record["rungs"]]) == (24, [24, 6])
 
 
 def test_an_empty_front_says_why(tmp_path):

@@ -52,7 +52,7 @@ def damage(path, number):
 
 def test_what_was_written_is_read_back(path):
     contents = read_ledger(path)
-    assert contents.header == {"schema": 2, **HEADER}
+    assert contents.header == {"schema": 3, **HEADER}
     assert [asked.architecture for asked in contents.asked] == NETS[:4]
     expected = [
         evaluation(0, NETS[0]),
@@ -261,14 +261,14 @@ def test_a_ledger_in_which_nothing_was_asked_for_is_begun_anew(tmp_path):
     path = tmp_path / "ledger.jsonl"
     for fingerprint in ("f", "g"):
         Ledger.open(path, header={**HEADER, "fingerprint": fingerprint}).close()
-        assert read_ledger(path).header == {"schema": 2, **HEADER, "fingerprint": fingerprint}
+        assert read_ledger(path).header == {"schema": 3, **HEADER, "fingerprint": fingerprint}
     assert len(path.read_bytes().splitlines()) == 1
 
 
 def test_another_schema_is_refused(tmp_path):
     path = tmp_path / "ledger.jsonl"
     path.write_bytes(encode_line({"kind": "header", "schema": 99, **HEADER}))
-    with pytest.raises(InputError, match=r"ledger.jsonl:1: this version reads ledgers of schemas 1 to 2, got 99"):
+    with pytest.raises(InputError, match=r"ledger.jsonl:1: this version reads ledgers of schemas 1 to 3, got 99"):
         read_ledger(path)
 
 

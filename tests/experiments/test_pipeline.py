@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from experiments import cli, pipeline
+from experiments import cli, feasibility
 from experiments.bundle import read_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.config import load_config, resolved_yaml
@@ -21,6 +21,7 @@ from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
+from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier
 from search_space import get_space
 
@@ -42,7 +43,7 @@ SHRUNK = [
 def quick_checks():
     """Looks at fewer architectures for what is feasible: with shape checks on, a thousand of them take half a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_DRY_RUN_SAMPLES", 20)
+        patch.setattr(feasibility, "_NUM_SAMPLES", 20)
         yield
 
 
@@ -100,6 +101,31 @@ def test_samples_are_judged_where_an_objective_says_so(run_dir, tmp_path):
     for name in ("frechet_classifier", "kid_classifier"):
         assert all(estimates[name].is_finite for estimates in found)
         assert found[0][name].value != found[1][name].value
+
+
+def test_rungs_added_to_a_finished_run_judge_its_best_and_hand_over_theirs(run_dir, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    supernet = _files(copy / "supernet")
+    arguments = (copy / "sweep.yaml", "--run", copy, "quality.num_steps=2")
+    assert _run("sweep", *arguments) == 2  # how samples are drawn is part of how the search measures
+    assert "quality" in capsys.readouterr().err
+    rungs = "rungs=[{num_samples: 40, share: 0.5}, {num_samples: 64, share: 0.6}]"
+    run_sweep(load_config(copy / "sweep.yaml", [rungs, f"run_dir={json.dumps(str(copy))}"]), silent_progress())
+    run = read_run(copy)
+    assert [len(level.done) for level in run.levels] == [6, 3, 2]
+    for level in run.levels[1:]:
+        assert {x.fingerprint for x in level.done} == {level.rung.fingerprint}
+        assert all(x.objectives["frechet_classifier"].n == level.rung.num_samples for x in level.done)
+        assert all(set(x.objectives) >= {"latency_ms", "macs"} for x in level.done)
+        assert all("denoising_loss" not in x.objectives for x in level.done)  # a rung measures what it is for
+    assert {x.digest for x in run.front} <= {x.digest for x in run.levels[2].done}
+    assert read_bundle(copy / "winner").architecture.digest == run.knee.digest
+    assert json.loads((copy / "winner" / "expected.json").read_text())["in_sweep"]["fingerprint"] == run.knee.fingerprint
+    assert _files(copy / "supernet") == supernet
+    assert json.loads((copy / "front.json").read_text())["rungs"][2]["num_left"] == 0
+    assert _run("status", copy) == 0
+    assert "2 done, 0 failed, 0 left of 2 promoted" in capsys.readouterr().out
 
 
 def test_the_report_is_one_file_that_asks_for_nothing_from_elsewhere(run_dir):
@@ -265,7 +291,7 @@ def test_samples_of_images_without_labels_cannot_be_judged(tmp_path, capsys):
         Image.new("L", (8, 8), number).save(images / f"{number}.png")
     arguments = (f"data={images}", "objectives=[denoising_loss, kid_classifier]", "--run-dir", tmp_path / "run")
     assert _run("sweep", "digits-small", *arguments) == 2
-    assert f"objectives: kid_classifier need labels, and data set '{images}' has none" in capsys.readouterr().err
+    assert f"objectives and rungs: kid_classifier need labels, and data set '{images}' has none" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

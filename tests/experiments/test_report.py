@@ -1,11 +1,12 @@
 """The report: one file that fetches nothing, says what the ledger says, and shows text from files as text."""
 
+import collections
 import json
 import re
 
 import pytest
 import yaml
-from experiments_fixtures.run_folders import add_side_files, make_run
+from experiments_fixtures.run_folders import add_rung, add_side_files, make_run
 
 from experiments.errors import InputError
 from experiments.report import write_report
@@ -76,6 +77,21 @@ def test_counts_hypervolume_and_held_out_error_are_on_the_page(page):
 def test_quality_over_latency_is_the_first_figure(run_dir):
     data = report_data(read_run(run_dir))
     assert data["pairs"][0] == {"x": "latency_ms", "y": "denoising_loss"}
+
+
+def test_a_rung_replaces_what_the_search_compared(tmp_path):
+    path = make_run(tmp_path / "run")
+    add_rung(path)
+    page = write_report(path).read_text("utf-8")
+    data = _data(page)
+    assert data["pairs"][0] == {"x": "latency_ms", "y": "frechet_classifier"}
+    kinds = collections.Counter(point["kind"] for point in data["points"])
+    assert (kinds["infeasible"], sum(kinds.values())) == (3, 9)
+    assert "Every architecture that was judged by frechet_classifier of 128 samples." in page
+    told = "24 were judged by denoising_loss, 6 of them by frechet_classifier of 128 samples. The front is that of"
+    assert told in _own_markup(page)
+    assert "That took 40 % of the time" in page
+    assert "<dd>24</dd>" in page
 
 
 def test_text_from_files_stays_text(tmp_path):

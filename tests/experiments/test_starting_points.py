@@ -198,10 +198,10 @@ def test_a_ledger_of_schema_1_is_read_and_brought_forward(path, capsys):
     before = read_ledger(path)
     assert [x.origin for x in before.asked] == ["searcher", "searcher"]
     with Ledger.open(path, header=HEADER) as ledger:
-        assert "brought from schema 1 to 2" in capsys.readouterr().err
+        assert "brought from schema 1 to 3" in capsys.readouterr().err
         ledger.record(evaluation(0, DESIGNS[0], space=SPACE))
     after = read_ledger(path)
-    assert after.header == {**before.header, "schema": 2}
+    assert after.header == {**before.header, "schema": 3}
     assert after.asked == before.asked
     assert len(after.evaluations) == 1
     assert b'"origin":"searcher"' in path.read_bytes()

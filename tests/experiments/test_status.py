@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from experiments_fixtures.run_folders import make_run
+from experiments_fixtures.run_folders import add_rung, make_run
 
 from experiments.cli import main
 from experiments.ledger import Ledger, read_ledger, writer_of
@@ -36,6 +36,27 @@ def test_a_finished_run_can_be_looked_at_or_extended(folder):
     text = status_text(with_goal(folder, 26))
     assert "finished  samples" in text
     assert text.endswith(f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further")
+
+
+def test_rungs_are_counted_and_what_they_save_is_told(folder):
+    add_rung(folder)
+    (folder / "samples.png").touch()
+    text = status_text(with_goal(folder, 26))
+    assert "24 done, 3 infeasible, 2 failed" in text
+    assert "on the front, judged by frechet_classifier of 128 samples" in text
+    assert "rung      frechet_classifier of 128 samples: 6 done, 0 failed, 0 left of 6 promoted" in text
+    assert "saved     60 % of the time" in text  # 29 times 0.5 s and 6 times 4 s, in the place of 24 times 4 s
+    assert "searches further" in text.splitlines()[-1]
+    assert status_json(read_run(folder))["rungs"][1]["num_done"] == 6
+
+
+def test_a_rung_that_is_not_complete_goes_on(folder):
+    add_rung(folder, num_left=2)
+    (folder / "samples.png").touch()
+    text = status_text(with_goal(folder, 26))
+    assert "4 done, 0 failed, 2 left of 6 promoted" in text
+    assert "judged by" not in text
+    assert text.endswith("goes on")
 
 
 def test_who_writes_is_told_as_long_as_they_do(folder):

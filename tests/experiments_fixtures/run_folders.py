@@ -1,5 +1,6 @@
 """A run folder made up for the tests of its readers: a real ledger over sampled architectures with invented numbers."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,8 +8,10 @@ import numpy as np
 import yaml
 
 from experiments.evaluation import Evaluation
-from experiments.ledger import Ledger
-from objectives import Estimate
+from experiments.ledger import Ledger, read_ledger
+from experiments.records import Rung
+from experiments.rungs import levels
+from objectives import Estimate, get_objective
 from search_space import get_scale, get_space, layer_plan
 
 OBJECTIVES = ["denoising_loss", "latency_ms"]
@@ -47,6 +50,21 @@ def make_run(
                 )
             )
     return path
+
+
+def add_rung(path: pathlib.Path, *, num_left: int = 0) -> None:
+    """Plans a rung, and judges on it all that are promoted but for so many."""
+    header = {key: value for key, value in read_ledger(path / "ledger.jsonl").header.items() if key != "schema"}
+    rng = np.random.default_rng(1)
+    with Ledger.open(path / "ledger.jsonl", header=header) as ledger:
+        ledger.plan((Rung("f1", ("frechet_classifier", "latency_ms"), 0.25, 128),))
+        level = levels(ledger.contents, [get_objective(name) for name in OBJECTIVES])[1]
+        for below in level.left[: len(level.left) - num_left]:
+            index, distance = ledger.next_index, rng.uniform(10, 20)
+            ledger.asked(index, below.architecture, rung="f1")
+            estimates = {name: value for name, value in below.objectives.items() if name != "denoising_loss"}
+            estimates["frechet_classifier"] = Estimate(distance, low=distance - 2, high=distance + 2, n=128)
+            ledger.record(dataclasses.replace(below, index=index, fingerprint="f1", objectives=estimates, seconds=4.0))
 
 
 def add_side_files(path: pathlib.Path) -> None:

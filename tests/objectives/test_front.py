@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectives.front import (
+    certain_ranks,
     crowding_distance,
     hypervolume,
     hypervolume_over_time,
@@ -77,6 +78,30 @@ def test_ranks_peel_the_fronts_one_by_one(values):
 
 
 @settings(max_examples=40)
+@given(tables(entries))
+def test_without_intervals_certain_ranks_are_the_ranks(values):
+    np.testing.assert_array_equal(certain_ranks(values, values), non_dominated_ranks(values))
+
+
+@given(tables(entries, num_objectives=(2, 4)), st.integers(0, 99))
+def test_certain_ranks_are_one_more_than_the_worst_of_what_certainly_dominates(ends, seed):
+    half = ends.shape[1] // 2
+    low, high = np.sort([ends[:, :half], ends[:, half:]], axis=0)
+    ranks = certain_ranks(low, high)
+    for i in range(len(low)):
+        if not np.isfinite([low[i], high[i]]).all():
+            assert ranks[i] == np.inf
+            continue
+        above = [
+            ranks[j]
+            for j in range(len(low))
+            if np.isfinite([low[j], high[j]]).all() and np.all(high[j] <= low[i]) and np.any(high[j] < low[i])
+        ]
+        assert ranks[i] == max(above, default=-1) + 1
+    order = np.random.default_rng(seed).permutation(len(low))
+    np.testing.assert_array_equal(certain_ranks(low[order], high[order]), ranks[order])
+
+
 @given(tables(finite_entries, num_objectives=(2, 3), max_rows=8))
 def test_hypervolume_counts_unit_cells(values):
     """Whole-number points dominate whole cells: count the cells up to the reference point."""
