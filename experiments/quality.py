@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from diffusion import get_sampler, guided_denoiser, sample_noise
@@ -52,20 +51,15 @@ def loss_program(
     x0, prompt = jnp.asarray(images[order]), jnp.asarray(prompts[order])
     eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), mid_band_times(num_samples)
 
-    @_compiled
-    def losses(parameters: Any, data: tuple[Array, ...], extra: tuple[Any, ...]) -> Array:
-        def chunk(part: tuple[Array, ...]) -> Array:
-            x0, prompt, eps, t = part
-            return denoising_loss(
-                lambda x, timestep, context: apply(parameters["network"], x, timestep, context, *extra),
-                x0, eps=eps, t=t, context=task.encode(parameters["prompt"], prompt), schedule=task.schedule,
-                parameterisation=task.parameterisation,
-            )  # fmt: skip
+    def losses(parameters: Any, part: tuple[Array, ...], *extra: Any) -> Array:
+        x0, prompt, eps, t = part
+        return denoising_loss(
+            lambda x, timestep, context: apply(parameters["network"], x, timestep, context, *extra),
+            x0, eps=eps, t=t, context=task.encode(parameters["prompt"], prompt), schedule=task.schedule,
+            parameterisation=task.parameterisation,
+        )  # fmt: skip
 
-        return _in_chunks(chunk, data)
-
-    data = (x0, prompt, eps, t)
-    return lambda parameters, *extra: np.asarray(losses(parameters, data, extra))[:num_samples]
+    return _in_chunks(losses, (x0, prompt, eps, t))
 
 
 def sample_program(
@@ -76,28 +70,19 @@ def sample_program(
     noise = sample_noise(seed, jnp.asarray(index), (scale.resolution, scale.resolution, scale.in_channels))
     sampler = get_sampler(settings.sampler)
 
-    @_compiled
-    def draw(parameters: Any, data: tuple[Array, ...], extra: tuple[Any, ...]) -> Array:
-        def chunk(part: tuple[Array, ...]) -> Array:
-            noise, prompt = part
-            denoiser = guided_denoiser(
-                lambda x, timestep, context: apply(parameters["network"], x, timestep, context, *extra),
-                task.encode(parameters["prompt"], prompt),
-                null_context=task.encode(parameters["prompt"], jnp.zeros_like(prompt)),
-                guidance_scale=settings.guidance_scale,
-            )
-            return sampler(
-                denoiser,
-                noise,
-                schedule=task.schedule,
-                parameterisation=task.parameterisation,
-                num_steps=settings.num_steps,
-            )
+    def draw(parameters: Any, part: tuple[Array, ...], *extra: Any) -> Array:
+        noise, prompt = part
+        denoiser = guided_denoiser(
+            lambda x, timestep, context: apply(parameters["network"], x, timestep, context, *extra),
+            task.encode(parameters["prompt"], prompt),
+            null_context=task.encode(parameters["prompt"], jnp.zeros_like(prompt)),
+            guidance_scale=settings.guidance_scale,
+        )
+        return sampler(
+            denoiser, noise, schedule=task.schedule, parameterisation=task.parameterisation, num_steps=settings.num_steps
+        )
 
-        return _in_chunks(chunk, data)
-
-    data = (noise, jnp.asarray(prompts[index % len(prompts)]))
-    return lambda parameters, *extra: np.asarray(draw(parameters, data, extra))[: settings.num_samples]
+    return _in_chunks(draw, (noise, jnp.asarray(prompts[index % len(prompts)])))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,14 +121,17 @@ def mixed(n: int) -> np.ndarray:
     return np.random.default_rng(_LOSS_SEED).permutation(n)
 
 
-def _compiled(function: Callable[..., Array]) -> Callable[..., Array]:
-    return jax.jit(function, compiler_options=COMPILER_OPTIONS)
+def _in_chunks(function: Callable[..., Array], data: tuple[Array, ...]) -> Callable[..., np.ndarray]:
+    """A function of `(parameters, *extra)` that maps a function of `(parameters, batch, *extra)` over the data.
 
+    A fixed number of samples at a time, the last chunk filled up: one program, however many samples there are.
+    """
+    num, missing = len(data[0]), -len(data[0]) % _CHUNK
+    filled = [jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)]) for x in data]
+    chunks = [tuple(x[start : start + _CHUNK] for x in filled) for start in range(0, num, _CHUNK)]
+    compiled = jax.jit(function, compiler_options=COMPILER_OPTIONS)
 
-def _in_chunks(function: Callable[..., Array], data: tuple[Array, ...]) -> Array:
-    """Maps a function of a batch over the data, a fixed number of samples at a time; the last chunk is filled up."""
-    missing = -len(data[0]) % _CHUNK
-    filled = (jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)]) for x in data)
-    chunks = tuple(x.reshape(-1, _CHUNK, *x.shape[1:]) for x in filled)
-    mapped = lax.map(function, chunks)
-    return mapped.reshape(-1, *mapped.shape[2:])
+    def mapped(parameters: Any, *extra: Any) -> np.ndarray:
+        return np.concatenate([compiled(parameters, chunk, *extra) for chunk in chunks])[:num]
+
+    return mapped
