@@ -1,10 +1,13 @@
 """A sweep on a running cluster of two nodes, each with a working directory of its own; and what a killed node costs."""
 
+import contextlib
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,10 +18,11 @@ from waiting import wait_for
 from experiments.errors import InputError
 from experiments.ledger import read_ledger
 from experiments.ray_cluster import ray_cluster
+from experiments.run_folder import read_run
 
 TESTS = Path(__file__).parents[1]
 TOKEN = "a-token-that-only-these-tests-know"
-RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--disable-usage-stats", "--block"]
+RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats", "--block"]
 
 
 def answers(port):
@@ -27,9 +31,9 @@ def answers(port):
 
 
 class Cluster:
-    """A head with one core; nodes with one more come and go."""
+    """A head with one core, or none; nodes with one more come and go."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, head_cpus=1):
         self.folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -38,7 +42,14 @@ class Cluster:
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "PYTHONPATH": str(TESTS), "TMPDIR": str(folder),
         }  # fmt: skip
         self._started = []
-        self.start("head", "--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={folder / 'ray'}")
+        self.start(
+            "head",
+            "--head",
+            f"--num-cpus={head_cpus}",
+            f"--port={self.port}",
+            "--include-dashboard=false",
+            f"--temp-dir={folder / 'ray'}",
+        )
         wait_for(lambda: answers(self.port))
 
     def start(self, name, *arguments):
@@ -50,7 +61,7 @@ class Cluster:
         return process
 
     def node(self):
-        return self.start("node", f"--address=127.0.0.1:{self.port}")
+        return self.start("node", "--num-cpus=1", f"--address=127.0.0.1:{self.port}")
 
     @staticmethod
     def kill(process):
@@ -65,25 +76,27 @@ class Cluster:
             if process.poll() is None:
                 self.kill(process)
 
-    def sweep(self, run, name, num, seconds):
-        command = [sys.executable, str(TESTS / "sweep_program.py"), str(run), "ray", name, str(num), str(seconds)]
+    def sweep(self, *command):
         environment = self.environment | {"PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
-        address = ["--address", f"127.0.0.1:{self.port}"]
-        return subprocess.Popen(
-            [*command, *address], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, *map(str, command), "--address", f"127.0.0.1:{self.port}"]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextlib.contextmanager
+def running_cluster(**settings):
+    folder = Path(tempfile.mkdtemp(prefix="pu-"))  # Ray's socket paths must be short
+    cluster = Cluster(folder, **settings)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def cluster():
-    import shutil
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="pu-"))  # Ray's socket paths must be short
-    cluster = Cluster(folder)
-    yield cluster
-    cluster.close()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running_cluster() as cluster:
+        yield cluster
 
 
 def lines(run, word):
@@ -94,7 +107,7 @@ def lines(run, word):
 @pytest.mark.slow
 def test_a_cluster_is_sent_the_code_and_loses_nothing_with_a_node(cluster, tmp_path):
     rng, node = random.Random(0), cluster.node()
-    sweep = cluster.sweep(tmp_path, "nsga2", 240, 0.5)
+    sweep = cluster.sweep(TESTS / "sweep_program.py", tmp_path, "ray", "nsga2", 240, 0.5)
     for kills in range(1, 6):
         built = 1 + kills  # the head's worker, and one for each node that came
         wait_for(lambda built=built: len(lines(tmp_path, "built")) >= built or sweep.poll() is not None)
@@ -115,6 +128,36 @@ def test_a_cluster_is_sent_the_code_and_loses_nothing_with_a_node(cluster, tmp_p
     assert not any("the worker died" in (x.reason or "") for x in contents.evaluations)
     packages = {Path(line[1]).parts for line in lines(tmp_path, "code")}
     assert all("working_dir_files" in parts for parts in packages)
+
+
+SHRUNK = [
+    "supernet.num_steps=4",
+    "supernet.largest_steps=2",
+    "features.num_steps=20",
+    "latency.num_architectures=8",
+    "latency.rounds=2",
+    "trials=6",
+    "search.population=4",
+    "search.executor=ray",
+    "quality.loss_samples=64",
+    "quality.num_steps=2",
+    "distill.num_steps=3",
+]
+
+
+@pytest.mark.slow
+def test_a_whole_sweep_is_evaluated_on_a_node_that_is_not_the_drivers(tmp_path):
+    """Weights, images and the classifier travel to it, for the search as for its rung."""
+    run, rungs = tmp_path / "run", "rungs=[{num_samples: 40, share: 0.5}]"
+    with running_cluster(head_cpus=0) as cluster:
+        cluster.node()
+        sweep = cluster.sweep("-m", "experiments.cli", "sweep", "digits-small", *SHRUNK, rungs, "--run", run)
+        _, errors = sweep.communicate(timeout=600)
+        assert sweep.returncode == 0, errors
+    found = read_run(run)
+    assert [len(level.done) for level in found.levels] == [6, 3]
+    assert not found.with_status("failed")
+    assert (run / "samples.png").is_file()
 
 
 @pytest.mark.slow
