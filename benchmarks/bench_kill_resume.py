@@ -16,7 +16,7 @@ from pathlib import Path
 
 from record import write_result
 
-from experiments.ledger import read_ledger
+from experiments.ledger_contents import read_ledger
 
 _POLL_SECONDS = 0.05
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.records import evaluation_to_json
 from experiments.searchers.minimized import minimized_values
 from experiments.whole_files import write_whole

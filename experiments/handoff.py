@@ -9,7 +9,7 @@ from experiments.bundle_quality import expectations, model_card
 from experiments.config import SweepConfig, ledger_header, load_config
 from experiments.errors import InputError
 from experiments.latency import measure_latency
-from experiments.ledger import check_header
+from experiments.ledger_contents import check_header
 from experiments.run_folder import Run, read_run
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from search_space import Architecture

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.whole_files import write_whole
 from objectives import get_objective
 from search_space import SearchSpace, get_space

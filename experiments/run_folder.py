@@ -16,7 +16,7 @@ import yaml
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation, Status
 from experiments.front import front_of, summary
-from experiments.ledger import LedgerContents, read_ledger
+from experiments.ledger_contents import LedgerContents, read_ledger
 from experiments.rungs import Level, levels, rungs_json, top
 from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective

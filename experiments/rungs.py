@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluation import Evaluation
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.records import Rung
 from experiments.searchers.minimized import minimized_intervals, minimized_values
 from objectives import Objective, get_objective

@@ -90,8 +90,8 @@ def ledger() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def ledger_check(path: Path, *, quarantine: bool, as_json: bool) -> int:
     """Look at every line of a ledger (or of a run folder's); exit code 1 where one is damaged."""
-    from experiments.ledger import check_ledger
-    from experiments.ledger import quarantine as move_aside
+    from experiments.ledger_check import check_ledger
+    from experiments.ledger_check import quarantine as move_aside
 
     path = path / "ledger.jsonl" if path.is_dir() else path
     found = move_aside(path) if quarantine else check_ledger(path)
@@ -118,7 +118,7 @@ def ledger_check(path: Path, *, quarantine: bool, as_json: bool) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/ledger.csv, .parquet or .db]")
 def ledger_export(run: Path, *, form: str, out: Path | None) -> None:
     """Write every outcome with its genes as a table, or as an Optuna study in SQLite."""
-    from experiments.ledger import read_ledger
+    from experiments.ledger_contents import read_ledger
     from experiments.ledger_export import export_ledger
 
     path = out or run / f"ledger.{'db' if form == 'optuna' else form}"

@@ -47,7 +47,7 @@ def _extended(arguments: tuple[str, ...], run_dir: Path | None) -> tuple[str, tu
         raise click.UsageError(
             "write `pocketunet sweep extend RUN trials=N`, N evaluations in all, or `budget=2h`, the time of all evaluations"
         )
-    from experiments.ledger import read_ledger
+    from experiments.ledger_contents import read_ledger
 
     run = Path(arguments[0])
     if not (run / "sweep.yaml").is_file():

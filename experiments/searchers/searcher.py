@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.records import Asked, Repaired
 from experiments.searchers.proposer import Proposer
 from search_space import Architecture, SearchSpace

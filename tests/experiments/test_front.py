@@ -9,7 +9,7 @@ from toy_problem import OBJECTIVES, architectures, evaluation, point
 
 from experiments.errors import InputError
 from experiments.front import front_of, summary, write_front
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.records import Asked, evaluation_from_json
 from objectives import Estimate
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from toy_problem import architectures, evaluation, tiny_space
 
 from experiments.errors import InputError
-from experiments.ledger import Ledger, check_ledger, quarantine, read_ledger
+from experiments.ledger import Ledger
+from experiments.ledger_check import check_ledger, quarantine
+from experiments.ledger_contents import read_ledger
 from experiments.records import Asked, Repaired, decode_line, encode_line, evaluation_from_json, evaluation_to_json
 from objectives import Estimate
 

@@ -8,7 +8,7 @@ import pytest
 from experiments_fixtures.run_folders import make_run
 
 from experiments.cli import main
-from experiments.ledger import read_ledger
+from experiments.ledger_contents import read_ledger
 from experiments.run_folder import read_run
 from search_space import get_space
 

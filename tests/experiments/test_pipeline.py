@@ -18,7 +18,7 @@ from experiments.bundle import read_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.config import load_config, resolved_yaml
 from experiments.evaluator import SupernetEvaluator, read_inputs
-from experiments.ledger import read_ledger
+from experiments.ledger_contents import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
 from experiments.run_folder import read_run

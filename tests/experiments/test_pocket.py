@@ -7,7 +7,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from toy_problem import OBJECTIVES, columns, evaluation, point, small_space
 
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.records import Asked
 from experiments.searchers import get_searcher, replay
 from experiments.searchers.described import DescribedArchitectures

@@ -10,7 +10,9 @@ from toy_problem import OBJECTIVES, architectures, costs, evaluation, point, sma
 
 from experiments.config import SweepConfig, changed_settings, load_config, planned_rungs
 from experiments.errors import InputError
-from experiments.ledger import Ledger, check_ledger, quarantine, read_ledger
+from experiments.ledger import Ledger
+from experiments.ledger_check import check_ledger, quarantine
+from experiments.ledger_contents import read_ledger
 from experiments.ledger_export import table
 from experiments.progress import silent_progress
 from experiments.records import Rung

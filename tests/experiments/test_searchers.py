@@ -11,7 +11,7 @@ from toy_problem import OBJECTIVES, architectures, columns, evaluation, point, s
 from two_samples import two_sample_t
 
 from experiments.errors import InputError
-from experiments.ledger import LedgerContents
+from experiments.ledger_contents import LedgerContents
 from experiments.records import Asked, Repaired
 from experiments.searchers import SpaceExhaustedError, get_searcher, replay, searcher_names
 from experiments.searchers.evolution import nsga3

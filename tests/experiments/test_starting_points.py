@@ -8,7 +8,8 @@ from toy_problem import OBJECTIVES, architectures, evaluation, point, quality, s
 
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.errors import InputError
-from experiments.ledger import Ledger, read_ledger
+from experiments.ledger import Ledger
+from experiments.ledger_contents import read_ledger
 from experiments.records import encode_line
 from experiments.run_folder import read_run
 from experiments.searchers import searcher_names

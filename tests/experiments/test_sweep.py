@@ -8,7 +8,8 @@ from toy_problem import OBJECTIVES, costs, evaluation, quality, small_space, swe
 
 from experiments.errors import InputError
 from experiments.front import front_of
-from experiments.ledger import Ledger, read_ledger
+from experiments.ledger import Ledger
+from experiments.ledger_contents import read_ledger
 from experiments.searchers import get_searcher
 from experiments.sweep import Workers, run_search
 from objectives import Estimate

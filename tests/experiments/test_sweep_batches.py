@@ -7,7 +7,8 @@ import pytest
 from toy_problem import OBJECTIVES, columns, costs, evaluation, point, quality, small_space
 
 from experiments.front import front_of
-from experiments.ledger import Ledger, read_ledger
+from experiments.ledger import Ledger
+from experiments.ledger_contents import read_ledger
 from experiments.searchers import get_searcher, searcher_names
 from experiments.sweep_session import Outcome, SweepSession
 

@@ -16,7 +16,7 @@ import pytest
 from waiting import wait_for
 
 from experiments.errors import InputError
-from experiments.ledger import read_ledger
+from experiments.ledger_contents import read_ledger
 from experiments.ray_cluster import ray_cluster
 from experiments.run_folder import read_run
 

@@ -14,7 +14,7 @@ import toy_problem
 from waiting import wait_for
 
 from experiments.front import front_of
-from experiments.ledger import read_ledger
+from experiments.ledger_contents import read_ledger
 
 TESTS = Path(__file__).parents[1]
 

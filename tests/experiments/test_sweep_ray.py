@@ -5,7 +5,7 @@ import pytest
 from toy_problem import small_space, swept
 
 from experiments.errors import InputError
-from experiments.ledger import read_ledger
+from experiments.ledger_contents import read_ledger
 from experiments.sweep import Workers
 from objectives import Estimate
 

@@ -8,7 +8,8 @@ import numpy as np
 import yaml
 
 from experiments.evaluation import Evaluation
-from experiments.ledger import Ledger, read_ledger
+from experiments.ledger import Ledger
+from experiments.ledger_contents import read_ledger
 from experiments.records import Rung
 from experiments.rungs import levels
 from objectives import Estimate, get_objective
