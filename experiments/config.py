@@ -270,11 +270,13 @@ class SweepConfig(Section):
     def _rungs_grow_dearer(self) -> "SweepConfig":
         if self.rungs and all(get_objective(name).is_cost for name in self.objectives):
             raise ValueError("rungs judge quality better, and no objective is a quality; add denoising_loss, or leave them out")
-        for lower, higher in itertools.pairwise(self.rungs):
-            if higher.num_samples <= lower.num_samples:
+        draws = any(rung.objective in self.objectives for rung in self.rungs)  # the search itself judges samples
+        nums = [self.quality.num_samples] * draws + [rung.num_samples for rung in self.rungs]
+        for fewer, more in itertools.pairwise(nums):
+            if more <= fewer:
                 raise ValueError(
-                    f"rungs must draw more samples each than the one before, got {lower.num_samples} and then "
-                    f"{higher.num_samples}; sort them, or leave one out"
+                    f"each rung must draw more samples than what is below it, got {fewer} and then {more}; sort rungs, lower "
+                    "quality.num_samples, or leave one out"
                 )
         return self
 

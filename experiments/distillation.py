@@ -1,5 +1,6 @@
 """Distils a teacher into the network of a bundle: its outputs and its stages, beside the data's own targets."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,20 +49,27 @@ def distillation_loss(student: Bundle, teacher: Bundle) -> BundleLoss:
 
 
 def shared_stages(student: LayerPlan, teacher: LayerPlan) -> list[str]:
-    """Stages with residual blocks that both networks have, in the student's order."""
-    return [name for name in stage_widths(student) if name in stage_widths(teacher)]
+    """Stages with residual blocks that both networks have, and end at one resolution, in the student's order.
+
+    In a network with fewer levels the mid stage, and the way down to it, end elsewhere.
+    """
+    ours, theirs = stage_ends(student), stage_ends(teacher)
+    return [name for name, (resolution, _) in ours.items() if name in theirs and theirs[name][0] == resolution]
 
 
-def stage_widths(plan: LayerPlan) -> Mapping[str, int]:
-    """Channels at the end of each stage that has residual blocks, input and output apart."""
-    return {block.stage: block.spec.out_channels for block in plan.blocks if isinstance(block.spec, ResidualSpec)}
+def stage_ends(plan: LayerPlan) -> Mapping[str, tuple[int, int]]:
+    """Resolution and channels at the end of each stage that has residual blocks, input and output apart."""
+    channels = {block.stage: block.spec.out_channels for block in plan.blocks if isinstance(block.spec, ResidualSpec)}
+    resolutions = {block.stage: following.resolution for block, following in itertools.pairwise(plan.blocks)}
+    return {name: (resolutions[name], channels[name]) for name in channels}
 
 
 def adapters(student: LayerPlan, teacher: LayerPlan, *, seed: int) -> dict[str, Array]:
     """Fresh 1x1 convolutions [student channels, teacher channels] from the student's stages to the teacher's."""
     draw = random_initializer(seed)
-    widths, wanted = stage_widths(student), stage_widths(teacher)
-    return {name: draw((widths[name], wanted[name]), std=widths[name] ** -0.5) for name in shared_stages(student, teacher)}
+    ours, theirs = stage_ends(student), stage_ends(teacher)
+    widths = {name: (ours[name][1], theirs[name][1]) for name in shared_stages(student, teacher)}
+    return {name: draw(shape, std=shape[0] ** -0.5) for name, shape in widths.items()}
 
 
 def distill_bundle(

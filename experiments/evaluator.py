@@ -74,10 +74,10 @@ class SupernetEvaluator:
             self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
         self._num_images = len(inputs.images)
         self._is_compiled = False
-        self._judged = None  # samples drawn, and the distances that measure them
+        self._judged = None  # samples drawn, the distances that measure them, and which of them
         if inputs.distances is not None:
             draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
-            self._judged = draw, inputs.distances
+            self._judged = draw, inputs.distances, judged_objectives(config)
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
@@ -87,8 +87,8 @@ class SupernetEvaluator:
             losses = self._losses(self._parameters, route)
             estimates["denoising_loss"] = loss_estimate(losses, num_images=self._num_images)
         if self._judged is not None:
-            draw, distances = self._judged
-            estimates |= distances.measure(draw(self._parameters, route))
+            draw, distances, names = self._judged
+            estimates |= distances.measure(draw(self._parameters, route), names)
         if not self._is_compiled:
             trim_memory()  # the first call compiled
             self._is_compiled = True

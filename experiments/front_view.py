@@ -8,7 +8,9 @@ from rich.table import Table
 from experiments.amounts import amount
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
+from experiments.progress import duration
 from experiments.run_folder import Run
+from experiments.rungs import saved_share
 from objectives import Estimate, Objective, get_objective
 
 _NUM_NEAREST = 5
@@ -23,7 +25,7 @@ def front_json(run: Run) -> dict[str, Any]:
 def print_front(run: Run, *, console: Console | None = None) -> None:
     """Prints the counts, the front as a table with its knee marked, and what to do next."""
     console = console or Console()
-    console.print(summary(run), highlight=False, markup=False)
+    console.print("\n".join([summary(run), *rung_lines(run)]), highlight=False, markup=False)
     if not run.front:
         console.print(why_empty(run), highlight=False, markup=False)
         return
@@ -42,6 +44,19 @@ def summary(run: Run) -> str:
     counts += [f"{taken_over} of all from an earlier ledger"] * (taken_over > 0)
     found = f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front"
     return f"{found}, judged by {run.judged.name}" if run.judged.rung else found
+
+
+def rung_lines(run: Run) -> list[str]:
+    """A line for each rung above the search, and one for the time that they save; none without rungs."""
+    lines = []
+    for level in run.levels[1:]:
+        failed = sum(evaluation.status == "failed" for evaluation in level.contents.evaluations)
+        stands = f"{len(level.done)} done, {failed} failed, {len(level.left)} left of {len(level.promoted)} promoted"
+        lines.append(f"rung      {level.name}: {stands}")
+    if (saved := saved_share(run.levels)) is not None:
+        spent = duration(sum(level.contents.seconds for level in run.levels))
+        lines.append(f"saved     {100 * saved:.0f} % of the time of judging all as the last rung does; all took {spent}")
+    return lines
 
 
 def why_empty(run: Run) -> str:

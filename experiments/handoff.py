@@ -60,7 +60,8 @@ def _picked(run: Run, pick: str) -> Architecture:
         if run.knee is None:
             raise InputError(f"{run.path}: the front is empty, so it has no knee; let the sweep evaluate more architectures")
         return run.knee.architecture
-    found = {e.digest: e.architecture for e in run.ledger.evaluations if e.digest.startswith(pick)}
+    known = (evaluation for level in run.levels for evaluation in level.contents.evaluations)
+    found = {evaluation.digest: evaluation.architecture for evaluation in known if evaluation.digest.startswith(pick)}
     if len(found) != 1:
         what = "no architecture" if not found else f"{len(found)} architectures"
         raise InputError(
@@ -95,8 +96,8 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture) -> dict
 
     Promises are about the bundle's own network; these numbers are the sweep's, and the latency is that of the deploy scale.
     """
-    known = (e for level in reversed(run.levels) for e in level.contents.evaluations if e.digest == architecture.digest)
-    evaluation = next(known)  # as it was judged best
+    best_judged = [*(e for level in reversed(run.levels) for e in level.done), *run.ledger.evaluations]
+    evaluation = next(e for e in best_judged if e.digest == architecture.digest)
     return {
         "in_sweep": {
             "fingerprint": evaluation.fingerprint,

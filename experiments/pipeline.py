@@ -42,8 +42,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     Args:
         config: what to do.
         progress: where to report.
-        address: of a running Ray cluster whose nodes see the run folder, `auto` for the one of this machine; without it
-            the sweep starts a cluster of its own.
+        address: of a running Ray cluster, `auto` for the one of this machine; without it the sweep starts one of its own.
 
     Raises:
         InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or

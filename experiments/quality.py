@@ -5,7 +5,7 @@ differences of the networks.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from objectives.frechet import GaussianStatistics, frechet_estimate, gaussian_st
 from objectives.kid import kernel_estimate
 from supernet.training import COMPILER_OPTIONS
 
+SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
 _CHUNK = 64
 _LOSS_SEED, _SAMPLE_SEED = 101, 202
 # (network parameters, noisy images, time steps, contexts, anything more such as a route) to a prediction.
@@ -101,13 +102,14 @@ class FeatureDistances:
     def _statistics(self) -> GaussianStatistics:
         return gaussian_statistics(self.reference)
 
-    def measure(self, samples: np.ndarray) -> dict[str, Estimate]:
-        """Fréchet distance and kernel distance, by objective name."""
+    def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Estimate]:
+        """Fréchet distance and kernel distance, or one of them, by objective name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
-        return {
-            "frechet_classifier": frechet_estimate(found, reference=self._statistics),
-            "kid_classifier": kernel_estimate(found, reference=self.reference),
+        measures = {
+            "frechet_classifier": lambda: frechet_estimate(found, reference=self._statistics),
+            "kid_classifier": lambda: kernel_estimate(found, reference=self.reference),
         }
+        return {name: measures[name]() for name in names}
 
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:

@@ -12,7 +12,7 @@ from experiments.amounts import amount
 from experiments.evaluation import Evaluation
 from experiments.front_view import interval, why_empty
 from experiments.progress import duration
-from experiments.report_data import objective_names, report_data, space_size, trust_notes
+from experiments.report_data import failures, objective_names, report_data, space_size, trust_notes
 from experiments.run_folder import Run, read_run
 from experiments.whole_files import write_whole
 from objectives import get_objective
@@ -187,7 +187,7 @@ def _samples(run: Run) -> str:
 
 
 def _failures(run: Run) -> str:
-    failed = [e for level in run.levels for e in level.contents.evaluations if e.status == "failed"]
+    failed = failures(run)
     if not failed:
         return ""
     shown = failed[:_MAX_FAILURES_SHOWN]

@@ -68,7 +68,7 @@ def training_curve(history: Any) -> dict[str, Any] | None:
 
 def trust_notes(run: Run) -> list[tuple[str, str]]:
     """What a reader should weigh before trusting the front: pairs of a level (note, warning) and a sentence."""
-    done, failed = run.with_status("done"), run.with_status("failed")
+    done, failed = run.with_status("done"), failures(run)
     notes = [_evaluations_note(run, len(done)), *_rungs_note(run)]
     notes += [
         ("note", f"{o.name} is a stand-in, judged at the proxy scale with shared weights. {o.description}")
@@ -103,6 +103,11 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
     return level, f"{num_done} evaluations{of}: the true front may lie beyond this one."
 
 
+def failures(run: Run) -> list[Evaluation]:
+    """What failed, in the search and on its rungs."""
+    return [e for level in run.levels for e in level.contents.evaluations if e.status == "failed"]
+
+
 def _rungs_note(run: Run) -> list[tuple[str, str]]:
     if len(run.levels) == 1:
         return []
@@ -110,7 +115,8 @@ def _rungs_note(run: Run) -> list[tuple[str, str]]:
     text = f"{len(run.levels[0].done)} were judged by {run.levels[0].name}, {', '.join(steps)}. "
     left = sum(len(level.left) for level in run.levels)
     text += f"{left} that were promoted are still to be judged. " if left else ""
-    text += f"The front is that of {run.judged.name}: what was not promoted cannot be on it."
+    text += f"The front is that of {run.judged.name}"
+    text += ": what was not promoted cannot be on it." if run.judged.rung else "."
     if (saved := saved_share(run.levels)) is not None:
         text += f" That took {100 * (1 - saved):.0f} % of the time that judging all in the last way would take."
     return [("note", text)]

@@ -73,14 +73,12 @@ class Run:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Counts of the search and its rungs, front and hypervolume over time, as `front.json` holds them."""
+        """The front; counts and hypervolume over time of the search; counts of its rungs: what `front.json` holds."""
         counted = summary(self.ledger, self.levels[0].objectives)
         if len(self.levels) == 1:
             return counted
         above = summary(self.judged.contents, self.objectives)
-        return (
-            counted | {key: above[key] for key in ("objectives", "front", "hypervolume")} | {"rungs": rungs_json(self.levels)}
-        )
+        return counted | {key: above[key] for key in ("objectives", "front")} | {"rungs": rungs_json(self.levels)}
 
 
 def read_run(path: str | Path) -> Run:

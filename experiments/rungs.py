@@ -19,6 +19,8 @@ from experiments.searchers.minimized import minimized_intervals, minimized_value
 from objectives import Objective, get_objective
 from objectives.front import certain_ranks, crowding_distance, non_dominated_ranks
 
+_ROUNDING = 1e-9  # a share of 0.07 of 100 is 7, not 8
+
 
 @dataclasses.dataclass(frozen=True)
 class Level:
@@ -82,6 +84,7 @@ def promoted(done: Sequence[Evaluation], objectives: Sequence[Objective], *, sha
     """
     if not done:
         return []
+    done = sorted(done, key=lambda evaluation: evaluation.index)  # ties must not be broken by which came first
     values = np.stack([minimized_values(evaluation, objectives) for evaluation in done])
     low, high = np.stack([minimized_intervals(evaluation, objectives) for evaluation in done], axis=1)
     possible, ranks = certain_ranks(low, high), non_dominated_ranks(values)
@@ -89,7 +92,7 @@ def promoted(done: Sequence[Evaluation], objectives: Sequence[Objective], *, sha
     for rank in np.unique(ranks):
         alone[ranks == rank] = crowding_distance(values[ranks == rank])
     order = sorted(range(len(done)), key=lambda row: (possible[row], ranks[row], -alone[row], done[row].index))
-    return [done[row] for row in order[: math.ceil(share * len(done))]]
+    return [done[row] for row in order[: math.ceil(share * len(done) - _ROUNDING)]]
 
 
 def top(found: Sequence[Level]) -> Level:
@@ -121,10 +124,10 @@ def rungs_json(found: Sequence[Level]) -> list[dict[str, Any]]:
 def saved_share(found: Sequence[Level]) -> float | None:
     """Of the time that the dearest measurement of all that is done in the search would take, the share that rungs save.
 
-    None where there are no rungs, or the highest has nothing yet. Dear measurements are taken at their median.
+    None where there are no rungs, or one is not complete. Dear measurements are taken at their median.
     """
-    seconds = [evaluation.seconds for evaluation in found[-1].done if math.isfinite(evaluation.seconds)]
-    if len(found) == 1 or not seconds:
+    if len(found) == 1 or not all(level.is_complete for level in found):
         return None
-    all_dear = statistics.median(seconds) * len(found[0].done)
+    num = len(found[0].done) - found[0].contents.num_taken_over
+    all_dear = statistics.median(evaluation.seconds for evaluation in found[-1].done) * num
     return 1 - sum(level.contents.seconds for level in found) / all_dear if all_dear else None

@@ -15,10 +15,10 @@ from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
 from experiments.progress import Progress
+from experiments.quality import SAMPLE_OBJECTIVES
 from objectives.features import Classifier
 from search_space import get_scale
 
-SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
 MAX_IMAGES = 20_000
 MAX_BYTES = 2**30
 

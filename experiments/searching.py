@@ -90,16 +90,23 @@ def judge_on_rungs(
     for position, factory in enumerate(factories, start=1):
         level = levels(ledger.contents, objectives)[position]
         assert level.rung is not None
-        if not level.left:
-            continue
-        with _progress_of_rung(level, progress) as tell:
-            ended = evaluate(
-                space=space, ledger=ledger, searcher=listed(space, [x.architecture for x in level.left]),
-                evaluator_factory=factory, objectives=level.objectives, fingerprint=level.rung.fingerprint, is_rung=True,
-                num_evaluations=level.contents.num_ended + _num_to_judge(level), progress=tell,
-            )  # fmt: skip
-        if ended.stopped:
-            progress.say(f"rung {position} stopped early: {ended.stopped}")
+        if level.left:
+            asked = {x.architecture.digest for x in level.contents.asked}  # those in flight are judged again in any case
+            with _progress_of_rung(level, progress) as tell:
+                ended = evaluate(
+                    space=space, ledger=ledger,
+                    searcher=listed(space, [x.architecture for x in level.left if x.digest not in asked]),
+                    evaluator_factory=factory, objectives=level.objectives, fingerprint=level.rung.fingerprint, is_rung=True,
+                    num_evaluations=level.contents.num_ended + _num_to_judge(level), progress=tell,
+                )  # fmt: skip
+            if ended.stopped:
+                progress.say(f"rung {position} stopped early: {ended.stopped}; the same command goes on")
+                return
+            level = levels(ledger.contents, objectives)[position]
+        if level.promoted and not level.done:
+            last = level.contents.evaluations[-1]
+            progress.say(f"rung {position}: all failed, and the front stays that of the level below; the last: {last.reason}")
+            return
 
 
 def _workers(config: SweepConfig) -> Workers:

@@ -5,7 +5,7 @@ import statistics
 from typing import Any
 
 from experiments.config_fields import seconds_of
-from experiments.front_view import summary
+from experiments.front_view import rung_lines, summary
 from experiments.ledger import writer_of
 from experiments.progress import duration
 from experiments.run_folder import Run
@@ -62,19 +62,6 @@ def status_text(run: Run) -> str:
     lines.append(f"finished  {', '.join(finished) or 'nothing yet'}")
     lines.append(f"writer    {found['written_by'] or 'none: nobody is at work here'}")
     return "\n".join([*lines, f"Next: {_next(found)}"])
-
-
-def rung_lines(run: Run) -> list[str]:
-    """A line for each rung above the search, and one for the time that they save; none without rungs."""
-    lines = []
-    for level in run.levels[1:]:
-        failed = sum(evaluation.status == "failed" for evaluation in level.contents.evaluations)
-        stands = f"{len(level.done)} done, {failed} failed, {len(level.left)} left of {len(level.promoted)} promoted"
-        lines.append(f"rung      {level.name}: {stands}")
-    if (saved := saved_share(run.levels)) is not None:
-        spent = duration(sum(level.contents.seconds for level in run.levels))
-        lines.append(f"saved     {100 * saved:.0f} % of the time of judging all as the last rung does; all took {spent}")
-    return lines
 
 
 _STAGES = {

@@ -54,11 +54,12 @@ def test_the_front_of_a_rung_holds_what_was_judged_on_it(tmp_path):
     printed = _printed(run)
     assert "24 done, 3 infeasible, 2 failed" in printed
     assert "judged by frechet_classifier of 128 samples" in printed
+    assert "rung      frechet_classifier of 128 samples: 6 done, 0 failed, 0 left of 6 promoted" in printed
     assert "denoising_loss" not in printed
     record = front_json(run)
     assert [x["name"] for x in record["objectives"]] == ["frechet_classifier", "latency_ms"]
     assert {x["fingerprint"] for x in record["front"]} == {"f1"}
-    assert len(record["hypervolume"]["history"]) == 6
+    assert len(record["hypervolume"]["history"]) == 24  # of the search, which alone can go on
     assert (record["num_done"], [x["num_done"] for x in record["rungs"]]) == (24, [24, 6])
 
 

@@ -48,7 +48,15 @@ def quality(architecture):
     return {"denoising_loss": Estimate(point(architecture, SPACE)[0], n=4)}
 
 
-def run(path, *, rungs=RUNGS, num=NUM, kill_after=None):
+class Told:
+    """Progress that keeps what it is told."""
+
+    def __init__(self, said):
+        self.say = said.append
+        self.stage = silent_progress().stage
+
+
+def run(path, *, rungs=RUNGS, num=NUM, kill_after=None, factories=None, said=None):
     """A search and its rungs; killed after so many lines of the ledger."""
     swept(path, num, space=SPACE, evaluator_factory=lambda: quality, header=HEADER, executor="local")
     with Ledger.open(path, header=HEADER) as ledger:
@@ -64,8 +72,9 @@ def run(path, *, rungs=RUNGS, num=NUM, kill_after=None):
         ledger._append = counted
         ledger.plan(rungs)
         evaluate = functools.partial(run_search, costs=functools.partial(costs, space=SPACE), limits={}, executor="local")
-        factories = [factory(0.1 / position) for position in range(1, len(rungs) + 1)]
-        judge_on_rungs(SPACE, ledger, OBJECTIVES, factories, evaluate=evaluate, progress=silent_progress())
+        factories = factories or [factory(0.1 / position) for position in range(1, len(rungs) + 1)]
+        progress = silent_progress() if said is None else Told(said)
+        judge_on_rungs(SPACE, ledger, OBJECTIVES, factories, evaluate=evaluate, progress=progress)
     return levels(read_ledger(path), OBJECTIVES)
 
 
@@ -106,6 +115,20 @@ def test_promotion_does_not_depend_on_the_order_of_outcomes():
     for seed in range(10):
         shuffled = random.Random(seed).sample(done, len(done))
         assert [x.index for x in promoted(shuffled, OBJECTIVES, share=0.5)] == expected
+
+
+def test_ties_are_not_broken_by_which_outcome_came_first():
+    rng = np.random.default_rng(0)
+    done = [valued(i, *rng.integers(0, 3, size=2).astype(float)) for i in range(12)]
+    expected = [x.index for x in promoted(done, OBJECTIVES, share=0.5)]
+    for seed in range(50):
+        shuffled = random.Random(seed).sample(done, len(done))
+        assert [x.index for x in promoted(shuffled, OBJECTIVES, share=0.5)] == expected
+
+
+@pytest.mark.parametrize(("share", "num"), [(0.25, 3), (0.26, 4), (1 / 12, 1), (5 / 12, 5), (7 / 12, 7), (11 / 12, 11)])
+def test_a_share_is_rounded_up_but_not_by_rounding_errors(share, num):
+    assert len(promoted([valued(i, i, -i) for i in range(12)], OBJECTIVES, share=share)) == num
 
 
 def test_of_any_at_least_one_is_promoted():
@@ -171,6 +194,63 @@ def test_the_plan_may_change_between_runs(tmp_path):
     assert len(read_ledger(path).events) == num_lines + 1 + 16
 
 
+def test_a_rung_that_stops_early_is_no_ground_for_the_next(tmp_path):
+    """Out of memory, say: what is judged dearly must not depend on when that was."""
+    broken, said = [], []
+
+    def sometimes():
+        def judged(architecture):
+            broken.append(architecture)
+            if len(broken) > 2:
+                raise MemoryError
+            return factory(0.1)()(architecture) if int(architecture.digest, 16) % 7 else quality(architecture)
+
+        return judged
+
+    path = tmp_path / "ledger.jsonl"
+    found = run(path, num=2 * NUM, factories=[sometimes, factory(0.05)], said=said)
+    assert found[1].left
+    assert not found[2].contents.asked
+    assert "rung 1 stopped early: the last 10 evaluations failed" in said[0]
+    assert "the same command goes on" in said[0]
+    again = run(path, num=2 * NUM)
+    assert not again[1].left
+    assert again[2].is_complete
+
+
+def test_a_rung_on_which_all_fail_says_so_each_time(tmp_path):
+    def fails():
+        def judged(architecture):
+            raise MemoryError("too many samples")
+
+        return judged
+
+    for _ in range(2):
+        said: list[str] = []
+        found = run(tmp_path / "ledger.jsonl", factories=[fails, factory(0.05)], said=said)
+        assert top(found) is found[0]
+        assert "rung 1: all failed, and the front stays that of the level below; the last: MemoryError: too many" in said[0]
+
+
+def test_many_that_were_in_flight_and_a_repair_bring_in_no_stranger(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    everyone = (dataclasses.replace(RUNGS[0], share=1.0),)
+    run(path, num=30, rungs=())
+    with Ledger.open(path, header=HEADER) as ledger:
+        ledger.plan(everyone)
+        left = levels(ledger.contents, OBJECTIVES)[1].left
+        for index, below in enumerate(left[:25], start=30):
+            ledger.asked(index, below.architecture, rung="few")
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b'"num_blocks"', b'"num_blocxs"', 1)
+    path.write_bytes(b"".join(lines))
+    quarantine(path)
+    found = run(path, num=30, rungs=everyone)
+    judged = {x.digest for x in found[1].contents.evaluations}
+    assert judged == {x.digest for x in found[1].promoted}
+    assert judged == {x.digest for x in found[0].done}
+
+
 def test_the_front_is_that_of_the_highest_rung_that_is_complete(tmp_path):
     with pytest.raises(Killed):
         run(tmp_path / "ledger.jsonl", kill_after=9)
@@ -210,20 +290,31 @@ def test_quarantined_lines_of_a_rung_are_judged_again(tmp_path):
         }
 
 
-def test_saved_time_is_told_once_the_last_rung_has_judged(tmp_path):
+def test_saved_time_is_told_once_the_last_rung_is_complete(tmp_path):
     path = tmp_path / "ledger.jsonl"
     assert saved_share(run(path, rungs=())) is None
     with Ledger.open(path, header=HEADER) as ledger:
         ledger.plan(RUNGS[:1])
-        assert saved_share(levels(ledger.contents, OBJECTIVES)) is None
-        for index, net in enumerate(x.architecture for x in ledger.contents.evaluations[:4]):
-            ledger.asked(NUM + index, net, rung="few")
-            found = factory(0.0)()
-            estimates = costs(net, SPACE) | (found(net) if int(net.digest, 16) % 7 else quality(net))
-            judged = dataclasses.replace(evaluation(NUM + index, net, space=SPACE), fingerprint="few")
-            ledger.record(dataclasses.replace(judged, objectives=estimates, seconds=100.0))
+        level = levels(ledger.contents, OBJECTIVES)[1]
+        assert len(level.left) == 8
+        for index, below in enumerate(level.left, start=NUM):
+            assert saved_share(levels(ledger.contents, OBJECTIVES)) is None
+            ledger.asked(index, below.architecture, rung="few")
+            estimates = costs(below.architecture, SPACE) | {"frechet_classifier": Estimate(1.0)}
+            ledger.record(dataclasses.replace(below, index=index, fingerprint="few", objectives=estimates, seconds=100.0))
         saved = saved_share(levels(ledger.contents, OBJECTIVES))
-    assert saved == pytest.approx(1 - 4 * 100 / (NUM * 100), abs=1e-3)
+    assert saved == pytest.approx(1 - 8 / NUM, abs=1e-3)
+
+
+def test_what_an_earlier_ledger_knew_saves_nothing(tmp_path):
+    """Its outcomes took no time here, and would take none without rungs."""
+    run(tmp_path / "earlier.jsonl", rungs=())
+    known = read_ledger(tmp_path / "earlier.jsonl").evaluations
+    path = tmp_path / "ledger.jsonl"
+    swept(path, 1, space=SPACE, evaluator_factory=lambda: quality, header=HEADER, executor="local", outcomes=known)
+    (search, few) = run(path, num=1, rungs=(dataclasses.replace(RUNGS[0], share=1.0),))
+    assert (len(search.done), search.contents.num_taken_over) == (NUM + 1, NUM)
+    assert saved_share([search, few]) < 0  # one was judged as the last rung does, and all the others beside it
 
 
 def test_the_table_says_which_rung(tmp_path):
@@ -244,7 +335,8 @@ RUNG = "{num_samples: 64, share: 0.5}"
         (["rungs=[{num_samples: 64, share: 0}]"], "rungs.0.share"),
         (["rungs=[{num_samples: 64, share: 1.5}]"], "rungs.0.share"),
         (["rungs=[{num_samples: 64, objective: denoising_loss}]"], "rungs.0.objective"),
-        ([f"rungs=[{RUNG}, {RUNG}]"], "more samples each than the one before, got 64 and then 64"),
+        ([f"rungs=[{RUNG}, {RUNG}]"], "each rung must draw more samples than what is below it, got 64 and then 64"),
+        (["objectives=[frechet_classifier, macs]", "rungs=[{num_samples: 64}]"], "got 512 and then 64"),
         (["objectives=[macs, latency_ms]", f"rungs=[{RUNG}]"], "no objective is a quality"),
     ],
 )
