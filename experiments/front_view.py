@@ -14,6 +14,7 @@ from experiments.rungs import saved_share
 from objectives import Estimate, Objective, get_objective
 
 _NUM_NEAREST = 5
+_DIGEST_WIDTH = 16
 _COSTS_SHOWN = ("latency_ms", "parameters", "macs", "peak_activation_bytes")
 
 
@@ -25,7 +26,7 @@ def front_json(run: Run) -> dict[str, Any]:
 def print_front(run: Run, *, console: Console | None = None) -> None:
     """Prints the counts, the front as a table with its knee marked, and what to do next."""
     console = console or Console()
-    console.print("\n".join([summary(run), *rung_lines(run)]), highlight=False, markup=False)
+    console.print("\n".join([summary(run), *rung_lines(run)]), highlight=False, markup=False, soft_wrap=True)
     if not run.front:
         console.print(why_empty(run), highlight=False, markup=False)
         return
@@ -96,7 +97,7 @@ def interval(estimate: Estimate, objective: Objective) -> str:
 def _table(run: Run) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
-    table.add_column("digest")
+    table.add_column("digest", no_wrap=True, min_width=_DIGEST_WIDTH)  # whole on the narrowest terminal: it is copied
     known = [get_objective(name) for name in shown_objectives(run)]
     for objective in known:
         table.add_column(objective.name, justify="right")

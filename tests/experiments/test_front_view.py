@@ -19,8 +19,8 @@ def run(tmp_path_factory):
     return read_run(make_run(tmp_path_factory.mktemp("runs") / "digits"))
 
 
-def _printed(run) -> str:
-    console = Console(file=io.StringIO(), width=200)
+def _printed(run, *, width=200) -> str:
+    console = Console(file=io.StringIO(), width=width)
     print_front(run, console=console)
     return console.file.getvalue()
 
@@ -34,6 +34,10 @@ def test_the_table_is_sorted_by_latency_and_marks_the_knee_once(run):
     marked = [line for line in rows if line.startswith("*")]
     assert len(marked) == 1
     assert run.knee.digest in marked[0]
+
+
+def test_digests_are_whole_on_a_narrow_terminal(run):
+    assert all(member.digest in _printed(run, width=60) for member in run.front)
 
 
 def test_counts_stand_above_the_table(run):
