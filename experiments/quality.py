@@ -20,7 +20,7 @@ from objectives import Estimate
 from objectives.denoising import denoising_loss, mean_estimate, mid_band_times
 from objectives.features import Classifier, features
 from objectives.frechet import GaussianStatistics, frechet_estimate, gaussian_statistics
-from objectives.kid import kernel_estimate
+from objectives.mmd import KernelReference, kernel_estimate
 from supernet.training import COMPILER_OPTIONS
 
 SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
@@ -102,12 +102,16 @@ class FeatureDistances:
     def _statistics(self) -> GaussianStatistics:
         return gaussian_statistics(self.reference)
 
+    @cached_property
+    def _kernel_reference(self) -> KernelReference:
+        return KernelReference.of(self.reference)
+
     def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Estimate]:
         """Fréchet distance and kernel distance, or one of them, by objective name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
         measures = {
             "frechet_classifier": lambda: frechet_estimate(found, reference=self._statistics),
-            "kid_classifier": lambda: kernel_estimate(found, reference=self.reference),
+            "kid_classifier": lambda: kernel_estimate(found, reference=self._kernel_reference),
         }
         return {name: measures[name]() for name in names}
 

@@ -3,18 +3,20 @@
     d^2 = |m_a - m_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)
 
 In the features of a small classifier it is called just that; "FID" is the same distance in Inception's features.
-The value is biased upward by about 1/n, more for some networks than for others: compare numbers of the same n only.
+The value is biased upward by about 1/n, more for some networks than for others: compare numbers of the same n only, or
+extrapolated ones.
 
 Source: Dowson and Landau 1982; Heusel et al. 2017; Chong and Forsyth 2020 for the bias.
 """
 
 import dataclasses
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from objectives.estimate import Estimate
+from objectives.jackknife import Keep, jackknife
 
 Features = Float[np.ndarray, "n features"]
 
@@ -32,6 +34,12 @@ class GaussianStatistics:
     mean: Float[np.ndarray, " features"]
     covariance: Float[np.ndarray, "features features"]
     n: int
+
+    @cached_property
+    def root(self) -> Float[np.ndarray, "features features"]:
+        """The symmetric square root of the covariance."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # rounding makes zero eigenvalues slightly negative
 
 
 def gaussian_statistics(features: Features) -> GaussianStatistics:
@@ -70,21 +78,24 @@ def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> f
     shift = float(np.sum((first.mean - second.mean) ** 2))
     if np.array_equal(first.covariance, second.covariance):
         return shift
-    root_first, root_second = _square_root(first.covariance), _square_root(second.covariance)
-    left, _, right = np.linalg.svd(root_second @ root_first)
-    return shift + float(np.sum((root_first - root_second @ (left @ right)) ** 2))
+    left, _, right = np.linalg.svd(second.root @ first.root)
+    return shift + float(np.sum((first.root - second.root @ (left @ right)) ** 2))
 
 
-def frechet_estimate(features: Features, *, reference: GaussianStatistics, num_blocks: int = 20) -> Estimate:
+def frechet_estimate(
+    features: Features, *, reference: GaussianStatistics, num_blocks: int = 20, extrapolates: bool = False
+) -> Estimate:
     """The Fréchet distance of generated features to a fixed reference, with its 95 % interval.
 
     The interval is the delete-a-block jackknife's: how much the distance at this n varies from one set of samples to
-    another. It holds the reference fixed and does not remove the bias in n.
+    another. It holds the reference fixed.
 
     Args:
       features: Of generated images, in any order that is not related to their content.
       reference: Of the data.
       num_blocks: How many parts are left out in turn.
+      extrapolates: Whether the distance is that of infinitely many samples, by linear extrapolation in 1/n, which removes
+        most of its bias where there are a few times more samples than features. It can come out negative.
 
     Returns:
       The distance; `n` is the number of generated images. NaN without interval where a feature is not finite.
@@ -100,15 +111,10 @@ def frechet_estimate(features: Features, *, reference: GaussianStatistics, num_b
         )
     if not np.all(np.isfinite(values)):
         return Estimate(float("nan"), n=len(values))
-    distance = frechet_distance(gaussian_statistics(values), reference)
-    blocks = np.array_split(np.arange(len(values)), num_blocks)
-    without = np.array([frechet_distance(gaussian_statistics(np.delete(values, block, axis=0)), reference) for block in blocks])
-    error = np.sqrt((num_blocks - 1) * np.mean((without - without.mean()) ** 2))
-    half = stats.t.ppf(0.975, num_blocks - 1) * error
-    return Estimate(distance, max(distance - half, 0.0), distance + half, len(values))
 
+    def distance(keep: Keep) -> float:
+        return frechet_distance(gaussian_statistics(keep(values)), reference)
 
-def _square_root(covariance: Float[np.ndarray, "features features"]) -> Float[np.ndarray, "features features"]:
-    values, vectors = np.linalg.eigh(covariance)
-    # Rounding makes zero eigenvalues slightly negative.
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    found = jackknife(distance, n=len(values), num_blocks=num_blocks, removes_bias=extrapolates)
+    assert found.low is not None
+    return found if extrapolates else dataclasses.replace(found, low=max(found.low, 0.0))

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from objectives.frechet import GaussianStatistics, frechet_distance, frechet_estimate, gaussian_statistics
-from objectives.kid import kernel_distance, kernel_estimate
+from objectives.jackknife import jackknife
+from objectives.mmd import KernelReference, cubic_kernel, gaussian_kernel, kernel_distance, kernel_estimate, median_bandwidth
 
 
 def random_statistics(generator, num_features, *, rank=None):
@@ -22,6 +24,26 @@ def test_frechet_against_scipys_matrix_root(num_features):
     root = scipy.linalg.sqrtm(one.covariance @ other.covariance).real
     expected = np.sum((one.mean - other.mean) ** 2) + np.trace(one.covariance + other.covariance - 2.0 * root)
     assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("num_features", "n", "m"),
+    [(64, 40, 50), (64, 1000, 40), (64, 1000, 2000), pytest.param(2048, 600, 900, marks=pytest.mark.slow)],
+)
+def test_frechet_against_the_singular_values_of_the_samples_products(num_features, n, m):
+    """Tr (A^1/2 B A^1/2)^1/2 is the nuclear norm of the product of the centred samples: no matrix has a root taken.
+
+    With fewer samples than features, too, where roots of covariances are of deficient rank.
+    """
+    generator = np.random.default_rng(14)
+    mix = generator.normal(size=(num_features, num_features)) / np.sqrt(num_features)
+    one = np.maximum(generator.normal(size=(n, num_features)) @ mix, 0)
+    other = np.maximum(generator.normal(0.2, 1.1, (m, num_features)) @ mix, 0)
+    left, right = one - one.mean(axis=0), other - other.mean(axis=0)
+    nuclear = np.linalg.svd(left @ right.T, compute_uv=False).sum() / np.sqrt((n - 1) * (m - 1))
+    expected = np.sum((one.mean(axis=0) - other.mean(axis=0)) ** 2) + np.sum(left**2) / (n - 1) + np.sum(right**2) / (m - 1)
+    found = frechet_distance(gaussian_statistics(one), gaussian_statistics(other))
+    assert found == pytest.approx(expected - 2 * nuclear, rel=1e-6)
 
 
 @given(st.lists(st.tuples(*[st.floats(0.0, 10.0)] * 4), min_size=1, max_size=6))
@@ -118,7 +140,8 @@ def test_kernel_interval_covers_repetitions():
     """As for the Fréchet interval: fewer than 34 of 40 has a probability below 0.004."""
     generator = np.random.default_rng(7)
     found = [
-        kernel_estimate(generator.normal(0.3, 1.1, (200, 6)), reference=generator.normal(size=(200, 6))) for _ in range(40)
+        kernel_estimate(generator.normal(0.3, 1.1, (200, 6)), reference=KernelReference.of(generator.normal(size=(200, 6))))
+        for _ in range(40)
     ]
     centre = np.mean([estimate.value for estimate in found])
     assert sum(estimate.low <= centre <= estimate.high for estimate in found) >= 34
@@ -126,12 +149,70 @@ def test_kernel_interval_covers_repetitions():
     assert np.mean([estimate.high - estimate.low for estimate in found]) < 2 * ideal
 
 
+def test_kernel_estimate_is_the_jackknife_of_the_distance():
+    """Leaving blocks out by their sums is leaving out their vectors, also where blocks differ in size."""
+    generator = np.random.default_rng(9)
+    one, other = generator.normal(0.3, 1.1, (47, 5)), generator.normal(size=(33, 5))
+    for kernel in (cubic_kernel, gaussian_kernel(median_bandwidth(other))):
+        found = kernel_estimate(one, reference=KernelReference.of(other, kernel=kernel, num_blocks=4))
+        expected = jackknife(lambda keep, k=kernel: kernel_distance(keep(one), keep(other), kernel=k), n=47, num_blocks=4)
+        for end in ("value", "low", "high"):
+            assert getattr(found, end) == pytest.approx(getattr(expected, end), rel=1e-10)
+        assert found.n == 47
+
+
+def test_gaussian_kernel_against_the_double_sum():
+    generator = np.random.default_rng(10)
+    one, other = generator.normal(size=(6, 3)), generator.normal(0.5, 1, (5, 3))
+    width = median_bandwidth(other)
+    assert width == np.median([np.linalg.norm(other[i] - other[j]) for i in range(5) for j in range(i)])
+
+    def mean(left, right, *, skip_same=False):
+        pairs = [(x, y) for i, x in enumerate(left) for j, y in enumerate(right) if not (skip_same and i == j)]
+        return np.mean([np.exp(-np.sum((x - y) ** 2) / (2 * width**2)) for x, y in pairs])
+
+    expected = mean(one, one, skip_same=True) + mean(other, other, skip_same=True) - 2 * mean(one, other)
+    assert kernel_distance(one, other, kernel=gaussian_kernel(width)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error():
+    values = np.random.default_rng(11).normal(size=40)
+    found = jackknife(lambda keep: float(keep(values).mean()), n=40, num_blocks=40, removes_bias=True)
+    half = scipy.stats.t.ppf(0.975, 39) * scipy.stats.sem(values)
+    assert (found.value, found.half_width) == pytest.approx((values.mean(), half))
+
+
+def test_the_jackknife_removes_a_bias_in_one_over_n():
+    values = np.random.default_rng(12).normal(size=40)
+    found = jackknife(lambda keep: float(keep(values).var()), n=40, num_blocks=40, removes_bias=True)
+    assert found.value == pytest.approx(values.var(ddof=1))
+
+
+@pytest.mark.parametrize("n", [160, 640, 2560])
+def test_extrapolated_frechet_distance_does_not_depend_on_n(n):
+    """Its mean over repetitions is within 4 standard errors of the distance of the distributions; the plain one's is not."""
+    generator, width, scale = np.random.default_rng(13), 16, 1.2
+    reference = GaussianStatistics(np.zeros(width), np.eye(width), 10**9)
+    truth = width * (scale - 1) ** 2
+    samples = [generator.normal(0, scale, (n, width)) for _ in range(20)]
+    plain = np.array([frechet_estimate(x, reference=reference).value for x in samples])
+    found = [frechet_estimate(x, reference=reference, extrapolates=True) for x in samples]
+    values = np.array([estimate.value for estimate in found])
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    assert abs(values.mean() - truth) < 4 * error
+    assert abs(plain.mean() - truth) > 6 * error
+    assert sum(x.low <= truth <= x.high for x in found) >= 16
+
+
 def test_a_diverged_network_gives_nan_and_no_interval():
     features = np.random.default_rng(8).normal(size=(60, 3))
     reference = gaussian_statistics(features)
     broken = features.copy()
     broken[5, 1] = np.inf
-    for estimate in (frechet_estimate(broken, reference=reference), kernel_estimate(broken, reference=features)):
+    for estimate in (
+        frechet_estimate(broken, reference=reference),
+        kernel_estimate(broken, reference=KernelReference.of(features)),
+    ):
         assert np.isnan(estimate.value)
         assert estimate.low is None
         assert estimate.n == 60
@@ -141,8 +222,12 @@ def test_refusals():
     features = np.zeros((30, 3))
     with pytest.raises(ValueError, match=r"an interval needs at least 40 samples .* got 30; draw more samples"):
         frechet_estimate(features, reference=gaussian_statistics(features))
-    with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10 and 30"):
-        kernel_estimate(features[:10], reference=features)
+    with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10; use more"):
+        kernel_estimate(features[:10], reference=KernelReference.of(features))
+    with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10; use more"):
+        KernelReference.of(features[:10])
+    with pytest.raises(ValueError, match=r"`bandwidth` must be above 0, got 0"):
+        gaussian_kernel(median_bandwidth(features))
     with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):
         frechet_distance(gaussian_statistics(features), gaussian_statistics(features[:, :2]))
     with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):
