@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from objectives.estimate import Estimate
-from objectives.jackknife import Keep, jackknife
+from objectives.jackknife import Jackknifed, Keep, jackknife
 
 Features = Float[np.ndarray, "n features"]
 
@@ -82,23 +82,20 @@ def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> f
     return shift + float(np.sum((first.root - second.root @ (left @ right)) ** 2))
 
 
-def frechet_estimate(
-    features: Features, *, reference: GaussianStatistics, num_blocks: int = 20, extrapolates: bool = False
-) -> Estimate:
-    """The Fréchet distance of generated features to a fixed reference, with its 95 % interval.
+def frechet_jackknife(features: Features, *, reference: GaussianStatistics, num_blocks: int = 20) -> Jackknifed:
+    """The Fréchet distance of generated features to a fixed reference, and without each block of them.
 
-    The interval is the delete-a-block jackknife's: how much the distance at this n varies from one set of samples to
-    another. It holds the reference fixed.
+    Its interval is how much the distance at this n varies from one set of samples to another. Extrapolated to infinitely
+    many samples it has lost most of its bias, where there are a few times more samples than features, and can come out
+    negative.
 
     Args:
       features: Of generated images, in any order that is not related to their content.
       reference: Of the data.
       num_blocks: How many parts are left out in turn.
-      extrapolates: Whether the distance is that of infinitely many samples, by linear extrapolation in 1/n, which removes
-        most of its bias where there are a few times more samples than features. It can come out negative.
 
     Returns:
-      The distance; `n` is the number of generated images. NaN without interval where a feature is not finite.
+      The distances; NaN where a feature is not finite.
 
     Raises:
       ValueError: There are fewer than two vectors per block.
@@ -110,11 +107,15 @@ def frechet_estimate(
             f"got {len(values)}; draw more samples"
         )
     if not np.all(np.isfinite(values)):
-        return Estimate(float("nan"), n=len(values))
+        return Jackknifed(np.nan, np.full(num_blocks, np.nan), len(values))
 
     def distance(keep: Keep) -> float:
         return frechet_distance(gaussian_statistics(keep(values)), reference)
 
-    found = jackknife(distance, n=len(values), num_blocks=num_blocks, removes_bias=extrapolates)
-    assert found.low is not None
-    return found if extrapolates else dataclasses.replace(found, low=max(found.low, 0.0))
+    return jackknife(distance, n=len(values), num_blocks=num_blocks)
+
+
+def frechet_estimate(features: Features, *, reference: GaussianStatistics, num_blocks: int = 20) -> Estimate:
+    """The Fréchet distance at this n with its 95 % interval, which begins at 0 at the lowest; as `frechet_jackknife`."""
+    found = frechet_jackknife(features, reference=reference, num_blocks=num_blocks).estimate()
+    return found if found.low is None else dataclasses.replace(found, low=max(found.low, 0.0))

@@ -7,6 +7,7 @@ infinitely many samples.
 Source: Quenouille 1956; Efron and Stein 1981; Kunsch 1989 for blocks.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -19,11 +20,51 @@ from objectives.estimate import Estimate
 Keep = Callable[[np.ndarray], np.ndarray]
 
 
-def jackknife(statistic: Callable[[Keep], float], *, n: int, num_blocks: int, removes_bias: bool = False) -> Estimate:
-    """A statistic with its 95 % interval.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Jackknifed:
+    """A statistic of samples, and of all but each block of them.
+
+    The difference of two on samples that were drawn in pairs, block by block, has the interval of the difference.
+
+    Attributes:
+      whole: Of all samples.
+      without: [blocks], of all but each block.
+      n: The number of samples.
+    """
+
+    whole: float
+    without: Float[np.ndarray, " blocks"]
+    n: int
+
+    def __sub__(self, other: "Jackknifed") -> "Jackknifed":
+        """The difference of two statistics of samples that were drawn in pairs.
+
+        Raises:
+          ValueError: They are of another number of samples or blocks.
+        """
+        if (self.n, len(self.without)) != (other.n, len(other.without)):
+            raise ValueError(
+                f"paired samples must be equally many, got {self.n} in {len(self.without)} blocks and {other.n} in "
+                f"{len(other.without)}; measure both with one n"
+            )
+        return Jackknifed(self.whole - other.whole, self.without - other.without, self.n)
+
+    def estimate(self, *, extrapolates: bool = False) -> Estimate:
+        """With its 95 % interval; on request, extrapolated to infinitely many samples. NaN where it is not finite."""
+        last = len(self.without) - 1
+        mean = self.without.mean()
+        value = self.whole - last * (mean - self.whole) if extrapolates else self.whole
+        half = stats.t.ppf(0.975, last) * np.sqrt(last * np.mean((self.without - mean) ** 2))
+        if not np.isfinite([value, half]).all():
+            return Estimate(float("nan"), n=self.n)
+        return Estimate(value, value - half, value + half, self.n)
+
+
+def jackknife(statistic: Callable[[Keep], float], *, n: int, num_blocks: int) -> Jackknifed:
+    """Computes a statistic of all samples, and of all but each block.
 
     >>> values = np.arange(6.0)
-    >>> jackknife(lambda keep: float(keep(values).mean()), n=6, num_blocks=3).value
+    >>> jackknife(lambda keep: float(keep(values).mean()), n=6, num_blocks=3).estimate().value
     2.5
 
     Args:
@@ -31,20 +72,9 @@ def jackknife(statistic: Callable[[Keep], float], *, n: int, num_blocks: int, re
         together lose the same block together.
       n: The number of samples, for the record.
       num_blocks: How many blocks are left out in turn.
-      removes_bias: Whether the value is extrapolated to infinitely many samples.
     """
-    whole = statistic(lambda values: values)
-    without = np.array([statistic(lambda values, i=i: _without(values, i, num_blocks)) for i in range(num_blocks)])
-    return jackknife_estimate(whole, without, n=n, removes_bias=removes_bias)
-
-
-def jackknife_estimate(whole: float, without: Float[np.ndarray, " blocks"], *, n: int, removes_bias: bool = False) -> Estimate:
-    """The same from the statistic of all samples, and of all but each block."""
-    last = len(without) - 1
-    value = whole - last * (without.mean() - whole) if removes_bias else whole
-    error = np.sqrt(last * np.mean((without - without.mean()) ** 2))
-    half = stats.t.ppf(0.975, last) * error
-    return Estimate(value, value - half, value + half, n)
+    without = [statistic(lambda values, i=i: _without(values, i, num_blocks)) for i in range(num_blocks)]
+    return Jackknifed(statistic(lambda values: values), np.array(without), n)
 
 
 def _without(values: np.ndarray, block: int, num_blocks: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist, pdist
 
 from objectives.estimate import Estimate
-from objectives.jackknife import jackknife_estimate
+from objectives.jackknife import Jackknifed
 
 Features = Float[np.ndarray, "n features"]
 # Axis names of their own: sizes may differ, or are refused with a message that says what to do.
@@ -83,22 +83,21 @@ def kernel_distance(first: Features, second: OtherFeatures, *, kernel: Kernel = 
     """
     if min(len(first), len(second)) < 2:
         raise ValueError(f"each set needs at least 2 vectors, got {len(first)} and {len(second)}")
-    return kernel_estimate(first, reference=KernelReference.of(second, kernel=kernel, num_blocks=1)).value
+    return kernel_jackknife(first, reference=KernelReference.of(second, kernel=kernel, num_blocks=1)).whole
 
 
-def kernel_estimate(features: Features, *, reference: KernelReference) -> Estimate:
-    """The kernel distance of generated features to those of the data, with its 95 % interval.
+def kernel_jackknife(features: Features, *, reference: KernelReference) -> Jackknifed:
+    """The kernel distance of generated features to those of the data, and without each block of both.
 
-    The interval is the delete-a-block jackknife's over both sets. (The mean over disjoint blocks, the other block
-    estimator in use, has an interval nearly twice as long: it never sees the pairs between blocks.)
+    (The mean over disjoint blocks, the other block estimator in use, has an interval nearly twice as long: it never sees
+    the pairs between blocks.)
 
     Args:
       features: Of generated images, in any order that is not related to their content.
       reference: Of the data.
 
     Returns:
-      The distance; `n` is the number of generated images. NaN without interval where a feature is not finite; without an
-      interval where the reference is of one block.
+      The distances; NaN where a feature is not finite.
 
     Raises:
       ValueError: There are fewer than two vectors per block, or the two have different numbers of features.
@@ -110,7 +109,7 @@ def kernel_estimate(features: Features, *, reference: KernelReference) -> Estima
             f"both sets must have the same features, got {values.shape[1]} and {data.shape[1]}; use one classifier for both"
         )
     if not np.all(np.isfinite(values)):
-        return Estimate(float("nan"), n=len(values))
+        return Jackknifed(np.nan, np.full(num_blocks, np.nan), len(values))
     own = _pair_sums(values, reference.kernel, num_blocks)
     blocks, others = np.array_split(values, num_blocks), np.array_split(data, num_blocks)
     across = np.array([[reference.kernel(block, other).sum() for other in others] for block in blocks])
@@ -121,11 +120,13 @@ def kernel_estimate(features: Features, *, reference: KernelReference) -> Estima
         inside = kept @ own @ kept / (n * (n - 1)) + kept @ reference.sums @ kept / (m * (m - 1))
         return float(inside - 2.0 * (kept @ across @ kept) / (n * m))
 
-    whole = distance(np.ones(num_blocks))
-    if num_blocks == 1:
-        return Estimate(whole, n=len(values))
-    without = np.array([distance(kept) for kept in 1.0 - np.eye(num_blocks)])
-    return jackknife_estimate(whole, without, n=len(values))
+    without = [distance(kept) for kept in 1.0 - np.eye(num_blocks)] if num_blocks > 1 else [np.nan]
+    return Jackknifed(distance(np.ones(num_blocks)), np.array(without), len(values))
+
+
+def kernel_estimate(features: Features, *, reference: KernelReference) -> Estimate:
+    """The kernel distance with its 95 % interval; as `kernel_jackknife`."""
+    return kernel_jackknife(features, reference=reference).estimate()
 
 
 def _checked(features: Features, num_blocks: int) -> Float[np.ndarray, "n features"]:
