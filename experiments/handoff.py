@@ -41,7 +41,7 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
     run = read_run(run_dir)
     config = load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
-    architecture = _picked(run, pick)
+    architecture = run.picked(pick)
     parameters = load_supernet(config, run_dir)
     largest = sweep_supernet(config).space.largest()
     bundle = _subnet_bundle(
@@ -53,22 +53,6 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
         _write(folder / TEACHER, teacher, {})
         _write(folder, bundle, measured)
     return out
-
-
-def _picked(run: Run, pick: str) -> Architecture:
-    if pick == "knee":
-        if run.knee is None:
-            raise InputError(f"{run.path}: the front is empty, so it has no knee; let the sweep evaluate more architectures")
-        return run.knee.architecture
-    known = (evaluation for level in run.levels for evaluation in level.contents.evaluations)
-    found = {evaluation.digest: evaluation.architecture for evaluation in known if evaluation.digest.startswith(pick)}
-    if len(found) != 1:
-        what = "no architecture" if not found else f"{len(found)} architectures"
-        raise InputError(
-            f"--pick {pick}: {what} of {run.path} has a digest that begins so; give knee or a digest that "
-            f"`pocketunet front {run.path}` shows"
-        )
-    return next(iter(found.values()))
 
 
 def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture: Architecture, origin: str) -> Bundle:

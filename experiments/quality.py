@@ -19,8 +19,9 @@ from experiments.denoising_task import DenoisingTask
 from objectives import Estimate
 from objectives.denoising import denoising_loss, mean_estimate, mid_band_times
 from objectives.features import Classifier, features
-from objectives.frechet import GaussianStatistics, frechet_estimate, gaussian_statistics
-from objectives.mmd import KernelReference, kernel_estimate
+from objectives.frechet import GaussianStatistics, frechet_jackknife, gaussian_statistics
+from objectives.jackknife import Jackknifed
+from objectives.mmd import KernelReference, kernel_jackknife
 from supernet.training import COMPILER_OPTIONS
 
 SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
@@ -106,14 +107,18 @@ class FeatureDistances:
     def _kernel_reference(self) -> KernelReference:
         return KernelReference.of(self.reference)
 
-    def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Estimate]:
+    def jackknifed(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Jackknifed]:
         """Fréchet distance and kernel distance, or one of them, by objective name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
         measures = {
-            "frechet_classifier": lambda: frechet_estimate(found, reference=self._statistics),
-            "kid_classifier": lambda: kernel_estimate(found, reference=self._kernel_reference),
+            "frechet_classifier": lambda: frechet_jackknife(found, reference=self._statistics),
+            "kid_classifier": lambda: kernel_jackknife(found, reference=self._kernel_reference),
         }
         return {name: measures[name]() for name in names}
+
+    def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Estimate]:
+        """The same with their intervals."""
+        return {name: jackknifed.estimate() for name, jackknifed in self.jackknifed(samples, names).items()}
 
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:

@@ -21,6 +21,7 @@ from experiments.rungs import Level, levels, rungs_json, top
 from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective
 from objectives.front import knee
+from search_space import Architecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,26 @@ class Run:
         if not self.front:
             return None
         return self.front[knee(np.stack([minimized_values(e, self.objectives) for e in self.front]))]
+
+    def picked(self, pick: str) -> Architecture:
+        """The architecture that a person means: `knee`, or a digest or its beginning, of the search or of a rung.
+
+        Raises:
+            InputError: the front is empty, or other than one digest begins so.
+        """
+        if pick == "knee":
+            if self.knee is None:
+                raise InputError(f"{self.path}: the front is empty, so it has no knee; let the sweep go on")
+            return self.knee.architecture
+        known = (evaluation for level in self.levels for evaluation in level.contents.evaluations)
+        found = {evaluation.digest: evaluation.architecture for evaluation in known if evaluation.digest.startswith(pick)}
+        if len(found) != 1:
+            what = "no architecture" if not found else f"{len(found)} architectures"
+            raise InputError(
+                f"{pick}: {what} of {self.path} has a digest that begins so; give knee or a digest that "
+                f"`pocketunet front {self.path}` shows"
+            )
+        return next(iter(found.values()))
 
     @cached_property
     def summary(self) -> dict[str, Any]:

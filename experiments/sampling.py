@@ -31,6 +31,11 @@ def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0) -> Path:
     check_has_data(path)
     bundle = read_bundle(path)
     images = draw_images(bundle, _grid_prompts(bundle), num=num, seed=seed)
+    return save_grid(images, out)
+
+
+def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -> Path:
+    """Saves images that a network drew as one grid, small ones enlarged."""
     if images.shape[-1] not in (1, 3):  # latents: show the first channel, there is no decoder here
         images = images[..., :1]
     enlarge = max(1, _LEAST_PICTURE_PIXELS // images.shape[1])

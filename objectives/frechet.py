@@ -15,7 +15,6 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from objectives.estimate import Estimate
 from objectives.jackknife import Jackknifed, Keep, jackknife
 
 Features = Float[np.ndarray, "n features"]
@@ -113,9 +112,3 @@ def frechet_jackknife(features: Features, *, reference: GaussianStatistics, num_
         return frechet_distance(gaussian_statistics(keep(values)), reference)
 
     return jackknife(distance, n=len(values), num_blocks=num_blocks)
-
-
-def frechet_estimate(features: Features, *, reference: GaussianStatistics, num_blocks: int = 20) -> Estimate:
-    """The Fréchet distance at this n with its 95 % interval, which begins at 0 at the lowest; as `frechet_jackknife`."""
-    found = frechet_jackknife(features, reference=reference, num_blocks=num_blocks).estimate()
-    return found if found.low is None else dataclasses.replace(found, low=max(found.low, 0.0))

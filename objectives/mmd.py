@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist, pdist
 
-from objectives.estimate import Estimate
 from objectives.jackknife import Jackknifed
 
 Features = Float[np.ndarray, "n features"]
@@ -122,11 +121,6 @@ def kernel_jackknife(features: Features, *, reference: KernelReference) -> Jackk
 
     without = [distance(kept) for kept in 1.0 - np.eye(num_blocks)] if num_blocks > 1 else [np.nan]
     return Jackknifed(distance(np.ones(num_blocks)), np.array(without), len(values))
-
-
-def kernel_estimate(features: Features, *, reference: KernelReference) -> Estimate:
-    """The kernel distance with its 95 % interval; as `kernel_jackknife`."""
-    return kernel_jackknife(features, reference=reference).estimate()
 
 
 def _checked(features: Features, num_blocks: int) -> Float[np.ndarray, "n features"]:

@@ -128,6 +128,42 @@ def test_rungs_added_to_a_finished_run_judge_its_best_and_hand_over_theirs(run_d
     assert "2 done, 0 failed, 0 left of 2 promoted" in capsys.readouterr().out
 
 
+def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    digests = [member.digest for member in read_run(copy).front]
+    assert len(digests) > 1
+    assert _run("quality", "measure", copy, "--ids", "knee, front", "--n", 40, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found[0]["digest"] == read_run(copy).knee.digest
+    assert sorted(x["digest"] for x in found) == sorted(digests)  # the knee once
+    assert found[0]["differences"] == {}
+    for x in found:
+        assert set(x["estimates"]) == {"frechet_classifier", "frechet_classifier_extrapolated", "kid_classifier"}
+        assert pathlib.Path(x["picture"]).is_file()
+        assert json.loads(pathlib.Path(x["picture"]).with_suffix(".json").read_text()) == x
+        assert all(estimate["n"] == 40 for estimate in x["estimates"].values())
+    first, second = (x["estimates"]["frechet_classifier"]["value"] for x in found[:2])
+    difference = found[1]["differences"]["frechet_classifier"]
+    assert difference["value"] == pytest.approx(second - first)
+    assert difference["low"] < difference["value"] < difference["high"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ids", "knee", "--n", "39"], "39 is not in the range x>=40"),
+        (["--ids", " , "], "--ids names no architecture; give knee, front, or digests separated by commas"),
+        (["--ids", "zzz"], "zzz: no architecture of .* has a digest that begins so; give knee or a digest"),
+        ([], "Missing option '--ids'"),
+    ],
+)
+def test_what_quality_cannot_be_measured_of(run_dir, arguments, message, capsys):
+    assert _run("quality", "measure", run_dir, *arguments) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (run_dir / "quality").exists()
+
+
 def test_the_report_is_one_file_that_asks_for_nothing_from_elsewhere(run_dir):
     page = (run_dir / "report.html").read_text("utf-8")
     assert 'src="http' not in page

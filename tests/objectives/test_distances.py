@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from objectives.frechet import (
     GaussianStatistics,
     frechet_distance,
-    frechet_estimate,
     frechet_jackknife,
     gaussian_statistics,
 )
@@ -20,7 +19,6 @@ from objectives.mmd import (
     cubic_kernel,
     gaussian_kernel,
     kernel_distance,
-    kernel_estimate,
     kernel_jackknife,
     median_bandwidth,
 )
@@ -99,7 +97,7 @@ def test_frechet_interval_covers_repetitions():
     """40 repetitions of an interval that covers at least 95 %: fewer than 34 covered has a probability below 0.004."""
     generator = np.random.default_rng(3)
     reference = gaussian_statistics(generator.normal(size=(2000, 6)))
-    found = [frechet_estimate(generator.normal(0.2, 1.1, (200, 6)), reference=reference) for _ in range(40)]
+    found = [frechet_jackknife(generator.normal(0.2, 1.1, (200, 6)), reference=reference).estimate() for _ in range(40)]
     centre = np.mean([estimate.value for estimate in found])
     assert sum(estimate.low <= centre <= estimate.high for estimate in found) >= 34
     # And is not so long that it says nothing: at most twice the ideal one.
@@ -154,7 +152,9 @@ def test_kernel_interval_covers_repetitions():
     """As for the Fréchet interval: fewer than 34 of 40 has a probability below 0.004."""
     generator = np.random.default_rng(7)
     found = [
-        kernel_estimate(generator.normal(0.3, 1.1, (200, 6)), reference=KernelReference.of(generator.normal(size=(200, 6))))
+        kernel_jackknife(
+            generator.normal(0.3, 1.1, (200, 6)), reference=KernelReference.of(generator.normal(size=(200, 6)))
+        ).estimate()
         for _ in range(40)
     ]
     centre = np.mean([estimate.value for estimate in found])
@@ -168,7 +168,7 @@ def test_kernel_estimate_is_the_jackknife_of_the_distance():
     generator = np.random.default_rng(9)
     one, other = generator.normal(0.3, 1.1, (47, 5)), generator.normal(size=(33, 5))
     for kernel in (cubic_kernel, gaussian_kernel(median_bandwidth(other))):
-        found = kernel_estimate(one, reference=KernelReference.of(other, kernel=kernel, num_blocks=4))
+        found = kernel_jackknife(one, reference=KernelReference.of(other, kernel=kernel, num_blocks=4)).estimate()
         left = jackknife(lambda keep, k=kernel: kernel_distance(keep(one), keep(other), kernel=k), n=47, num_blocks=4)
         expected = left.estimate()
         for end in ("value", "low", "high"):
@@ -210,7 +210,7 @@ def test_extrapolated_frechet_distance_does_not_depend_on_n(n):
     reference = GaussianStatistics(np.zeros(width), np.eye(width), 10**9)
     truth = width * (scale - 1) ** 2
     samples = [generator.normal(0, scale, (n, width)) for _ in range(20)]
-    plain = np.array([frechet_estimate(x, reference=reference).value for x in samples])
+    plain = np.array([frechet_jackknife(x, reference=reference).estimate().value for x in samples])
     found = [frechet_jackknife(x, reference=reference).estimate(extrapolates=True) for x in samples]
     values = np.array([estimate.value for estimate in found])
     error = values.std(ddof=1) / np.sqrt(len(values))
@@ -250,8 +250,8 @@ def test_a_diverged_network_gives_nan_and_no_interval():
     broken = features.copy()
     broken[5, 1] = np.inf
     for estimate in (
-        frechet_estimate(broken, reference=reference),
-        kernel_estimate(broken, reference=KernelReference.of(features)),
+        frechet_jackknife(broken, reference=reference).estimate(),
+        kernel_jackknife(broken, reference=KernelReference.of(features)).estimate(),
     ):
         assert np.isnan(estimate.value)
         assert estimate.low is None
@@ -261,9 +261,9 @@ def test_a_diverged_network_gives_nan_and_no_interval():
 def test_refusals():
     features = np.zeros((30, 3))
     with pytest.raises(ValueError, match=r"an interval needs at least 40 samples .* got 30; draw more samples"):
-        frechet_estimate(features, reference=gaussian_statistics(features))
+        frechet_jackknife(features, reference=gaussian_statistics(features))
     with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10; use more"):
-        kernel_estimate(features[:10], reference=KernelReference.of(features))
+        kernel_jackknife(features[:10], reference=KernelReference.of(features)).estimate()
     with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10; use more"):
         KernelReference.of(features[:10])
     with pytest.raises(ValueError, match=r"`bandwidth` must be above 0, got 0"):

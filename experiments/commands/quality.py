@@ -1,0 +1,37 @@
+"""The commands about quality: measure architectures of a run by their samples."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def quality() -> None:
+    """Measure quality better than a sweep does."""
+
+
+@quality.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--ids", required=True, metavar="knee|front|DIGEST,...", help="Which architectures, separated by commas.")
+@click.option("--n", "num_samples", type=click.IntRange(min=40), default=1000, show_default=True, help="Samples of each.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def measure(run: Path, *, ids: str, num_samples: int, as_json: bool) -> None:
+    """Measure architectures of a run by their samples, and how they differ from the first.
+
+    Fréchet distance (at this n, and extrapolated to infinitely many samples) and kernel distance in the features of a
+    classifier of the data, with 95 % intervals. Numbers and sample grids are kept in RUN/quality.
+    """
+    picks = [pick.strip() for pick in ids.split(",") if pick.strip()]
+    if not picks:
+        raise click.UsageError("--ids names no architecture; give knee, front, or digests separated by commas")
+    from experiments.progress import terminal_progress
+    from experiments.quality_measuring import measure_quality
+    from experiments.quality_texts import measured_table
+
+    with terminal_progress() as progress:
+        found = measure_quality(run, picks, num_samples=num_samples, progress=progress)
+    if as_json:
+        click.echo(json.dumps([measured.to_json() for measured in found], indent=2, allow_nan=False))
+        return
+    click.echo(measured_table(found))

@@ -1,0 +1,116 @@
+"""Quality of a few architectures of a run by as many samples as one likes, and how they differ, sample by sample.
+
+Sample i has its own noise and prompt whatever network draws it: differences are of the networks, and their intervals are
+shorter than those of the numbers themselves.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from experiments.config import SweepConfig, evaluation_settings, load_config
+from experiments.denoising_task import all_examples, load_examples
+from experiments.evaluator import sample_settings
+from experiments.progress import Progress
+from experiments.quality import FeatureDistances, mixed, sample_program
+from experiments.run_folder import Run, read_run
+from experiments.sample_features import labelled_images, sweep_classifier
+from experiments.sampling import save_grid
+from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
+from experiments.whole_files import write_whole
+from objectives import Estimate
+from objectives.features import weights_digest
+from objectives.fingerprint import fingerprint
+from objectives.jackknife import Jackknifed
+from search_space import Architecture
+
+_NUM_SHOWN = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasuredQuality:
+    """What samples of one architecture are like.
+
+    Attributes:
+        digest: of the architecture.
+        fingerprint: how it was measured; numbers of different ones must not be compared.
+        estimates: by measure; `..._extrapolated` is of infinitely many samples.
+        differences: to the first architecture that was measured with it, by measure; none for that one.
+        picture: the first samples, as a file.
+    """
+
+    digest: str
+    fingerprint: str
+    estimates: dict[str, Estimate]
+    differences: dict[str, Estimate]
+    picture: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """For `json.dumps`."""
+        numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in ("estimates", "differences")}
+        return {"digest": self.digest, "fingerprint": self.fingerprint, **numbers, "picture": str(self.picture)}
+
+
+def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, progress: Progress) -> list[MeasuredQuality]:
+    """Draws samples with the supernet's weights, measures them, and keeps numbers and pictures in `quality/` of the run.
+
+    Args:
+        run_dir: the folder of a run whose supernet is trained.
+        picks: digests or their beginnings, `knee`, or `front` for all of its members; differences are to the first.
+        num_samples: of each architecture.
+        progress: where to report.
+
+    Raises:
+        InputError: nothing fits a pick, or the data set has no labels to train a classifier by.
+        FileNotFoundError: the run folder has no trained supernet.
+    """
+    config = _with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
+    architectures = _picked(read_run(run_dir), picks)
+    parameters, supernet, task = load_supernet(config, run_dir), sweep_supernet(config), sweep_task(config)
+    distances = FeatureDistances.to(labelled_images(config).images, sweep_classifier(config, run_dir, progress))
+    prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)[1]
+    draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
+    name = fingerprint(**evaluation_settings(config), extractor=weights_digest(distances.classifier))
+    folder = run_dir / "quality" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[MeasuredQuality] = []
+    first: Mapping[str, Jackknifed] = {}
+    with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
+        for architecture in architectures:
+            samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
+            measured = distances.jackknifed(samples)
+            differences = _estimates({key: measured[key] - other for key, other in first.items()})
+            picture = save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png")
+            found.append(MeasuredQuality(architecture.digest, name, _estimates(measured), differences, picture))
+            record = json.dumps(found[-1].to_json(), indent=1, allow_nan=False)
+            write_whole(folder / f"{architecture.digest}.json", f"{record}\n")
+            first = first or measured
+            stage.advance()
+    return found
+
+
+def _with_samples(config: SweepConfig, num_samples: int) -> SweepConfig:
+    return config.model_copy(update={"quality": config.quality.model_copy(update={"num_samples": num_samples})})
+
+
+def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:
+    """Each once, in the order of the picks."""
+    found: dict[str, Architecture] = {}
+    for pick in picks:
+        members = [x.architecture for x in run.front] if pick == "front" else [run.picked(pick)]
+        found |= {architecture.digest: architecture for architecture in members if architecture.digest not in found}
+    return list(found.values())
+
+
+def _estimates(measured: Mapping[str, Jackknifed]) -> dict[str, Estimate]:
+    """With intervals; the Fréchet distance, which is biased, once more without most of its bias."""
+    found: dict[str, Estimate] = {}
+    for name, jackknifed in measured.items():
+        found[name] = jackknifed.estimate()
+        if name.startswith("frechet"):
+            found[f"{name}_extrapolated"] = jackknifed.estimate(extrapolates=True)
+    return found
