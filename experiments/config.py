@@ -355,8 +355,12 @@ def judged_at(config: SweepConfig, rung: RungSection | None) -> SweepConfig:
     if rung is None:
         return config.model_copy(update={"rungs": ()})
     costs = tuple(name for name in config.objectives if get_objective(name).is_cost)
-    quality = config.quality.model_copy(update={"num_samples": rung.num_samples})
-    return config.model_copy(update={"rungs": (), "objectives": (rung.objective, *costs), "quality": quality})
+    return with_samples(config, rung.num_samples).model_copy(update={"rungs": (), "objectives": (rung.objective, *costs)})
+
+
+def with_samples(config: SweepConfig, num_samples: int) -> SweepConfig:
+    """The sweep with so many samples drawn of each architecture."""
+    return config.model_copy(update={"quality": config.quality.model_copy(update={"num_samples": num_samples})})
 
 
 def planned_rungs(config: SweepConfig) -> tuple[Rung, ...]:

@@ -56,12 +56,17 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
 
 
 def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture: Architecture, origin: str) -> Bundle:
-    supernet, task, distill = sweep_supernet(config), sweep_task(config), config.distill
-    weights = unet_parameters(extract(supernet, parameters["network"], architecture))
-    settings = TrainingSettings.model_validate(
+    weights = unet_parameters(extract(sweep_supernet(config), parameters["network"], architecture))
+    return Bundle(architecture, training_settings(config, origin), {"network": weights, "prompt": parameters["prompt"]})
+
+
+def training_settings(config: SweepConfig, origin: str) -> TrainingSettings:
+    """How a network of a sweep's space is trained alone, at the proxy scale."""
+    task, distill = sweep_task(config), config.distill
+    return TrainingSettings.model_validate(
         {
             "origin": origin,
-            "scale": dataclasses.asdict(supernet.scale),
+            "scale": dataclasses.asdict(task.scale),
             "data": config.data,
             "seed": config.seed,
             "schedule": task.schedule_name,
@@ -72,7 +77,6 @@ def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture
             "learning_rate": distill.learning_rate,
         }
     )
-    return Bundle(architecture, settings, {"network": weights, "prompt": parameters["prompt"]})
 
 
 def _measured(run: Run, config: SweepConfig, architecture: Architecture) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import resource
 import sys
 from pathlib import Path
@@ -30,3 +31,12 @@ def resident_bytes() -> int:
     if sys.platform == "linux":
         return int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def use_compilation_cache(run_dir: Path) -> None:
+    """Compiled programs are kept in the run folder: workers, and a resumed run, do not compile them again."""
+    folder = str((run_dir / "compiled").absolute())
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # for workers, which inherit it
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", folder)

@@ -4,7 +4,6 @@ The run folder holds what each stage made: `features/`, `supernet/`, `latency/`,
 `winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
 from experiments.ledger import Ledger, lock_path
 from experiments.ledger_contents import check_header, read_ledger
-from experiments.memory import drop_programs
+from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
 from experiments.starting_points import starting_points
 from experiments.whole_files import write_whole
@@ -62,7 +61,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     with _claim(config, run_dir) as ledger:
         write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
         start.take_stages(run_dir)
-        _use_compilation_cache(run_dir)
+        use_compilation_cache(run_dir)
         if judged_objectives(config):
             sweep_classifier(config, run_dir, progress)
         train_supernet(config, run_dir, progress)
@@ -154,15 +153,6 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
         raise InputError(f"{run_dir}: this folder is not empty and holds no sweep; choose another --run-dir")
     run_dir.mkdir(parents=True, exist_ok=True)
     return Ledger.open(ledger, header=ledger_header(config))
-
-
-def _use_compilation_cache(run_dir: Path) -> None:
-    """Compiled programs are kept in the run folder: workers, and a resumed sweep, do not compile them again."""
-    folder = str((run_dir / "compiled").absolute())
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # for workers, which inherit it
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from experiments.config import SweepConfig, evaluation_settings, load_config
+from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.denoising_task import all_examples, load_examples
 from experiments.evaluator import sample_settings
 from experiments.progress import Progress
@@ -68,7 +68,7 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
         InputError: nothing fits a pick, or the data set has no labels to train a classifier by.
         FileNotFoundError: the run folder has no trained supernet.
     """
-    config = _with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
+    config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
     architectures = _picked(read_run(run_dir), picks)
     parameters, supernet, task = load_supernet(config, run_dir), sweep_supernet(config), sweep_task(config)
     distances = FeatureDistances.to(labelled_images(config).images, sweep_classifier(config, run_dir, progress))
@@ -91,10 +91,6 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
             first = first or measured
             stage.advance()
     return found
-
-
-def _with_samples(config: SweepConfig, num_samples: int) -> SweepConfig:
-    return config.model_copy(update={"quality": config.quality.model_copy(update={"num_samples": num_samples})})
 
 
 def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:

@@ -1,13 +1,16 @@
 """What is told of measured quality, for people."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from experiments.amounts import text_table
-from experiments.quality_measuring import MeasuredQuality
 from objectives import Estimate
 
+if TYPE_CHECKING:
+    from experiments.quality_measuring import MeasuredQuality
 
-def measured_table(found: Sequence[MeasuredQuality]) -> str:
+
+def measured_table(found: Sequence["MeasuredQuality"]) -> str:
     """Numbers with their intervals, a row for each architecture; how the others differ from the first; where pictures are."""
     first, names = found[0], list(found[0].estimates)
     lines = [text_table([("", *names), *((x.digest, *map(_shown, x.estimates.values())) for x in found)])]

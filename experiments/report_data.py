@@ -10,6 +10,7 @@ from experiments.evaluation import Evaluation
 from experiments.front_view import interval
 from experiments.run_folder import Run, read_json
 from experiments.rungs import saved_share
+from experiments.trust_record import read_trust, trust_summary, trust_warnings
 from objectives import Objective, get_objective
 from search_space import get_space, picture
 
@@ -83,6 +84,7 @@ def trust_notes(run: Run) -> list[tuple[str, str]]:
                 f"Quality is ranked at {scales[0]}, cost counted at {scales[1]}: that ranks carry over is an assumption.",
             )
         )
+    notes += _trust_notes(run)
     if any("latency_ms" in evaluation.objectives for evaluation in done):
         notes.append(_latency_note(run))
     if overlaps := _overlapping_neighbours(run):
@@ -101,6 +103,12 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
     of = f" of {size:.2g} architectures" if size else ""
     level = "warning" if num_done < 50 else "note"
     return level, f"{num_done} evaluations{of}: the true front may lie beyond this one."
+
+
+def _trust_notes(run: Run) -> list[tuple[str, str]]:
+    if (record := read_trust(run)) is None:
+        return [("note", f"Nobody has looked how well the search ranks; `pocketunet quality trust {run.path}` does.")]
+    return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]
 
 
 def failures(run: Run) -> list[Evaluation]:

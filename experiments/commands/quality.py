@@ -35,3 +35,27 @@ def measure(run: Path, *, ids: str, num_samples: int, as_json: bool) -> None:
         click.echo(json.dumps([measured.to_json() for measured in found], indent=2, allow_nan=False))
         return
     click.echo(measured_table(found))
+
+
+@quality.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--n", "num", type=click.IntRange(min=8), default=24, show_default=True, help="Architectures trained alone.")
+@click.option("--seeds", "num_seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Trainings of each.")
+@click.option("--steps", "num_steps", type=click.IntRange(min=1), help="Of each.  [default: the sweep's distill.num_steps]")
+@click.option("--samples", "num_samples", type=click.IntRange(min=40), default=1000, show_default=True, help="That judge each.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def trust(run: Path, *, num: int, num_seeds: int, num_steps: int | None, num_samples: int, as_json: bool) -> None:
+    """Say how far to trust the search's ranking: train architectures alone, and correlate.
+
+    Architectures are drawn at random from strata of cost. Stopped, the same command goes on. The report then says what was
+    found.
+    """
+    from experiments.config import load_config
+    from experiments.progress import terminal_progress
+    from experiments.trust import TrustSettings, measure_trust
+    from experiments.trust_record import trust_text
+
+    steps = num_steps or load_config(run / "sweep.yaml").distill.num_steps
+    with terminal_progress() as progress:
+        found = measure_trust(run, TrustSettings(num, num_seeds, steps, num_samples), progress)
+    click.echo(json.dumps(found, indent=2, allow_nan=False) if as_json else trust_text(found))

@@ -1,0 +1,122 @@
+"""How far to trust the search's ranking."""
+
+import json
+
+import numpy as np
+import pytest
+from experiments_fixtures.run_folders import make_run
+
+from experiments.config import load_config
+from experiments.errors import InputError
+from experiments.report_data import trust_notes
+from experiments.run_folder import read_run
+from experiments.trust import correlations, stratified
+from experiments.trust_record import FILE, read_trust, trust_text, trust_warnings
+from objectives.cost import counted_costs
+from search_space import get_scale
+
+NUM = 24
+
+
+def made_up(*, knows_size_only=False, num_seeds=2):
+    """Truths that fall with size and with something else, which a score of size alone does not know."""
+    rng = np.random.default_rng(0)
+    macs = np.geomspace(1e6, 6e6, NUM)
+    else_ = rng.normal(size=NUM)
+    truths = -np.log(macs)[:, None] + 0.5 * else_[:, None] + 0.01 * rng.normal(size=(NUM, num_seeds))
+    score = -np.log(macs) + (0.0 if knows_size_only else 0.5) * else_ + 0.01 * rng.normal(size=NUM)
+    return correlations({"denoising_loss": score}, truths, {"macs": macs, "parameters": macs**0.5})
+
+
+def record(**settings):
+    found = made_up(**settings)
+    return {"search_fingerprint": "f0", "num": NUM, "num_seeds": 2, "num_steps": 600, "num_samples": 1000, **found}
+
+
+def test_a_score_that_knows_more_than_size_is_told_from_size():
+    found = made_up()
+    assert found["tau"]["denoising_loss"]["value"] > 0.9
+    assert found["tau_equal_cost"]["denoising_loss"]["low"] > 0.7
+    assert 0 < found["tau"]["macs"]["value"] == found["tau"]["parameters"]["value"] < 0.8
+    assert found["tau_equal_cost"]["macs"]["low"] < 0.3
+    assert found["ceiling"]["value"] > 0.9
+    assert made_up(num_seeds=1)["ceiling"] is None
+    assert not trust_warnings(record())
+
+
+def test_a_score_that_knows_size_alone_is_warned_about():
+    (warning,) = trust_warnings(record(knows_size_only=True))
+    assert warning.startswith("among networks of about equal MACs, denoising_loss may rank by chance: its tau there is ")
+    text = trust_text(record(knows_size_only=True))
+    assert "trained alone with 2 seeds for 600 steps" in text
+    assert text.splitlines()[-1] == f"Careful: {warning}"
+
+
+def test_where_no_two_are_of_equal_cost_nothing_is_claimed():
+    rng = np.random.default_rng(0)
+    costs = {"macs": 2.0 ** np.arange(8), "parameters": np.arange(8.0)}
+    found = correlations({"denoising_loss": rng.random(8)}, rng.random((8, 1)), costs)
+    assert found["tau_equal_cost"] == {"denoising_loss": None, "macs": None, "parameters": None}
+
+
+def test_architectures_are_spread_over_the_costs_and_keep_the_limits():
+    config = load_config("digits")
+    found = stratified(config, 12)
+    assert found == stratified(config, 12)
+    macs = counted_costs(found, get_scale(config.deploy_scale))["macs"]
+    assert len({x.digest for x in found}) == 12
+    assert (np.diff(macs) > 0).all()
+    assert macs[-1] > 3 * macs[0]
+    limit = float(np.median(macs))
+    kept = stratified(load_config("digits", [f"limits.macs={limit}"]), 12)
+    assert counted_costs(kept, get_scale(config.deploy_scale))["macs"].max() <= limit
+    with pytest.raises(InputError, match=r"--n 12: only 0 of \d+ random architectures keep the limits; ask for fewer"):
+        stratified(load_config("digits", ["limits.macs=1000"]), 12)
+
+
+def test_the_report_says_how_far_to_trust_it_or_that_nobody_looked(tmp_path):
+    path = make_run(tmp_path / "run")
+    assert any("`pocketunet quality trust" in text for _, text in trust_notes(read_run(path)))
+    (path / "trust").mkdir()
+    (path / FILE).write_text(json.dumps(record(knows_size_only=True)))
+    notes = trust_notes(read_run(path))
+    assert any(
+        level == "note" and text.startswith("Kendall's tau with the truth, of denoising_loss 0.") for level, text in notes
+    )
+    assert any(
+        level == "warning" and text.startswith("Among networks of about equal MACs, denoising_loss") for level, text in notes
+    )
+    (path / FILE).write_text(json.dumps({**record(), "search_fingerprint": "another"}))
+    assert read_trust(read_run(path)) is None
+
+
+SHRUNK = ("supernet.num_steps=4", "supernet.largest_steps=2", "features.num_steps=20", "latency.num_architectures=8")
+SHRUNK += ("latency.rounds=2", "trials=4", "search.population=4", "quality.loss_samples=64", "quality.num_steps=2")
+SHRUNK += ("distill.num_steps=2",)
+
+
+@pytest.mark.slow
+def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
+    from experiments import cli, trust
+    from experiments.pipeline import run_sweep
+    from experiments.progress import silent_progress
+
+    run = tmp_path / "run"
+    run_sweep(load_config("digits-small", [*SHRUNK, f"run_dir={json.dumps(str(run))}"]), silent_progress())
+    capsys.readouterr()
+    trained = []
+    fit = trust.fit_bundle
+    monkeypatch.setattr(
+        trust, "fit_bundle", lambda bundle, *a, **b: trained.append(bundle.architecture.digest) or fit(bundle, *a, **b)
+    )
+    arguments = ["quality", "trust", str(run), "--n", "8", "--samples", "40", "--json"]
+    for seeds, num_trained in (("1", 8), ("2", 16), ("2", 16)):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments, "--seeds", seeds])
+        assert not ended.value.code
+        assert len(trained) == num_trained
+    found = json.loads(capsys.readouterr().out.split("\n}\n")[-2] + "\n}")
+    assert len({x["digest"] for x in found["architectures"]}) == 8
+    assert set(found["tau"]) == {"denoising_loss", "macs", "parameters"}
+    assert found["ceiling"]["n"] == 8
+    assert read_trust(read_run(run)) == found
