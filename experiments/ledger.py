@@ -4,39 +4,19 @@ Everything else (the searcher's state, the front, the report) is derived from it
 kill has torn, and says so. One process writes at a time: it holds a lock that ends with it, however it ends.
 """
 
-import fcntl
 import json
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.ledger_contents import SCHEMA_VERSION, Consistency, LedgerContents, check_header, parse_ledger
+from experiments.locks import locked
 from experiments.records import Asked, Event, Origin, Rung, Rungs, encode_line, event_to_json, finite
 from experiments.whole_files import naming, write_whole
 from search_space import Architecture
-
-
-def lock_path(path: Path) -> Path:
-    """The file that the writer of a ledger keeps locked; it says who that is or was, and stays when it is free."""
-    return path.with_name(f"{path.name}.lock")
-
-
-def writer_of(path: Path) -> str | None:
-    """The process that writes a ledger now, as it calls itself; None where none does."""
-    lock = lock_path(path)
-    if not lock.is_file():
-        return None
-    with lock.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return file.read().decode(errors="replace").strip() or "unknown"
-    return None
 
 
 class Ledger:
@@ -68,7 +48,7 @@ class Ledger:
         """
         path = Path(path)
         header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read back: tuples are lists
-        lock = lock_ledger(path)
+        lock = locked(path, what="ledger")
         try:
             contents = _prepare(path, {"schema": SCHEMA_VERSION, **header})
             return Ledger(path, path.open("ab", buffering=0), lock, contents)
@@ -154,22 +134,6 @@ def write_anew(path: Path, header: dict[str, Any], events: Sequence[Event]) -> N
     header = {"kind": "header", **header, "schema": SCHEMA_VERSION}
     write_whole(path, b"".join(map(encode_line, [header, *map(event_to_json, events)])))
     _sync_folder(path)
-
-
-def lock_ledger(path: Path) -> BinaryIO:
-    lock = lock_path(path).open("ab+", buffering=0)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        holder = lock.read().decode(errors="replace").strip()
-        lock.close()
-        raise InputError(
-            f"{path}: another process writes this ledger ({holder or 'unknown'}); wait for it, end it, or use another folder"
-        ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-    return lock
 
 
 def write_through(file: BinaryIO, data: bytes) -> None:

@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 
 from experiments.errors import InputError
-from experiments.ledger import lock_ledger, write_anew, write_through
+from experiments.ledger import write_anew, write_through
 from experiments.ledger_contents import parse_ledger, split_lines
+from experiments.locks import locked
 from experiments.records import Repaired
 
 
@@ -58,7 +59,7 @@ def quarantine(path: str | Path) -> LedgerCheck:
             f"{path}:1: the header is damaged: {found.damaged[0][1]}; it says how the numbers were measured and cannot be "
             "rebuilt from them; take line 1 from a copy of this file, or start a new run folder"
         )
-    with lock_ledger(path):
+    with locked(path, what="ledger"):
         _rewrite(path, dict(found.damaged))
     return found
 

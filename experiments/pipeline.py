@@ -15,8 +15,9 @@ from experiments.config import SweepConfig, changed_settings, ledger_header, loa
 from experiments.errors import InputError
 from experiments.feasibility import feasibility, rendered
 from experiments.front import write_front
-from experiments.ledger import Ledger, lock_path
+from experiments.ledger import Ledger
 from experiments.ledger_contents import check_header, read_ledger
+from experiments.locks import lock_path
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
 from experiments.starting_points import starting_points

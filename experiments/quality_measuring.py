@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.denoising_task import all_examples, load_examples
+from experiments.errors import InputError
 from experiments.evaluator import sample_settings
 from experiments.progress import Progress
 from experiments.quality import FeatureDistances, mixed, sample_program
@@ -39,7 +40,8 @@ class MeasuredQuality:
         digest: of the architecture.
         fingerprint: how it was measured; numbers of different ones must not be compared.
         estimates: by measure; `..._extrapolated` is of infinitely many samples.
-        differences: to the first architecture that was measured with it, by measure; none for that one.
+        differences: to another architecture that was measured with it, by measure.
+        compared_with: that one's digest; None for the first, to which the others are compared.
         picture: the first samples, as a file.
     """
 
@@ -47,12 +49,14 @@ class MeasuredQuality:
     fingerprint: str
     estimates: dict[str, Estimate]
     differences: dict[str, Estimate]
+    compared_with: str | None
     picture: Path
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
         numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in ("estimates", "differences")}
-        return {"digest": self.digest, "fingerprint": self.fingerprint, **numbers, "picture": str(self.picture)}
+        named = {"digest": self.digest, "fingerprint": self.fingerprint, "compared_with": self.compared_with}
+        return {**named, **numbers, "picture": str(self.picture)}
 
 
 def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, progress: Progress) -> list[MeasuredQuality]:
@@ -85,7 +89,8 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
             measured = distances.jackknifed(samples)
             differences = _estimates({key: measured[key] - other for key, other in first.items()})
             picture = save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png")
-            found.append(MeasuredQuality(architecture.digest, name, _estimates(measured), differences, picture))
+            other = found[0].digest if found else None
+            found.append(MeasuredQuality(architecture.digest, name, _estimates(measured), differences, other, picture))
             record = json.dumps(found[-1].to_json(), indent=1, allow_nan=False)
             write_whole(folder / f"{architecture.digest}.json", f"{record}\n")
             first = first or measured
@@ -97,6 +102,8 @@ def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:
     """Each once, in the order of the picks."""
     found: dict[str, Architecture] = {}
     for pick in picks:
+        if pick == "front" and not run.front:
+            raise InputError(f"{run.path}: the front is empty; let the sweep go on, or give digests")
         members = [x.architecture for x in run.front] if pick == "front" else [run.picked(pick)]
         found |= {architecture.digest: architecture for architecture in members if architecture.digest not in found}
     return list(found.values())

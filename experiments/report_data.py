@@ -106,6 +106,8 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
 
 
 def _trust_notes(run: Run) -> list[tuple[str, str]]:
+    if all(objective.is_cost for objective in run.objectives):
+        return []
     if (record := read_trust(run)) is None:
         return [("note", f"Nobody has looked how well the search ranks; `pocketunet quality trust {run.path}` does.")]
     return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]

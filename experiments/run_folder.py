@@ -135,7 +135,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
-        raise InputError(f"{path}: this is no JSON file ({error}); delete it, the same sweep writes it again") from None
+        raise InputError(f"{path}: this is no JSON file ({error}); delete it, what wrote it writes it again") from None
 
 
 def _settings(path: Path) -> dict[str, Any]:

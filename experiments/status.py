@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.config_fields import seconds_of
 from experiments.front_view import rung_lines, summary
-from experiments.ledger import writer_of
+from experiments.locks import writer_of
 from experiments.progress import duration
 from experiments.run_folder import Run
 from experiments.rungs import rungs_json, saved_share

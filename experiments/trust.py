@@ -7,29 +7,33 @@ over all costs and not among networks of one size, so the rank correlation is to
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from experiments.bundle import Bundle, apply_network
-from experiments.config import SweepConfig, evaluation_settings, load_config, with_samples
+from experiments.config import SweepConfig, evaluation_settings, ledger_header, load_config, with_samples
 from experiments.denoising_task import all_examples, load_examples
 from experiments.errors import InputError
 from experiments.evaluator import SupernetEvaluator, read_inputs, sample_settings
 from experiments.handoff import training_settings
+from experiments.ledger_contents import check_header
 from experiments.limits import violations
+from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
 from experiments.quality import FeatureDistances, mixed, sample_program
 from experiments.run_folder import read_json, read_run
 from experiments.sample_features import labelled_images, sweep_classifier
 from experiments.training import denoising_bundle_loss, fit_bundle
-from experiments.trust_record import BASELINES, EQUAL_COST, FILE
+from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
 from experiments.whole_files import write_whole
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
+from objectives.features import weights_digest
 from objectives.fingerprint import fingerprint
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from search_space import Architecture, get_scale, get_space
@@ -38,6 +42,7 @@ from supernet.initializer import random_initializer
 
 TRUTH = "frechet_classifier"
 _DRAWS_PER_STRATUM = 50
+_LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +55,7 @@ class TrustSettings:
     num_samples: int
 
 
-def measure_trust(run_dir: Path, settings: TrustSettings, progress: Progress) -> dict[str, Any]:
+def measure_trust(run_dir: Path, settings: TrustSettings, progress: Progress) -> TrustRecord:
     """Trains architectures alone and correlates; goes on where it was stopped.
 
     Args:
@@ -59,57 +64,81 @@ def measure_trust(run_dir: Path, settings: TrustSettings, progress: Progress) ->
         progress: where to report.
 
     Returns:
-        What `trust/trust.json` of the run folder then holds: the architectures with their scores and truths, and Kendall's tau
-        of every quality of the search, of the baselines, and between seeds.
+        What `trust/trust.json` of the run folder then holds.
 
     Raises:
-        InputError: the data set has no labels, or the space has too few architectures within the limits.
+        InputError: the data set has no labels, the space has too few architectures within the limits, `sweep.yaml` is no longer
+            that of the ledger, or another process does the same here.
         FileNotFoundError: the run folder has no trained supernet.
     """
-    config = load_config(run_dir / "sweep.yaml")
+    run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
+    check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
     architectures = stratified(config, settings.num)
-    inputs = read_inputs(run_dir)
-    use_compilation_cache(run_dir)
-    classifier = sweep_classifier(config, run_dir, progress)
-    distances = FeatureDistances.to(labelled_images(config).images, classifier)
-    scores = _scores(SupernetEvaluator(inputs), architectures, progress)
-    drop_programs()
+    path = run_dir / FILE
+    path.parent.mkdir(exist_ok=True)
+    with locked(path, what="record"):
+        use_compilation_cache(run_dir)
+        distances = FeatureDistances.to(labelled_images(config).images, sweep_classifier(config, run_dir, progress))
+        scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
+        drop_programs()
+        name, truths = _truths(config, settings, architectures, distances, path.parent, progress)
+        columns = counted_costs(architectures, get_scale(config.deploy_scale))
+        costs = {key: np.asarray(columns[key], np.float64) for key in BASELINES}
+        record = TrustRecord(
+            search_fingerprint=run.ledger.header.get("fingerprint"),
+            fingerprint=name,
+            **dataclasses.asdict(settings),
+            **correlations(scores, truths, costs),
+            architectures=[
+                {
+                    "digest": architecture.digest,
+                    "architecture": architecture.to_json(),
+                    "scores": {key: _finite(column[row]) for key, column in scores.items()},
+                    "costs": {key: column[row] for key, column in costs.items()},
+                    "truths": [_finite(truth) for truth in truths[row]],
+                }
+                for row, architecture in enumerate(architectures)
+            ],
+        )
+        write_whole(path, f"{record.model_dump_json(indent=1)}\n")
+    return record
+
+
+def _truths(
+    config: SweepConfig,
+    settings: TrustSettings,
+    architectures: Sequence[Architecture],
+    distances: FeatureDistances,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, Float[np.ndarray, "architectures seeds"]]:
+    """How truths are measured, and all of them; each is kept as it is found, and NaN where a network diverged."""
     judged = with_samples(config, settings.num_samples)
-    name = fingerprint(
-        **evaluation_settings(judged), distill=config.distill.model_dump(mode="json"), num_steps=settings.num_steps
-    )
-    folder = run_dir / "trust" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    training = config.distill.model_dump(mode="json", exclude={"num_steps"}) | {"num_steps": settings.num_steps}
+    extractor = weights_digest(distances.classifier)
+    name = fingerprint(**evaluation_settings(judged), trained_alone=training, extractor=extractor)
+    kept = folder / name
+    kept.mkdir(exist_ok=True)
     truths = np.empty((len(architectures), settings.num_seeds))
     with progress.stage("Training alone", truths.size) as stage:
-        for place in np.ndindex(truths.shape):
-            architecture, seed = architectures[place[0]], place[1]
-            path = folder / f"{architecture.digest}-{seed}.json"
+        for row, seed in np.ndindex(truths.shape):
+            path = kept / f"{architectures[row].digest}-{seed}.json"
             if not path.is_file():
-                truth = _stand_alone(judged, architecture, distances, steps=settings.num_steps, seed=seed, progress=progress)
+                truth = _stand_alone(
+                    judged, architectures[row], distances, steps=settings.num_steps, seed=seed, progress=progress
+                )
                 write_whole(path, f"{json.dumps(truth.to_json())}\n")
                 drop_programs()
-            truths[place] = Estimate.from_json(read_json(path)).value
-            stage.advance(note=f"{TRUTH} {truths[place]:.4g}")
-    columns = counted_costs(architectures, get_scale(config.deploy_scale))
-    costs = {key: np.asarray(columns[key], np.float64) for key in BASELINES}
-    record = {
-        "search_fingerprint": read_run(run_dir).ledger.header.get("fingerprint"),
-        "fingerprint": name,
-        **dataclasses.asdict(settings),
-        **correlations(scores, truths, costs),
-        "architectures": [
-            {
-                "digest": architecture.digest,
-                "architecture": architecture.to_json(),
-                **{key: float(column[row]) for key, column in (*scores.items(), *costs.items())},
-                TRUTH: truths[row].tolist(),
-            }
-            for row, architecture in enumerate(architectures)
-        ],
-    }
-    write_whole(run_dir / FILE, f"{json.dumps(record, indent=1, allow_nan=False)}\n")
-    return record
+            truths[row, seed] = _read_truth(path)
+            stage.advance(note=f"{TRUTH} {truths[row, seed]:.4g}")
+    return name, truths
+
+
+def _read_truth(path: Path) -> float:
+    try:
+        return Estimate.from_json(read_json(path)).value
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; delete the file, the same command measures it again") from None
 
 
 def stratified(config: SweepConfig, num: int) -> list[Architecture]:
@@ -129,7 +158,7 @@ def stratified(config: SweepConfig, num: int) -> list[Architecture]:
 
 
 def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, costs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Kendall's tau with its interval, over all pairs and over those of about equal MACs.
+    """Kendall's tau with its interval, over all pairs and over those of about equal MACs, as `TrustRecord` holds them.
 
     Args:
         scores: of qualities by objective name, one for each architecture.
@@ -137,24 +166,37 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, costs: Ma
         costs: by name, `macs` among them; the more the better is what they say of quality.
 
     Returns:
-        `tau` and `tau_equal_cost` by score, baselines included; None where no pair is of equal cost. `ceiling` is the tau of
-        the first two seeds, beyond which no score can be told from a better one; None with one seed.
+        The record's correlations and counts. An architecture with a truth or a score that is not finite is left out.
     """
-    truth = truths.mean(axis=1)
-    signed = {name: as_minimized([get_objective(name)], score[:, None])[:, 0] for name, score in scores.items()}
-    signed |= {name: -cost for name, cost in costs.items()}
+    usable = np.isfinite([*truths.T, *scores.values()]).all(axis=0)
+    truths, truth, macs = truths[usable], truths[usable].mean(axis=1), costs["macs"][usable]
+    signed = {name: as_minimized([get_objective(name)], score[usable, None])[:, 0] for name, score in scores.items()}
+    signed |= {name: -cost[usable] for name, cost in costs.items()}
+    ratios = np.abs(np.subtract.outer(np.log(macs), np.log(macs)))
+    num_pairs = int(np.count_nonzero(np.triu(ratios <= np.log(EQUAL_COST), k=1)))
+    enough = num_pairs >= _LEAST_PAIRS
     return {
-        "tau": {name: kendall_tau(score, truth).to_json() for name, score in signed.items()},
-        "tau_equal_cost": {name: _at_equal_cost(score, truth, costs["macs"]) for name, score in signed.items()},
-        "ceiling": kendall_tau(truths[:, 0], truths[:, 1]).to_json() if truths.shape[1] > 1 else None,
+        "num_left_out": int(np.count_nonzero(~usable)),
+        "num_pairs": num_pairs,
+        "tau": {name: _tau(kendall_tau, score, truth) for name, score in signed.items()},
+        "tau_equal_cost": {
+            name: _tau(kendall_tau_at_equal_cost, score, truth, cost=macs, ratio=EQUAL_COST) if enough else None
+            for name, score in signed.items()
+        },
+        "between_seeds": _tau(kendall_tau, truths[:, 0], truths[:, 1]) if truths.shape[1] > 1 else None,
     }
 
 
-def _at_equal_cost(score: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> dict[str, Any] | None:
+def _tau(correlation: Callable[..., Estimate], score: np.ndarray, truth: np.ndarray, **settings: Any) -> Tau | None:
+    """None where there is no ranking: scores that are all the same, or fewer than three of them."""
     try:
-        return kendall_tau_at_equal_cost(score, truth, cost=macs, ratio=EQUAL_COST).to_json()
-    except ValueError:  # no two are of equal cost, or all that are have one score
+        return Tau.model_validate(correlation(score, truth, **settings).to_json())
+    except ValueError:
         return None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture], progress: Progress) -> dict[str, np.ndarray]:

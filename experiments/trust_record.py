@@ -1,9 +1,11 @@
 """What a run knows of how far to trust its ranking: `trust/trust.json`, read and told; `experiments.trust` measures it."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from experiments.amounts import text_table
+from experiments.errors import InputError
 from experiments.run_folder import Run, read_json
 
 FILE = "trust/trust.json"
@@ -11,57 +13,117 @@ BASELINES = ("macs", "parameters")
 EQUAL_COST = 1.5  # MACs of one at most so many times the other's
 
 
-def read_trust(run: Run) -> dict[str, Any] | None:
+class Tau(BaseModel):
+    """Kendall's tau with its 95 % interval, of so many architectures."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+class TrustRecord(BaseModel):
+    """How well scores rank architectures that were also trained alone.
+
+    Attributes:
+        search_fingerprint: of the search whose scores they are.
+        fingerprint: how the truths were measured.
+        num: architectures.
+        num_left_out: of them, since they diverged or have no score.
+        num_pairs: of architectures of about equal MACs.
+        num_seeds: trainings of each.
+        num_steps: of each training.
+        num_samples: that judge each.
+        tau: by score, the search's own and then the baselines; None where there is no ranking.
+        tau_equal_cost: the same over pairs of about equal MACs; None where they are few.
+        between_seeds: of the truths of the first two seeds; None with one.
+        architectures: each with its scores, costs and truths, for whoever wants to look closer.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    search_fingerprint: str | None
+    fingerprint: str
+    num: int
+    num_left_out: int
+    num_pairs: int
+    num_seeds: int
+    num_steps: int
+    num_samples: int
+    tau: dict[str, Tau | None]
+    tau_equal_cost: dict[str, Tau | None]
+    between_seeds: Tau | None
+    architectures: list[dict[str, Any]]
+
+    @property
+    def own(self) -> list[str]:
+        """Names of the search's own scores."""
+        return [name for name in self.tau if name not in BASELINES]
+
+
+def read_trust(run: Run) -> TrustRecord | None:
     """The record of a run; None where there is none, or it is of another search.
 
     Raises:
-        InputError: the file is no JSON.
+        InputError: the file is no such record.
     """
-    record = read_json(run.path / FILE)
-    is_ours = isinstance(record, dict) and record.get("search_fingerprint") == run.ledger.header.get("fingerprint")
-    return record if is_ours else None
+    path = run.path / FILE
+    if (record := read_json(path)) is None:
+        return None
+    try:
+        found = TrustRecord.model_validate(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path}: key {key!r}: {first['msg'].lower()}; delete it, `pocketunet quality trust {run.path}` writes it again"
+        ) from None
+    return found if found.search_fingerprint == run.ledger.header.get("fingerprint") else None
 
 
-def trust_text(record: Mapping[str, Any]) -> str:
+def trust_text(record: TrustRecord) -> str:
     """Rank correlations of every score, the search's own first; then what they rest on, and a warning where it is due."""
     rows = [("Kendall's tau with the truth", "over all", f"within {EQUAL_COST:g} times the MACs")]
-    rows += [(name, _tau(record["tau"][name]), _tau(record["tau_equal_cost"][name])) for name in record["tau"]]
-    rows += [("another seed", _tau(record["ceiling"]), "")] * bool(record["ceiling"])
+    rows += [(name, _told(record.tau[name]), _told(record.tau_equal_cost[name])) for name in record.tau]
+    rows += [("another seed", str(record.between_seeds), "")] * (record.between_seeds is not None)
     warnings = [f"Careful: {warning}" for warning in trust_warnings(record)]
     return "\n".join([text_table(rows), "", trust_basis(record), *warnings])
 
 
-def trust_basis(record: Mapping[str, Any]) -> str:
+def trust_basis(record: TrustRecord) -> str:
     """What the correlations rest on."""
-    seeds = "once" if record["num_seeds"] == 1 else f"with {record['num_seeds']} seeds"
+    seeds = "once" if record.num_seeds == 1 else f"with {record.num_seeds} seeds"
+    left_out = f" {record.num_left_out} are left out: they diverged, or have no score." if record.num_left_out else ""
     return (
-        f"The truth: the Fréchet distance of {record['num_samples']} samples of each of {record['num']} networks, trained "
-        f"alone {seeds} for {record['num_steps']} steps."
+        f"The truth: the Fréchet distance of {record.num_samples} samples of each of {record.num} networks, trained alone "
+        f"{seeds} for {record.num_steps} steps; {record.num_pairs} pairs are of about equal MACs.{left_out}"
     )
 
 
-def trust_summary(record: Mapping[str, Any]) -> str:
+def trust_summary(record: TrustRecord) -> str:
     """The search's own scores in one sentence, beside MACs."""
     told = [
-        f"{name} {_tau(record['tau'][name])}, and {_tau(record['tau_equal_cost'][name])} among those of about equal MACs"
-        for name in (*_own(record), "macs")
+        f"{name} {_told(record.tau[name])}, and {_told(record.tau_equal_cost[name])} among those of about equal MACs"
+        for name in (*record.own, "macs")
     ]
     return f"Kendall's tau with the truth, of {'; of '.join(told)}. {trust_basis(record)}"
 
 
-def trust_warnings(record: Mapping[str, Any]) -> list[str]:
+def trust_warnings(record: TrustRecord) -> list[str]:
     """Scores of the search that may rank networks of about equal cost by chance."""
-    taus = {name: record["tau_equal_cost"][name] for name in _own(record)}
     return [
-        f"among networks of about equal MACs, {name} may rank by chance: its tau there is {_tau(tau)}"
-        for name, tau in taus.items()
-        if tau is None or tau["low"] <= 0
+        f"among networks of about equal MACs, {name} may rank by chance: its tau there is {_told(tau)}"
+        for name in record.own
+        if (tau := record.tau_equal_cost[name]) is None or tau.low <= 0
     ]
 
 
-def _own(record: Mapping[str, Any]) -> list[str]:
-    return [name for name in record["tau"] if name not in BASELINES]
-
-
-def _tau(record: Mapping[str, Any] | None) -> str:
-    return "not known" if record is None else f"{record['value']:.2f} [{record['low']:.2f}, {record['high']:.2f}]"
+def _told(tau: Tau | None) -> str:
+    return "not known" if tau is None else str(tau)

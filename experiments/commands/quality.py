@@ -58,4 +58,4 @@ def trust(run: Path, *, num: int, num_seeds: int, num_steps: int | None, num_sam
     steps = num_steps or load_config(run / "sweep.yaml").distill.num_steps
     with terminal_progress() as progress:
         found = measure_trust(run, TrustSettings(num, num_seeds, steps, num_samples), progress)
-    click.echo(json.dumps(found, indent=2, allow_nan=False) if as_json else trust_text(found))
+    click.echo(found.model_dump_json(indent=2) if as_json else trust_text(found))

@@ -7,8 +7,9 @@ import yaml
 from experiments_fixtures.run_folders import add_rung, make_run
 
 from experiments.cli import main
-from experiments.ledger import Ledger, writer_of
+from experiments.ledger import Ledger
 from experiments.ledger_contents import read_ledger
+from experiments.locks import writer_of
 from experiments.run_folder import read_run
 from experiments.status import status_json, status_text
 

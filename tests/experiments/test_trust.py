@@ -8,10 +8,11 @@ from experiments_fixtures.run_folders import make_run
 
 from experiments.config import load_config
 from experiments.errors import InputError
+from experiments.locks import locked
 from experiments.report_data import trust_notes
 from experiments.run_folder import read_run
 from experiments.trust import correlations, stratified
-from experiments.trust_record import FILE, read_trust, trust_text, trust_warnings
+from experiments.trust_record import FILE, TrustRecord, read_trust, trust_text, trust_warnings
 from objectives.cost import counted_costs
 from search_space import get_scale
 
@@ -29,18 +30,18 @@ def made_up(*, knows_size_only=False, num_seeds=2):
 
 
 def record(**settings):
-    found = made_up(**settings)
-    return {"search_fingerprint": "f0", "num": NUM, "num_seeds": 2, "num_steps": 600, "num_samples": 1000, **found}
+    how = {"num": NUM, "num_seeds": 2, "num_steps": 600, "num_samples": 1000}
+    return TrustRecord(search_fingerprint="f0", fingerprint="t0", architectures=[], **how, **made_up(**settings))
 
 
 def test_a_score_that_knows_more_than_size_is_told_from_size():
     found = made_up()
-    assert found["tau"]["denoising_loss"]["value"] > 0.9
-    assert found["tau_equal_cost"]["denoising_loss"]["low"] > 0.7
-    assert 0 < found["tau"]["macs"]["value"] == found["tau"]["parameters"]["value"] < 0.8
-    assert found["tau_equal_cost"]["macs"]["low"] < 0.3
-    assert found["ceiling"]["value"] > 0.9
-    assert made_up(num_seeds=1)["ceiling"] is None
+    assert found["tau"]["denoising_loss"].value > 0.9
+    assert found["tau_equal_cost"]["denoising_loss"].low > 0.7
+    assert 0 < found["tau"]["macs"].value == found["tau"]["parameters"].value < 0.8
+    assert found["tau_equal_cost"]["macs"].low < 0.3
+    assert found["between_seeds"].value > 0.9
+    assert made_up(num_seeds=1)["between_seeds"] is None
     assert not trust_warnings(record())
 
 
@@ -50,6 +51,36 @@ def test_a_score_that_knows_size_alone_is_warned_about():
     text = trust_text(record(knows_size_only=True))
     assert "trained alone with 2 seeds for 600 steps" in text
     assert text.splitlines()[-1] == f"Careful: {warning}"
+
+
+def test_what_diverged_is_left_out_and_counted():
+    rng = np.random.default_rng(0)
+    macs, score, truths = np.geomspace(1, 2, 12), rng.random(12), rng.random((12, 2))
+    costs = {"macs": macs, "parameters": macs}
+    broken, unscored = truths.copy(), score.copy()
+    broken[3, 1], unscored[7] = np.nan, np.nan
+    found = correlations({"denoising_loss": unscored}, broken, costs)
+    kept = np.delete(np.arange(12), [3, 7])
+    expected = correlations({"denoising_loss": score[kept]}, truths[kept], {name: cost[kept] for name, cost in costs.items()})
+    assert found == {**expected, "num_left_out": 2}
+    assert found["tau"]["denoising_loss"].n == 10
+
+
+def test_scores_that_are_all_the_same_rank_nothing():
+    rng = np.random.default_rng(0)
+    costs = {"macs": np.geomspace(1, 2, 12), "parameters": np.ones(12)}
+    found = correlations({"denoising_loss": rng.random(12)}, rng.random((12, 1)), costs)
+    assert found["tau"]["parameters"] is None
+    assert found["tau"]["denoising_loss"] is not None
+
+
+def test_few_pairs_of_equal_cost_claim_nothing():
+    """One pair alone is ranked right in every resample that has it, which would look like certainty."""
+    rng = np.random.default_rng(0)
+    macs = np.array([1.0, 1.1, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6])
+    found = correlations({"denoising_loss": rng.random(8)}, rng.random((8, 1)), {"macs": macs, "parameters": macs})
+    assert found["num_pairs"] == 1
+    assert found["tau_equal_cost"]["denoising_loss"] is None
 
 
 def test_where_no_two_are_of_equal_cost_nothing_is_claimed():
@@ -78,7 +109,7 @@ def test_the_report_says_how_far_to_trust_it_or_that_nobody_looked(tmp_path):
     path = make_run(tmp_path / "run")
     assert any("`pocketunet quality trust" in text for _, text in trust_notes(read_run(path)))
     (path / "trust").mkdir()
-    (path / FILE).write_text(json.dumps(record(knows_size_only=True)))
+    (path / FILE).write_text(record(knows_size_only=True).model_dump_json())
     notes = trust_notes(read_run(path))
     assert any(
         level == "note" and text.startswith("Kendall's tau with the truth, of denoising_loss 0.") for level, text in notes
@@ -86,8 +117,15 @@ def test_the_report_says_how_far_to_trust_it_or_that_nobody_looked(tmp_path):
     assert any(
         level == "warning" and text.startswith("Among networks of about equal MACs, denoising_loss") for level, text in notes
     )
-    (path / FILE).write_text(json.dumps({**record(), "search_fingerprint": "another"}))
+    (path / FILE).write_text(record().model_copy(update={"search_fingerprint": "another"}).model_dump_json())
     assert read_trust(read_run(path)) is None
+    for text, told in (
+        ("{}", "key 'search_fingerprint': field required; delete the file, `pocketunet quality trust"),
+        ("{", "no JSON file"),
+    ):
+        (path / FILE).write_text(text)
+        with pytest.raises(InputError, match=told):
+            read_trust(read_run(path))
 
 
 SHRUNK = ("supernet.num_steps=4", "supernet.largest_steps=2", "features.num_steps=20", "latency.num_architectures=8")
@@ -115,8 +153,18 @@ def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
             cli.main([*arguments, "--seeds", seeds])
         assert not ended.value.code
         assert len(trained) == num_trained
-    found = json.loads(capsys.readouterr().out.split("\n}\n")[-2] + "\n}")
-    assert len({x["digest"] for x in found["architectures"]}) == 8
-    assert set(found["tau"]) == {"denoising_loss", "macs", "parameters"}
-    assert found["ceiling"]["n"] == 8
+    found = TrustRecord.model_validate_json(capsys.readouterr().out.split("\n}\n")[-2] + "\n}")
     assert read_trust(read_run(run)) == found
+    assert len({x["digest"] for x in found.architectures}) == 8
+    assert list(found.tau) == ["denoising_loss", "macs", "parameters"]
+    assert all(len(x["truths"]) == 2 and set(x["scores"]) == {"denoising_loss"} for x in found.architectures)
+    assert found.between_seeds.n == 8
+    with locked(run / FILE, what="record"), pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "another process writes this record (process " in capsys.readouterr().err
+    (run / "sweep.yaml").write_text((run / "sweep.yaml").read_text().replace("loss_samples: 64", "loss_samples: 65"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "begun with fingerprint" in capsys.readouterr().err
