@@ -137,7 +137,8 @@ def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir,
     found = json.loads(capsys.readouterr().out)
     assert found[0]["digest"] == read_run(copy).knee.digest
     assert sorted(x["digest"] for x in found) == sorted(digests)  # the knee once
-    assert found[0]["differences"] == {}
+    assert (found[0]["differences"], found[0]["compared_with"]) == ({}, None)
+    assert {x["compared_with"] for x in found[1:]} == {found[0]["digest"]}
     for x in found:
         assert set(x["estimates"]) == {"frechet_classifier", "frechet_classifier_extrapolated", "kid_classifier"}
         assert pathlib.Path(x["picture"]).is_file()
@@ -162,6 +163,15 @@ def test_what_quality_cannot_be_measured_of(run_dir, arguments, message, capsys)
     assert _run("quality", "measure", run_dir, *arguments) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (run_dir / "quality").exists()
+
+
+def test_an_empty_front_has_no_quality(run_dir, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("winner", "compiled"))
+    lines = (copy / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    (copy / "ledger.jsonl").write_bytes(lines[0])
+    assert _run("quality", "measure", copy, "--ids", "front") == 2
+    assert "the front is empty; let the sweep go on, or give digests" in capsys.readouterr().err
 
 
 def test_the_report_is_one_file_that_asks_for_nothing_from_elsewhere(run_dir):

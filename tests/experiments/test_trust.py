@@ -119,10 +119,8 @@ def test_the_report_says_how_far_to_trust_it_or_that_nobody_looked(tmp_path):
     )
     (path / FILE).write_text(record().model_copy(update={"search_fingerprint": "another"}).model_dump_json())
     assert read_trust(read_run(path)) is None
-    for text, told in (
-        ("{}", "key 'search_fingerprint': field required; delete the file, `pocketunet quality trust"),
-        ("{", "no JSON file"),
-    ):
+    missing = "key 'search_fingerprint': field required; delete it, `pocketunet quality trust"
+    for text, told in (("{}", missing), ("{", "no JSON file")):
         (path / FILE).write_text(text)
         with pytest.raises(InputError, match=told):
             read_trust(read_run(path))
