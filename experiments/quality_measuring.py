@@ -72,8 +72,8 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
         InputError: nothing fits a pick, or the data set has no labels to train a classifier by.
         FileNotFoundError: the run folder has no trained supernet.
     """
-    config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
     architectures = _picked(read_run(run_dir), picks)
+    config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
     parameters, supernet, task = load_supernet(config, run_dir), sweep_supernet(config), sweep_task(config)
     distances = FeatureDistances.to(labelled_images(config).images, sweep_classifier(config, run_dir, progress))
     prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)[1]

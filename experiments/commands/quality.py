@@ -52,10 +52,11 @@ def trust(run: Path, *, num: int, num_seeds: int, num_steps: int | None, num_sam
     """
     from experiments.config import load_config
     from experiments.progress import terminal_progress
+    from experiments.run_folder import read_run
     from experiments.trust import TrustSettings, measure_trust
     from experiments.trust_record import trust_text
 
-    steps = num_steps or load_config(run / "sweep.yaml").distill.num_steps
+    steps = num_steps or load_config(read_run(run).path / "sweep.yaml").distill.num_steps
     with terminal_progress() as progress:
         found = measure_trust(run, TrustSettings(num, num_seeds, steps, num_samples), progress)
     click.echo(found.model_dump_json(indent=2) if as_json else trust_text(found))
