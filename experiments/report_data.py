@@ -109,7 +109,7 @@ def _trust_notes(run: Run) -> list[tuple[str, str]]:
     if all(objective.is_cost for objective in run.objectives):
         return []
     if (record := read_trust(run)) is None:
-        return [("note", f"Nobody has looked how well the search ranks; `pocketunet quality trust {run.path}` does.")]
+        return [("note", f"Nobody has looked how well the search ranks; this does: pocketunet quality trust {run.path}")]
     return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]
 
 

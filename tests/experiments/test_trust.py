@@ -107,7 +107,7 @@ def test_architectures_are_spread_over_the_costs_and_keep_the_limits():
 
 def test_the_report_says_how_far_to_trust_it_or_that_nobody_looked(tmp_path):
     path = make_run(tmp_path / "run")
-    assert any("`pocketunet quality trust" in text for _, text in trust_notes(read_run(path)))
+    assert any("pocketunet quality trust" in text for _, text in trust_notes(read_run(path)))
     (path / "trust").mkdir()
     (path / FILE).write_text(record(knows_size_only=True).model_dump_json())
     notes = trust_notes(read_run(path))
