@@ -21,10 +21,11 @@ from objectives.denoising import denoising_loss, mean_estimate, mid_band_times
 from objectives.features import Classifier, features
 from objectives.frechet import GaussianStatistics, frechet_jackknife, gaussian_statistics
 from objectives.jackknife import Jackknifed
-from objectives.mmd import KernelReference, kernel_jackknife
+from objectives.mmd import KernelReference, gaussian_kernel, kernel_jackknife, median_bandwidth
 from supernet.training import COMPILER_OPTIONS
 
 SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
+SAMPLE_MEASURES = (*SAMPLE_OBJECTIVES, "mmd_classifier")
 _CHUNK = 64
 _LOSS_SEED, _SAMPLE_SEED = 101, 202
 # (network parameters, noisy images, time steps, contexts, anything more such as a route) to a prediction.
@@ -107,16 +108,21 @@ class FeatureDistances:
     def _kernel_reference(self) -> KernelReference:
         return KernelReference.of(self.reference)
 
-    def jackknifed(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Jackknifed]:
-        """Fréchet distance and kernel distance, or one of them, by objective name."""
+    @cached_property
+    def _gaussian_reference(self) -> KernelReference:
+        return KernelReference.of(self.reference, kernel=gaussian_kernel(median_bandwidth(self.reference)))
+
+    def jackknifed(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_MEASURES) -> dict[str, Jackknifed]:
+        """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
         measures = {
             "frechet_classifier": lambda: frechet_jackknife(found, reference=self._statistics),
             "kid_classifier": lambda: kernel_jackknife(found, reference=self._kernel_reference),
+            "mmd_classifier": lambda: kernel_jackknife(found, reference=self._gaussian_reference),
         }
         return {name: measures[name]() for name in names}
 
-    def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_OBJECTIVES) -> dict[str, Estimate]:
+    def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_MEASURES) -> dict[str, Estimate]:
         """The same with their intervals."""
         return {name: jackknifed.estimate() for name, jackknifed in self.jackknifed(samples, names).items()}
 

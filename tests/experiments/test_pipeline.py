@@ -140,7 +140,9 @@ def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir,
     assert (found[0]["differences"], found[0]["compared_with"]) == ({}, None)
     assert {x["compared_with"] for x in found[1:]} == {found[0]["digest"]}
     for x in found:
-        assert set(x["estimates"]) == {"frechet_classifier", "frechet_classifier_extrapolated", "kid_classifier"}
+        assert set(x["estimates"]) == {
+            *("frechet_classifier", "frechet_classifier_extrapolated", "kid_classifier", "mmd_classifier")
+        }
         assert pathlib.Path(x["picture"]).is_file()
         assert json.loads(pathlib.Path(x["picture"]).with_suffix(".json").read_text()) == x
         assert all(estimate["n"] == 40 for estimate in x["estimates"].values())
