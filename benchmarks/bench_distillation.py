@@ -3,7 +3,6 @@ scratch and against further training from its inherited weights, each for the sa
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,9 @@ from experiments.config import load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.distillation import adapters, distillation_loss
 from experiments.progress import terminal_progress
-from experiments.quality import FeatureDistances
-from experiments.sample_features import labelled_images, sweep_classifier
+from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import draw_images
-from experiments.training import denoising_bundle_loss, fit_bundle
-from supernet import UNet, unet_parameters
-from supernet.initializer import random_initializer
-
-
-def from_scratch(bundle: Bundle, seed: int) -> Bundle:
-    """The bundle's architecture with fresh weights."""
-    network = unet_parameters(UNet(bundle.plan, init=random_initializer(seed)))
-    return dataclasses.replace(bundle, parameters={"network": network, "prompt": bundle.task.prompt_parameters(seed)})
+from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
 
 
 def main() -> None:
@@ -44,12 +34,12 @@ def main() -> None:
     config = load_config(options.run / "sweep.yaml")
     with terminal_progress() as progress:
         classifier = sweep_classifier(config, options.run, progress)
-    distances = FeatureDistances.to(labelled_images(config).images, classifier)
+    distances = sweep_distances(config, classifier)
 
     split = promise_split(student)
 
     def measure(bundle: Bundle) -> dict[str, float]:
-        found = distances.measure(draw_images(bundle, prompts, num=options.samples, seed=7))
+        found = distances.measure(draw_images(bundle, prompts, num=options.samples, seed=7), ["frechet_classifier"])
         loss = bundle_loss(bundle, split=split).value
         return {"denoising_loss": loss, "frechet_classifier": found["frechet_classifier"].value}
 
@@ -57,7 +47,7 @@ def main() -> None:
     with terminal_progress() as progress:
         for seed in range(options.seeds):
             common = {"steps": options.steps, "seed": seed, "progress": progress}
-            plain, fresh = denoising_bundle_loss(student), from_scratch(student, seed)
+            plain, fresh = denoising_bundle_loss(student), with_fresh_weights(student, seed)
             rows["scratch"].append(measure(fit_bundle(fresh, plain, title=f"Scratch {seed}", **common)[0]))
             rows["inherited"].append(measure(fit_bundle(student, plain, title=f"Inherited {seed}", **common)[0]))
             extra = {"adapters": adapters(student.plan, teacher.plan, seed=seed)}

@@ -365,12 +365,12 @@ def with_samples(config: SweepConfig, num_samples: int) -> SweepConfig:
 
 def planned_rungs(config: SweepConfig) -> tuple[Rung, ...]:
     """The rungs of a sweep, as its ledger plans them."""
-    rungs = [(section, judged_at(config, section)) for section in config.rungs]
-    names = [fingerprint(**evaluation_settings(alone), rung=section.objective) for section, alone in rungs]
-    return tuple(
-        Rung(name, alone.objectives, section.share, section.num_samples)
-        for name, (section, alone) in zip(names, rungs, strict=True)
-    )
+    return tuple(_planned(judged_at(config, section), section) for section in config.rungs)
+
+
+def _planned(alone: SweepConfig, section: RungSection) -> Rung:
+    name = fingerprint(**evaluation_settings(alone), rung=section.objective)
+    return Rung(name, alone.objectives, section.share, section.num_samples)
 
 
 def _builtin_folder() -> Any:

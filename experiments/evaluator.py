@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,24 @@ from experiments.config import RungSection, SweepConfig, judged_at, load_config
 from experiments.denoising_task import all_examples, load_examples
 from experiments.feature_training import load_classifier
 from experiments.memory import trim_memory
-from experiments.quality import FeatureDistances, SampleSettings, loss_estimate, loss_program, mixed, sample_program
-from experiments.sample_features import judged_objectives, labelled_images
+from experiments.quality import Apply, FeatureDistances, SampleSettings, loss_estimate, loss_program, mixed, sample_program
+from experiments.sample_features import judged_objectives, sweep_distances
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from objectives import Estimate
 from search_space import Architecture
 
 
-def sample_settings(config: SweepConfig) -> SampleSettings:
-    """How a sweep draws samples."""
+def sweep_samples(config: SweepConfig, apply: Apply, prompts: np.ndarray) -> Callable[..., np.ndarray]:
+    """A compiled `(parameters, *extra) -> images` that draws as a sweep does, for held-out prompts."""
     quality = config.quality
-    return SampleSettings(quality.num_samples, quality.num_steps, quality.sampler, quality.guidance_scale)
+    settings = SampleSettings(quality.num_samples, quality.num_steps, quality.sampler, quality.guidance_scale)
+    return sample_program(sweep_task(config), apply, prompts[mixed(len(prompts))], settings)
+
+
+def held_out(config: SweepConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The images that quality is measured on, and their prompts."""
+    scale = sweep_task(config).scale
+    return all_examples(load_examples(config.data, scale, split="validation"), scale)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,14 +56,13 @@ class EvaluationInputs:
 def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInputs:
     """Reads them from a run folder whose supernet, and classifier where samples are judged, are trained."""
     config = judged_at(load_config(run_dir / "sweep.yaml"), rung)
-    scale = sweep_task(config).scale
     distances = None
     if judged_objectives(config):
-        distances = FeatureDistances.to(labelled_images(config).images, load_classifier(run_dir / "features"))
+        distances = sweep_distances(config, load_classifier(run_dir / "features"))
     return EvaluationInputs(
         config,
         jax.tree.map(np.asarray, load_supernet(config, run_dir)),
-        *all_examples(load_examples(config.data, scale, split="validation"), scale),
+        *held_out(config),
         distances,
     )
 
@@ -76,7 +83,7 @@ class SupernetEvaluator:
         self._is_compiled = False
         self._judged = None  # samples drawn, the distances that measure them, and which of them
         if inputs.distances is not None:
-            draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
+            draw = sweep_samples(config, supernet.apply, prompts)
             self._judged = draw, inputs.distances, judged_objectives(config)
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:

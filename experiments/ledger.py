@@ -131,12 +131,14 @@ def _prepare(path: Path, header: dict[str, Any]) -> LedgerContents:
 
 
 def write_anew(path: Path, header: dict[str, Any], events: Sequence[Event]) -> None:
+    """Replaces a ledger as a whole, in this version's schema."""
     header = {"kind": "header", **header, "schema": SCHEMA_VERSION}
     write_whole(path, b"".join(map(encode_line, [header, *map(event_to_json, events)])))
     _sync_folder(path)
 
 
 def write_through(file: BinaryIO, data: bytes) -> None:
+    """Writes all of the data and returns once it is on disk."""
     written = 0
     with naming(Path(file.name)):
         while written < len(data):

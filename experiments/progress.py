@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -31,6 +31,17 @@ class Stage(Protocol):
     def advance(self, steps: int = 1, *, note: str = "") -> None:
         """Says that so many steps more are done, and in a few words how it stands (a loss, a count)."""
         ...
+
+
+def reaching(stage: Stage, done: int) -> Callable[[int, str], None]:
+    """Tells a stage how far it is in all, and how it stands, where that is what is known; `done` were done before."""
+
+    def reach(now: int, note: str) -> None:
+        nonlocal done
+        stage.advance(now - done, note=note)
+        done = now
+
+    return reach
 
 
 class _Silent:

@@ -112,7 +112,7 @@ class FeatureDistances:
     def _gaussian_reference(self) -> KernelReference:
         return KernelReference.of(self.reference, kernel=gaussian_kernel(median_bandwidth(self.reference)))
 
-    def jackknifed(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_MEASURES) -> dict[str, Jackknifed]:
+    def jackknifed(self, samples: np.ndarray, names: Sequence[str]) -> dict[str, Jackknifed]:
         """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
         measures = {
@@ -122,7 +122,7 @@ class FeatureDistances:
         }
         return {name: measures[name]() for name in names}
 
-    def measure(self, samples: np.ndarray, names: Sequence[str] = SAMPLE_MEASURES) -> dict[str, Estimate]:
+    def measure(self, samples: np.ndarray, names: Sequence[str]) -> dict[str, Estimate]:
         """The same with their intervals."""
         return {name: jackknifed.estimate() for name, jackknifed in self.jackknifed(samples, names).items()}
 

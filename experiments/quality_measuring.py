@@ -13,15 +13,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from experiments.config import evaluation_settings, load_config, with_samples
-from experiments.denoising_task import all_examples, load_examples
 from experiments.errors import InputError
-from experiments.evaluator import sample_settings
+from experiments.evaluator import held_out, sweep_samples
 from experiments.progress import Progress
-from experiments.quality import FeatureDistances, mixed, sample_program
+from experiments.quality import SAMPLE_MEASURES
 from experiments.run_folder import Run, read_run
-from experiments.sample_features import labelled_images, sweep_classifier
+from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import save_grid
-from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
+from experiments.supernet_training import load_supernet, sweep_supernet
 from experiments.whole_files import write_whole
 from objectives import Estimate
 from objectives.features import weights_digest
@@ -74,10 +73,9 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
     """
     architectures = _picked(read_run(run_dir), picks)
     config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
-    parameters, supernet, task = load_supernet(config, run_dir), sweep_supernet(config), sweep_task(config)
-    distances = FeatureDistances.to(labelled_images(config).images, sweep_classifier(config, run_dir, progress))
-    prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)[1]
-    draw = sample_program(task, supernet.apply, prompts[mixed(len(prompts))], sample_settings(config))
+    parameters, supernet = load_supernet(config, run_dir), sweep_supernet(config)
+    distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
+    draw = sweep_samples(config, supernet.apply, held_out(config)[1])
     name = fingerprint(**evaluation_settings(config), extractor=weights_digest(distances.classifier))
     folder = run_dir / "quality" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +84,7 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
     with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
         for architecture in architectures:
             samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
-            measured = distances.jackknifed(samples)
+            measured = distances.jackknifed(samples, SAMPLE_MEASURES)
             differences = _estimates({key: measured[key] - other for key, other in first.items()})
             picture = save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png")
             other = found[0].digest if found else None

@@ -84,7 +84,7 @@ def trust_notes(run: Run) -> list[tuple[str, str]]:
                 f"Quality is ranked at {scales[0]}, cost counted at {scales[1]}: that ranks carry over is an assumption.",
             )
         )
-    notes += _trust_notes(run)
+    notes += _ranking_notes(run)
     if any("latency_ms" in evaluation.objectives for evaluation in done):
         notes.append(_latency_note(run))
     if overlaps := _overlapping_neighbours(run):
@@ -105,7 +105,7 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
     return level, f"{num_done} evaluations{of}: the true front may lie beyond this one."
 
 
-def _trust_notes(run: Run) -> list[tuple[str, str]]:
+def _ranking_notes(run: Run) -> list[tuple[str, str]]:
     if all(objective.is_cost for objective in run.objectives):
         return []
     if (record := read_trust(run)) is None:

@@ -14,8 +14,8 @@ from experiments.data import DatasetInfo
 from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
-from experiments.progress import Progress
-from experiments.quality import SAMPLE_OBJECTIVES
+from experiments.progress import Progress, reaching
+from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
 from objectives.features import Classifier
 from search_space import get_scale
 
@@ -50,6 +50,15 @@ def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> 
     return load_classifier(folder)
 
 
+def sweep_distances(config: SweepConfig, classifier: Classifier) -> FeatureDistances:
+    """Distances of samples to the sweep's training images.
+
+    Raises:
+        InputError: the data set has no labels.
+    """
+    return FeatureDistances.to(labelled_images(config).images, classifier)
+
+
 def labelled_images(config: SweepConfig) -> LabelledImages:
     """All training images of a sweep, or a seeded random part of at most 20,000 images and 1 GiB, in stored order.
 
@@ -76,16 +85,10 @@ def _train(config: SweepConfig, folder: Path, progress: Progress) -> None:
     num_used, num_there = len(data.images), data.info.num_examples
     assert data.info.num_classes is not None
     with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
-        seen = 0
-
-        def tell(step: int, loss: float) -> None:
-            nonlocal seen
-            stage.advance(step - seen, note=f"loss {loss:.3f}")
-            seen = step
-
+        reach = reaching(stage, 0)
         classifier, accuracy = train_classifier(
             data.images, data.labels, num_classes=data.info.num_classes, num_steps=config.features.num_steps,
-            seed=config.seed, progress=tell,
+            seed=config.seed, progress=lambda step, loss: reach(step, f"loss {loss:.3f}"),
         )  # fmt: skip
     save_classifier(classifier, folder, validation_accuracy=accuracy)
     part = "" if num_used == num_there else f"; it saw {num_used:,} of {num_there:,} training images, drawn at random"

@@ -1,7 +1,7 @@
 """Draws images with the network of a bundle."""
 
+import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,11 +17,7 @@ _LEAST_PICTURE_PIXELS = 32
 
 def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> Float[np.ndarray, "n height width channels"]:
     """So many images, image i for prompt i counted round, as the bundle's settings say."""
-    network, settings = bundle.network(), bundle.settings
-
-    def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
-        return apply_network(network, parameters, x, timestep, context)
-
+    settings, apply = bundle.settings, functools.partial(apply_network, bundle.network())
     how = SampleSettings(num, settings.sample_steps, settings.sampler, settings.guidance_scale)
     return sample_program(bundle.task, apply, prompts, how, seed=seed)(bundle.parameters)
 

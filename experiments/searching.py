@@ -13,7 +13,7 @@ from experiments.feasibility import feasibility
 from experiments.latency import Costs, fit_predictor, held_out_text
 from experiments.ledger import Ledger
 from experiments.memory import drop_programs
-from experiments.progress import Progress
+from experiments.progress import Progress, reaching
 from experiments.rungs import Level, levels
 from experiments.searchers.listed import listed
 from experiments.searchers.registry import get_searcher
@@ -131,14 +131,15 @@ def _progress_of_search(
 ) -> Iterator[Callable[[SweepProgress], None]]:
     done = ledger.contents.at(None).num_ended if config.trials else 0
     with progress.stage("Searching", config.trials or round(_seconds(config)), done=done) as stage:
+        reach = reaching(stage, done)
 
         def tell(state: SweepProgress) -> None:
-            nonlocal done
             ended = state.num_done + state.num_failed
-            now = ended if config.trials else round(state.seconds / workers.number)
             note = f"{state.num_failed} failed, {state.num_infeasible} infeasible"
-            stage.advance(now - done, note=note if config.trials else f"{ended} evaluated, {note}")
-            done = now
+            if config.trials:
+                reach(ended, note)
+            else:
+                reach(round(state.seconds / workers.number), f"{ended} evaluated, {note}")
 
         yield tell
 
@@ -147,11 +148,5 @@ def _progress_of_search(
 def _progress_of_rung(level: Level, progress: Progress) -> Iterator[Callable[[SweepProgress], None]]:
     done, to_judge = level.contents.num_ended, _num_to_judge(level)
     with progress.stage(f"Judging the best by {level.name}", done + to_judge, done=done) as stage:
-
-        def tell(state: SweepProgress) -> None:
-            nonlocal done
-            now = state.num_done + state.num_failed
-            stage.advance(now - done, note=f"{state.num_failed} failed")
-            done = now
-
-        yield tell
+        reach = reaching(stage, done)
+        yield lambda state: reach(state.num_done + state.num_failed, f"{state.num_failed} failed")

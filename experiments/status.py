@@ -17,7 +17,7 @@ def status_json(run: Run) -> dict[str, Any]:
     volume = run.summary["hypervolume"]
     history, indices = (volume["history"], volume["index"]) if volume else ([], [])
     moved = [index for index, before, now in zip(indices, [0.0, *history], history, strict=False) if now > before]
-    seconds = [evaluation.seconds for evaluation in run.levels[0].done if math.isfinite(evaluation.seconds)]
+    seconds = [evaluation.seconds for evaluation in run.with_status("done") if math.isfinite(evaluation.seconds)]
     search = run.settings.get("search") or {}
     workers = 1 if search.get("executor") == "local" else search.get("num_workers") or 1
     return {

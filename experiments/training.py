@@ -14,6 +14,8 @@ from experiments.bundle import Bundle, apply_network, check_has_data, new_folder
 from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import load_examples, training_examples
 from experiments.progress import Progress, silent_progress
+from supernet import UNet, unet_parameters
+from supernet.initializer import random_initializer
 from supernet.training import adam_with_warmup, initial_state, training_step
 
 # (parameters, (noisy images, time steps, prompts), target) to a number.
@@ -31,6 +33,12 @@ def denoising_bundle_loss(bundle: Bundle) -> BundleLoss:
         return jnp.mean((apply_network(network, parameters["network"], x_t, timestep, context) - target) ** 2)
 
     return loss
+
+
+def with_fresh_weights(bundle: Bundle, seed: int) -> Bundle:
+    """A bundle's architecture before any training."""
+    network = unet_parameters(UNet(bundle.plan, init=random_initializer(seed)))
+    return dataclasses.replace(bundle, parameters={"network": network, "prompt": bundle.task.prompt_parameters(seed)})
 
 
 def fit_bundle(

@@ -6,6 +6,7 @@ over all costs and not among networks of one size, so the rank correlation is to
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,29 +17,26 @@ from jaxtyping import Float
 
 from experiments.bundle import Bundle, apply_network
 from experiments.config import SweepConfig, evaluation_settings, ledger_header, load_config, with_samples
-from experiments.denoising_task import all_examples, load_examples
 from experiments.errors import InputError
-from experiments.evaluator import SupernetEvaluator, read_inputs, sample_settings
+from experiments.evaluator import SupernetEvaluator, held_out, read_inputs, sweep_samples
 from experiments.handoff import training_settings
 from experiments.ledger_contents import check_header
 from experiments.limits import violations
 from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
-from experiments.quality import FeatureDistances, mixed, sample_program
+from experiments.quality import FeatureDistances
 from experiments.run_folder import read_json, read_run
-from experiments.sample_features import labelled_images, sweep_classifier
-from experiments.training import denoising_bundle_loss, fit_bundle
+from experiments.sample_features import sweep_classifier, sweep_distances
+from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
 from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
 from experiments.whole_files import write_whole
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
 from objectives.features import weights_digest
 from objectives.fingerprint import fingerprint
-from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
+from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
 from search_space import Architecture, get_scale, get_space
-from supernet import UNet, unet_parameters
-from supernet.initializer import random_initializer
 
 TRUTH = "frechet_classifier"
 _DRAWS_PER_STRATUM = 50
@@ -55,12 +53,17 @@ class TrustSettings:
     num_samples: int
 
 
-def measure_trust(run_dir: Path, settings: TrustSettings, progress: Progress) -> TrustRecord:
+def measure_trust(
+    run_dir: Path, *, num: int, num_seeds: int, num_steps: int | None, num_samples: int, progress: Progress
+) -> TrustRecord:
     """Trains architectures alone and correlates; goes on where it was stopped.
 
     Args:
         run_dir: the folder of a run whose supernet is trained.
-        settings: how much of everything.
+        num: architectures that are trained.
+        num_seeds: trainings of each.
+        num_steps: of each training; None for as many as the sweep's own distillation takes.
+        num_samples: that judge each.
         progress: where to report.
 
     Returns:
@@ -73,12 +76,13 @@ def measure_trust(run_dir: Path, settings: TrustSettings, progress: Progress) ->
     """
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
-    architectures = stratified(config, settings.num)
+    settings = TrustSettings(num, num_seeds, num_steps or config.distill.num_steps, num_samples)
+    architectures = stratified(config, num)
     path = run_dir / FILE
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
-        distances = FeatureDistances.to(labelled_images(config).images, sweep_classifier(config, run_dir, progress))
+        distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
         scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
         drop_programs()
         name, truths = _truths(config, settings, architectures, distances, path.parent, progress)
@@ -114,18 +118,19 @@ def _truths(
 ) -> tuple[str, Float[np.ndarray, "architectures seeds"]]:
     """How truths are measured, and all of them; each is kept as it is found, and NaN where a network diverged."""
     judged = with_samples(config, settings.num_samples)
-    training = config.distill.model_dump(mode="json", exclude={"num_steps"}) | {"num_steps": settings.num_steps}
+    training = config.distill.model_dump(mode="json") | {"num_steps": settings.num_steps}
     extractor = weights_digest(distances.classifier)
     name = fingerprint(**evaluation_settings(judged), trained_alone=training, extractor=extractor)
     kept = folder / name
     kept.mkdir(exist_ok=True)
+    prompts = held_out(config)[1]
     truths = np.empty((len(architectures), settings.num_seeds))
     with progress.stage("Training alone", truths.size) as stage:
         for row, seed in np.ndindex(truths.shape):
             path = kept / f"{architectures[row].digest}-{seed}.json"
             if not path.is_file():
                 truth = _stand_alone(
-                    judged, architectures[row], distances, steps=settings.num_steps, seed=seed, progress=progress
+                    judged, architectures[row], prompts, distances, steps=settings.num_steps, seed=seed, progress=progress
                 )
                 write_whole(path, f"{json.dumps(truth.to_json())}\n")
                 drop_programs()
@@ -172,8 +177,7 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, costs: Ma
     truths, truth, macs = truths[usable], truths[usable].mean(axis=1), costs["macs"][usable]
     signed = {name: as_minimized([get_objective(name)], score[usable, None])[:, 0] for name, score in scores.items()}
     signed |= {name: -cost[usable] for name, cost in costs.items()}
-    ratios = np.abs(np.subtract.outer(np.log(macs), np.log(macs)))
-    num_pairs = int(np.count_nonzero(np.triu(ratios <= np.log(EQUAL_COST), k=1)))
+    num_pairs = int(np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)))
     enough = num_pairs >= _LEAST_PAIRS
     return {
         "num_left_out": int(np.count_nonzero(~usable)),
@@ -209,19 +213,18 @@ def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture],
 
 
 def _stand_alone(
-    config: SweepConfig, architecture: Architecture, distances: FeatureDistances, *, steps: int, seed: int, progress: Progress
+    config: SweepConfig,
+    architecture: Architecture,
+    prompts: np.ndarray,
+    distances: FeatureDistances,
+    *,
+    steps: int,
+    seed: int,
+    progress: Progress,
 ) -> Estimate:
     """The Fréchet distance of a network that was trained from fresh weights, drawn as the sweep draws."""
-    bundle = Bundle(architecture, training_settings(config, "fresh weights"), {})
-    task, network = bundle.task, bundle.network()
-    fresh = unet_parameters(UNet(bundle.plan, init=random_initializer(seed)))
-    bundle = dataclasses.replace(bundle, parameters={"network": fresh, "prompt": task.prompt_parameters(seed)})
+    bundle = with_fresh_weights(Bundle(architecture, training_settings(config, "fresh weights"), {}), seed)
     title = f"Training {architecture.digest} alone, seed {seed}"
     trained, _ = fit_bundle(bundle, denoising_bundle_loss(bundle), steps=steps, seed=seed, title=title, progress=progress)
-
-    def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
-        return apply_network(network, parameters, x, timestep, context)
-
-    prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)[1]
-    draw = sample_program(task, apply, prompts[mixed(len(prompts))], sample_settings(config))
+    draw = sweep_samples(config, functools.partial(apply_network, bundle.network()), prompts)
     return distances.measure(draw(trained.parameters), [TRUTH])[TRUTH]

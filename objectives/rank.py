@@ -60,8 +60,12 @@ def kendall_tau_at_equal_cost(
     cost = np.asarray(cost, np.float64)
     if cost.shape != first.shape or not np.all(cost > 0) or ratio <= 1:
         raise ValueError(f"`cost` must be positive, one per item ({len(first)}), and `ratio` above 1, got ratio={ratio}")
-    difference = np.abs(np.log(cost)[:, None] - np.log(cost)[None, :])
-    return _kendall(first, second, difference <= np.log(ratio), num_resamples, seed)
+    return _kendall(first, second, pairs_at_equal_cost(cost, ratio=ratio), num_resamples, seed)
+
+
+def pairs_at_equal_cost(cost: Costs, *, ratio: float) -> Bool[np.ndarray, "k k"]:
+    """Which pairs of positive costs differ by at most a factor; symmetric, and each with itself."""
+    return np.abs(np.log(cost)[:, None] - np.log(cost)[None, :]) <= np.log(ratio)
 
 
 def spearman_rho(first: Scores, second: OtherScores, *, num_resamples: int = 1000, seed: int = 0) -> Estimate:

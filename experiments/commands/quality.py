@@ -50,13 +50,12 @@ def trust(run: Path, *, num: int, num_seeds: int, num_steps: int | None, num_sam
     Architectures are drawn at random from strata of cost. Stopped, the same command goes on. The report then says what was
     found.
     """
-    from experiments.config import load_config
     from experiments.progress import terminal_progress
-    from experiments.run_folder import read_run
-    from experiments.trust import TrustSettings, measure_trust
+    from experiments.trust import measure_trust
     from experiments.trust_record import trust_text
 
-    steps = num_steps or load_config(read_run(run).path / "sweep.yaml").distill.num_steps
     with terminal_progress() as progress:
-        found = measure_trust(run, TrustSettings(num, num_seeds, steps, num_samples), progress)
+        found = measure_trust(
+            run, num=num, num_seeds=num_seeds, num_steps=num_steps, num_samples=num_samples, progress=progress
+        )
     click.echo(found.model_dump_json(indent=2) if as_json else trust_text(found))

@@ -15,7 +15,11 @@ class Proposer(abc.ABC):
 
     @abc.abstractmethod
     def propose(self) -> Architecture | None:
-        """An architecture of the space, or None: not before `learn` or `skip` was called for one that is out."""
+        """An architecture of the space, or None: not before `learn` or `skip` was called for one that is out.
+
+        Raises:
+            SpaceExhaustedError: it has none to propose any more.
+        """
 
     @property
     def can_adopt(self) -> bool:
