@@ -67,15 +67,19 @@ class SupernetSection(Section):
     """How the shared weights are trained.
 
     Attributes:
-        mode: which subnets a step trains: strictly fair single paths, or the sandwich (largest, smallest, random ones),
-            which may distil the largest into the others in place.
+        mode: which subnets a step trains: strictly fair single paths, the sandwich (largest, smallest, random ones),
+            which may distil the largest into the others in place, or ones whose blocks are dropped at random.
         largest_steps: steps at the beginning that train the largest subnet alone.
+        recovery_steps: steps at the end that train sandwiches, whatever the mode.
+        rate_by_complexity: how much less than others the learning rate of the largest subnets decays, and how much more that
+            of the smallest: the decay is taken to the power of 1 minus, and 1 plus, this.
+        stage_distillation: weight of the distance of each stage to that of the largest subnet of `start`.
         warmup_steps: steps in which the learning rate rises from 0.
         ema_decay: of the weights that are evaluated; 0 evaluates the last ones.
         start: folder of parameters to start from, made by `pocketunet supernet init`; without one they are drawn.
     """
 
-    mode: Literal["single_path", "sandwich", "sandwich_distill"] = "single_path"
+    mode: Literal["single_path", "sandwich", "sandwich_distill", "stochastic_depth"] = "single_path"
     num_steps: Count = 2000
     largest_steps: CountOrNone = 100
     warmup_steps: CountOrNone = 100
@@ -83,6 +87,16 @@ class SupernetSection(Section):
     learning_rate: Positive = 1e-3
     ema_decay: Fraction = 0.999
     start: Name | None = None
+    # Without these, None: a key that came later changes no fingerprint.
+    recovery_steps: Count | None = None
+    rate_by_complexity: Annotated[Positive, Field(le=1)] | None = None
+    stage_distillation: Positive | None = None
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> "SupernetSection":
+        if self.stage_distillation is not None and self.start is None:
+            raise ValueError("stage_distillation needs the teacher that `start` was made from; give start, or leave it out")
+        return self
 
 
 class FeaturesSection(Section):

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from diffusion import get_sampler, guided_denoiser, sample_noise
 from experiments.denoising_task import DenoisingTask
 from objectives import Estimate
-from objectives.denoising import denoising_loss, mean_estimate, mid_band_times
+from objectives.denoising import MID_BAND_HIGH, MID_BAND_LOW, denoising_loss, mean_estimate, mid_band_times
 from objectives.features import Classifier, features
 from objectives.frechet import GaussianStatistics, frechet_jackknife, gaussian_statistics
 from objectives.jackknife import Jackknifed
@@ -43,16 +43,22 @@ class SampleSettings:
 
 
 def loss_program(
-    task: DenoisingTask, apply: Apply, images: np.ndarray, prompts: np.ndarray, *, num_samples: int
+    task: DenoisingTask,
+    apply: Apply,
+    images: np.ndarray,
+    prompts: np.ndarray,
+    *,
+    num_samples: int,
+    band: tuple[float, float] = (MID_BAND_LOW, MID_BAND_HIGH),
 ) -> Callable[..., Float[np.ndarray, " n"]]:
-    """A compiled `(parameters, *extra) -> losses`: the denoising loss at medium noise of each of so many samples.
+    """A compiled `(parameters, *extra) -> losses`: the denoising loss in a band of noise levels of each of so many samples.
 
     Sample i is the i-th image of a fixed shuffle (counted round), with the i-th noise and the i-th time of the band.
     """
     index = np.arange(num_samples)
     order = mixed(len(images))[index % len(images)]
     x0, prompt = jnp.asarray(images[order]), jnp.asarray(prompts[order])
-    eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), mid_band_times(num_samples)
+    eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), mid_band_times(num_samples, *band)
 
     def losses(parameters: Any, part: tuple[Array, ...], *extra: Any) -> Array:
         x0, prompt, eps, t = part
@@ -101,7 +107,8 @@ class FeatureDistances:
         return FeatureDistances(classifier, np.asarray(features(classifier, jnp.asarray(images))))
 
     @cached_property
-    def _statistics(self) -> GaussianStatistics:
+    def statistics(self) -> GaussianStatistics:
+        """Of the images' features."""
         return gaussian_statistics(self.reference)
 
     @cached_property
@@ -116,7 +123,7 @@ class FeatureDistances:
         """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name."""
         found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
         measures = {
-            "frechet_classifier": lambda: frechet_jackknife(found, reference=self._statistics),
+            "frechet_classifier": lambda: frechet_jackknife(found, reference=self.statistics),
             "kid_classifier": lambda: kernel_jackknife(found, reference=self._kernel_reference),
             "mmd_classifier": lambda: kernel_jackknife(found, reference=self._gaussian_reference),
         }

@@ -1,6 +1,7 @@
 """Trains the supernet of a sweep and keeps it in the run folder, resumable from the last checkpoint."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ from experiments.denoising_task import DenoisingTask, load_examples, training_ex
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
 from experiments.whole_files import write_whole
-from search_space import get_scale, get_space
+from objectives.cost import counted_costs
+from search_space import Architecture, get_scale, get_space
 from supernet import Supernet, training_lowering
-from supernet.paths import training_paths
-from supernet.training import TrainState, adam_with_warmup, initial_state, path_gradient, training_step
+from supernet.paths import Paths, training_paths
+from supernet.training import (
+    Gradient,
+    TrainState,
+    adam_with_warmup,
+    initial_state,
+    path_gradient,
+    training_step,
+    warmup_and_decay,
+)
 
 _CHECKPOINTS_PER_RUN = 4
 _HISTORY_POINTS = 200
@@ -79,11 +89,14 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
 def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
     """Yields (number of steps done, state, loss) from the given state on."""
     settings, task, supernet = config.supernet, sweep_task(config), sweep_supernet(config)
-    step_function = _compiled_step(config, task, supernet)
+    step_function, rate = _compiled_step(config, task, supernet), _rates(config, supernet)
     noisy_batch = jax.jit(task.noisy_batch)
     dataset = load_examples(config.data, task.scale, split="train")
     examples = training_examples(dataset, task.scale, batch_size=settings.batch_size, seed=config.seed, start_step=done)
-    paths = training_paths(supernet.space, settings.mode, largest_steps=settings.largest_steps, seed=config.seed)
+    paths = training_paths(
+        supernet.space, settings.mode, largest_steps=settings.largest_steps, seed=config.seed, num_steps=settings.num_steps,
+        recovery_steps=settings.recovery_steps or 0,
+    )  # fmt: skip
     for _ in range(done):
         next(paths)
     for number in range(done + 1, settings.num_steps + 1):
@@ -96,18 +109,79 @@ def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
             jnp.asarray(np.stack([supernet.route(supernet.space.decode(genotype)) for genotype in chosen.genotypes])),
             jnp.int32(chosen.num_paths),
             jnp.asarray(chosen.in_place),
+            rate=rate(number, chosen),
         )
         yield number, state, loss
 
 
 def _compiled_step(config: SweepConfig, task: DenoisingTask, supernet: Supernet) -> Any:
+    weight = config.supernet.stage_distillation
+    gradient = _denoising_gradient(task, supernet) if weight is None else _taught_gradient(config, task, supernet, weight)
+    return training_step(gradient, _optimizer(config), ema_decay=config.supernet.ema_decay)
+
+
+def _denoising_gradient(task: DenoisingTask, supernet: Supernet) -> Gradient:
     def predict(parameters: Any, inputs: Any, route: Any) -> Any:
         x_t, timestep, prompts = inputs
-        context = task.encode(parameters["prompt"], prompts)
-        return supernet.apply(parameters["network"], x_t, timestep, context, route)
+        return supernet.apply(parameters["network"], x_t, timestep, task.encode(parameters["prompt"], prompts), route)
 
-    gradient = path_gradient(predict, lambda prediction, target: jnp.mean((prediction - target) ** 2))
-    return training_step(gradient, _optimizer(config), ema_decay=config.supernet.ema_decay)
+    return path_gradient(predict, lambda prediction, target, _: jnp.mean((prediction - target) ** 2))
+
+
+def _taught_gradient(config: SweepConfig, task: DenoisingTask, supernet: Supernet, weight: float) -> Gradient:
+    """With the distance of each stage to the same stage of the largest subnet that the supernet started from."""
+    teacher, largest = first_state(config).parameters, jnp.asarray(supernet.route(supernet.space.largest()))
+
+    def predict(parameters: Any, inputs: Any, route: Any) -> Any:
+        x_t, timestep, prompts = inputs
+        return supernet.features(parameters["network"], x_t, timestep, task.encode(parameters["prompt"], prompts), route)
+
+    def loss(found: Any, wanted: Any, route: Any) -> Any:
+        (prediction, streams), (target, taught) = found, wanted
+        channels = supernet.channels(route)
+        distances = [_stage_distance(x, taught[name], channels[name]) for name, x in streams.items()]
+        return jnp.mean((prediction - target) ** 2) + weight * sum(distances) / len(distances)
+
+    gradient = path_gradient(predict, loss)
+
+    def with_teacher(parameters: Any, inputs: Any, target: Any, *paths: Any) -> Any:
+        return gradient(parameters, inputs, (target, predict(teacher, inputs, largest)[1]), *paths)
+
+    return with_teacher
+
+
+def _stage_distance(stream: Any, taught: Any, channels: Any) -> Any:
+    """Mean squared distance over the channels that there are, in units of the teacher's mean square.
+
+    Source: Li et al. 2020 (DNA), block-wise supervision; here the blocks of a stage see the subnet's stream, not the teacher's.
+    """
+    is_there = jnp.arange(stream.shape[-1]) < channels
+    return jnp.mean((stream - taught) ** 2, where=is_there) / jnp.mean(taught**2, where=is_there)
+
+
+def _rates(config: SweepConfig, supernet: Supernet) -> Callable[[int, Paths], float]:
+    """What a step's learning rate is multiplied by: that of large subnets decays less, that of small ones more.
+
+    Source: Jeon et al. 2025 (subnet-aware dynamic supernet training), the complexity-aware learning rate; complexity is here
+    where the logarithm of MACs lies between those of the smallest and the largest subnet.
+    """
+    settings, scale, space = config.supernet, supernet.scale, supernet.space
+    if settings.rate_by_complexity is None:
+        return lambda number, chosen: 1.0
+    spread = settings.rate_by_complexity
+
+    def log_macs(architectures: list[Architecture]) -> np.ndarray:
+        return np.log(np.asarray(counted_costs(architectures, scale)["macs"], np.float64))
+
+    decay = warmup_and_decay(1.0, warmup_steps=0, num_steps=settings.num_steps)
+    low, high = log_macs([space.smallest(), space.largest()])
+
+    def rate(number: int, chosen: Paths) -> float:
+        found = log_macs([space.decode(genotype) for genotype in chosen.genotypes[: chosen.num_paths]])
+        complexity = (np.mean(found) - low) / (high - low)
+        return np.asarray(decay(number)).item() ** (spread * (1 - 2 * complexity))
+
+    return rate
 
 
 def _optimizer(config: SweepConfig) -> Any:

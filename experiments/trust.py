@@ -6,40 +6,29 @@ over all costs and not among networks of one size, so the rank correlation is to
 """
 
 import dataclasses
-import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
-from experiments.bundle import Bundle, apply_network
-from experiments.config import SweepConfig, evaluation_settings, ledger_header, load_config, with_samples
-from experiments.errors import InputError
-from experiments.evaluator import SupernetEvaluator, held_out, read_inputs, sweep_samples
-from experiments.handoff import training_settings
+from experiments.config import ledger_header, load_config
+from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger_contents import check_header
-from experiments.limits import violations
 from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
-from experiments.quality import FeatureDistances
-from experiments.run_folder import read_json, read_run
+from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
-from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
 from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
+from experiments.truths import measure_truths, stand_alone_schedule, stratified
 from experiments.whole_files import write_whole
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
-from objectives.features import weights_digest
-from objectives.fingerprint import fingerprint
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
-from search_space import Architecture, get_scale, get_space
+from search_space import Architecture, get_scale
 
-TRUTH = "frechet_classifier"
-_DRAWS_PER_STRATUM = 50
+_STREAM = 0x7257  # of the draws
 _LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
 
 
@@ -77,7 +66,7 @@ def measure_trust(
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
     settings = TrustSettings(num, num_seeds, num_steps or config.distill.num_steps, num_samples)
-    architectures = stratified(config, num)
+    architectures = stratified(config, num, stream=_STREAM)
     path = run_dir / FILE
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):
@@ -85,7 +74,11 @@ def measure_trust(
         distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
         scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
         drop_programs()
-        name, truths = _truths(config, settings, architectures, distances, path.parent, progress)
+        name, truths = measure_truths(
+            config, architectures, distances, schedule=stand_alone_schedule(config, settings.num_steps),
+            seeds=range(num_seeds), num_samples=num_samples, folder=path.parent, progress=progress,
+        )  # fmt: skip
+        drop_programs()
         columns = counted_costs(architectures, get_scale(config.deploy_scale))
         costs = {key: np.asarray(columns[key], np.float64) for key in BASELINES}
         record = TrustRecord(
@@ -106,60 +99,6 @@ def measure_trust(
         )
         write_whole(path, f"{record.model_dump_json(indent=1)}\n")
     return record
-
-
-def _truths(
-    config: SweepConfig,
-    settings: TrustSettings,
-    architectures: Sequence[Architecture],
-    distances: FeatureDistances,
-    folder: Path,
-    progress: Progress,
-) -> tuple[str, Float[np.ndarray, "architectures seeds"]]:
-    """How truths are measured, and all of them; each is kept as it is found, and NaN where a network diverged."""
-    judged = with_samples(config, settings.num_samples)
-    training = config.distill.model_dump(mode="json") | {"num_steps": settings.num_steps}
-    extractor = weights_digest(distances.classifier)
-    name = fingerprint(**evaluation_settings(judged), trained_alone=training, extractor=extractor)
-    kept = folder / name
-    kept.mkdir(exist_ok=True)
-    prompts = held_out(config)[1]
-    truths = np.empty((len(architectures), settings.num_seeds))
-    with progress.stage("Training alone", truths.size) as stage:
-        for row, seed in np.ndindex(truths.shape):
-            path = kept / f"{architectures[row].digest}-{seed}.json"
-            if not path.is_file():
-                truth = _stand_alone(
-                    judged, architectures[row], prompts, distances, steps=settings.num_steps, seed=seed, progress=progress
-                )
-                write_whole(path, f"{json.dumps(truth.to_json())}\n")
-                drop_programs()
-            truths[row, seed] = _read_truth(path)
-            stage.advance(note=f"{TRUTH} {truths[row, seed]:.4g}")
-    return name, truths
-
-
-def _read_truth(path: Path) -> float:
-    try:
-        return Estimate.from_json(read_json(path)).value
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; delete the file, the same command measures it again") from None
-
-
-def stratified(config: SweepConfig, num: int) -> list[Architecture]:
-    """One random architecture of each of so many strata of MACs at the deploy scale, the cheapest first.
-
-    Raises:
-        InputError: too few random architectures keep the limits that can be counted.
-    """
-    space, rng = get_space(config.space), np.random.default_rng([config.seed, 0x7257])
-    drawn = list({x.digest: x for x in (space.sample(rng) for _ in range(_DRAWS_PER_STRATUM * num))}.values())
-    columns = counted_costs(drawn, get_scale(config.deploy_scale))
-    keeps = np.flatnonzero(np.zeros(len(drawn)) + violations(columns, config.limits) == 0)
-    if len(keeps) < num:
-        raise InputError(f"--n {num}: only {len(keeps)} of {len(drawn)} random architectures keep the limits; ask for fewer")
-    order = keeps[np.argsort(columns["macs"][keeps], kind="stable")]
-    return [drawn[rng.choice(stratum)] for stratum in np.array_split(order, num)]
 
 
 def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, costs: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -210,21 +149,3 @@ def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture],
             rows.append({name: estimate.value for name, estimate in evaluator(architecture).items()})
             stage.advance()
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def _stand_alone(
-    config: SweepConfig,
-    architecture: Architecture,
-    prompts: np.ndarray,
-    distances: FeatureDistances,
-    *,
-    steps: int,
-    seed: int,
-    progress: Progress,
-) -> Estimate:
-    """The Fréchet distance of a network that was trained from fresh weights, drawn as the sweep draws."""
-    bundle = with_fresh_weights(Bundle(architecture, training_settings(config, "fresh weights"), {}), seed)
-    title = f"Training {architecture.digest} alone, seed {seed}"
-    trained, _ = fit_bundle(bundle, denoising_bundle_loss(bundle), steps=steps, seed=seed, title=title, progress=progress)
-    draw = sweep_samples(config, functools.partial(apply_network, bundle.network()), prompts)
-    return distances.measure(draw(trained.parameters), [TRUTH])[TRUTH]

@@ -1,6 +1,7 @@
-"""Which subnets a step trains: strictly fair single paths, or the sandwich of largest, smallest and random ones."""
+"""Which subnets a step trains: strictly fair single paths, sandwiches of largest, smallest and random ones, or thinned ones."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,8 +9,10 @@ from jaxtyping import Int
 
 from search_space import SearchSpace
 
-MODES = ("single_path", "sandwich", "sandwich_distill")
+MODES = ("single_path", "sandwich", "sandwich_distill", "stochastic_depth")
 _RANDOM_PATHS = 2  # of the sandwich, beside the largest and the smallest
+_DEPTH_GENES = ("num_blocks", "transformer_depth")
+_KEPT = 0.7  # a block is dropped with the rest of the probability
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +47,35 @@ def fair_genotypes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Int
         yield space.repair(genotype)
 
 
-def training_paths(space: SearchSpace, mode: str, *, largest_steps: int, seed: int) -> Iterator[Paths]:
+def thinned_genotypes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Int[np.ndarray, " genes"]]:
+    """Endless genotypes whose depths are those of the largest where each block is dropped with a probability of 0.3.
+
+    Other genes are dealt fairly. A dropped block leaves a shallower stage, since stages lose their last blocks.
+
+    Source: Li et al. 2023 (SnapFusion), section 3.1, robust training, in which a dropped block hands its input on.
+    """
+    for genotype in fair_genotypes(space, rng):
+        for i, gene in enumerate(space.genes):
+            if gene.name.endswith(_DEPTH_GENES):
+                depth = rng.binomial(max(gene.choices), _KEPT)
+                genotype[i] = int(np.argmin([abs(choice - depth) for choice in gene.choices]))
+        yield space.repair(genotype)
+
+
+def training_paths(
+    space: SearchSpace, mode: str, *, largest_steps: int, seed: int, num_steps: int = 0, recovery_steps: int = 0
+) -> Iterator[Paths]:
     """The subnets of each step, endlessly; the first `largest_steps` steps warm up the largest subnet alone.
 
     Args:
         space: the search space.
         mode: "single_path" trains two fair genotypes a step and sums their gradients (every choice of a gene with two is
             trained in every step); "sandwich" the largest, the smallest and two fair ones; "sandwich_distill" has the
-            largest teach the others in place.
+            largest teach the others in place; "stochastic_depth" trains two whose blocks are dropped at random.
         largest_steps: length of the warm-up.
         seed: of the draws.
+        num_steps: of the whole training, for `recovery_steps` alone.
+        recovery_steps: so many steps at the end are sandwiches, whatever the mode.
 
     Raises:
         ValueError: there is no such mode.
@@ -61,13 +83,15 @@ def training_paths(space: SearchSpace, mode: str, *, largest_steps: int, seed: i
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
     largest, smallest = space.encode(space.largest()), space.encode(space.smallest())
-    fair = fair_genotypes(space, np.random.default_rng(seed))
+    draw = thinned_genotypes if mode == "stochastic_depth" else fair_genotypes
+    genotypes = draw(space, np.random.default_rng(seed))
     rows = 2 + _RANDOM_PATHS
-    for _ in range(largest_steps):
-        yield Paths(np.stack([largest] * rows), 1)
-    while True:
-        drawn = [next(fair) for _ in range(_RANDOM_PATHS)]
-        if mode == "single_path":
-            yield Paths(np.stack([*drawn, largest, smallest]), _RANDOM_PATHS)
-        else:
+    for step in itertools.count():
+        if step < largest_steps:
+            yield Paths(np.stack([largest] * rows), 1)
+            continue
+        drawn = [next(genotypes) for _ in range(_RANDOM_PATHS)]
+        if mode.startswith("sandwich") or step >= num_steps - recovery_steps > 0:
             yield Paths(np.stack([largest, *drawn, smallest]), rows, mode == "sandwich_distill")
+        else:
+            yield Paths(np.stack([*drawn, largest, smallest]), _RANDOM_PATHS)

@@ -29,6 +29,7 @@ from supernet.route import Route, find_route, row_at
 from supernet.switch import switch
 
 SupernetParameters = dict[str, Parameters]
+Streams = dict[str, Float[Array, "batch _ _ _"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,28 @@ class Supernet:
         route: Route,
     ) -> Image:
         """What the subnet of `route` predicts; arguments as in `UNet`."""
+        return self.features(parameters, x, timestep, context, route)[0]
+
+    def features(
+        self,
+        parameters: SupernetParameters,
+        x: Image,
+        timestep: Float[Array, " batch"],
+        context: Tokens,
+        route: Route,
+    ) -> tuple[Image, Streams]:
+        """The prediction, and the stream at the end of each stage by the stage's name, with zeros behind the subnet's channels.
+
+        Stages that only some numbers of levels have are left out.
+        """
         rows = {name: route[i] for i, name in enumerate(self.layout.stages)}
         embedding = self.layout.families["time.embedding"]
         time = embedding.apply(parameters["time.embedding"], embedding.specs[0])(timestep)
         return _Pass(self.layout, parameters, rows, time, context).run(x)
+
+    def channels(self, route: Route) -> dict[str, Int[Array, ""]]:
+        """How many channels of its stream each stage of a route's subnet has, by the stage's name."""
+        return {name: row_at(route[i], 0)["channels"] for i, name in enumerate(self.layout.stages)}
 
     def route(self, architecture: Architecture) -> Int[np.ndarray, "stages positions fields"]:
         """An architecture as `apply` takes it.
@@ -83,16 +102,18 @@ class _Pass:
     time: Array
     context: Array
 
-    def run(self, x: Array) -> Array:
-        x = self.by_width("input.convolution", 0, x, _convolve)
-        return self.by_width("output.head", 0, self.from_level(0, x), _head)
+    def run(self, x: Array) -> tuple[Array, Streams]:
+        x, streams = self.from_level(0, self.by_width("input.convolution", 0, x, _convolve))
+        return self.by_width("output.head", 0, x, _head), streams
 
-    def from_level(self, i: int, x: Array) -> Array:
+    def from_level(self, i: int, x: Array) -> tuple[Array, Streams]:
         """Down a level, through all that is below, and up again."""
-        x, skips = self.stage(self.layout.stages[f"down{i}"], x)
-        return self.stage(self.layout.stages[f"up{i}"], self.below(i, x), skips)[0]
+        down, skips = self.stage(self.layout.stages[f"down{i}"], x)
+        x, below = self.below(i, down)
+        up = self.stage(self.layout.stages[f"up{i}"], x, skips)[0]
+        return up, {f"down{i}": down, **below, f"up{i}": up}
 
-    def below(self, i: int, x: Array) -> Array:
+    def below(self, i: int, x: Array) -> tuple[Array, Streams]:
         """What lies below a level: the next level, or the mid stage where this one is the coarsest."""
         num_levels = self.layout.space.num_levels
         if i + 1 == max(num_levels):
@@ -101,22 +122,25 @@ class _Pass:
             return self.deeper(i, x)
         width = self.layout.stages[f"up{i}"].carried_width
         branches = [
-            lambda rows, parameters, x, *rest, go=go: pad(go(_Pass(self.layout, parameters, rows, *rest), x), width)
+            lambda rows, parameters, x, *rest, go=go: pad(go(_Pass(self.layout, parameters, rows, *rest), x)[0], width)
             for go in (_Pass.middle, lambda inner, x: inner.deeper(i, x))
         ]
         inner = {"mid", *(f"{side}{j}" for side in ("down", "up") for j in range(i + 1, max(num_levels)))}
         reached = {name: of for name, of in self.parameters.items() if name.split(".")[0] in inner}
         reached[f"down{i}.downsample"] = self.parameters[f"down{i}.downsample"]
         is_there = row_at(self.rows[f"down{i + 1}"], 0)["is_active"]
-        return switch(is_there, branches, reached, x, self.time, self.context, choices=self.rows)
+        return switch(is_there, branches, reached, x, self.time, self.context, choices=self.rows), {}
 
-    def middle(self, x: Array) -> Array:
+    def middle(self, x: Array) -> tuple[Array, Streams]:
         mid = self.layout.stages.get("mid")
-        return x if mid is None else self.stage(mid, x)[0]
+        if mid is None:
+            return x, {}
+        x = self.stage(mid, x)[0]
+        return x, {"mid": x}
 
-    def deeper(self, i: int, x: Array) -> Array:
-        x = self.from_level(i + 1, self.by_width(f"down{i}.downsample", i, x, _convolve))
-        return self.by_width(f"up{i + 1}.upsample", i + 1, x, _convolve)
+    def deeper(self, i: int, x: Array) -> tuple[Array, Streams]:
+        x, streams = self.from_level(i + 1, self.by_width(f"down{i}.downsample", i, x, _convolve))
+        return self.by_width(f"up{i + 1}.upsample", i + 1, x, _convolve), streams
 
     def by_width(self, name: str, level: int, x: Array, branch: Callable[..., Array]) -> Array:
         """A family whose members are the widths of a level, in that order."""

@@ -1,0 +1,130 @@
+"""What the search's scores are to tell: how good architectures are once each has been trained alone.
+
+The truth of an architecture is the Fréchet distance of samples of the network trained from fresh weights. Seeds differ, so
+the same architecture is trained once for every seed.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from experiments.config import SweepConfig, with_samples
+from experiments.errors import InputError
+from experiments.evaluator import held_out, sweep_samples
+from experiments.limits import violations
+from experiments.progress import Progress
+from experiments.quality import FeatureDistances
+from experiments.run_folder import read_json
+from experiments.subnet_training import SubnetSchedule, SubnetTraining
+from experiments.supernet_training import sweep_supernet
+from experiments.whole_files import write_whole
+from objectives import Estimate
+from objectives.cost import counted_costs
+from objectives.features import weights_digest
+from objectives.fingerprint import fingerprint
+from search_space import Architecture, get_scale, get_space
+
+TRUTH = "frechet_classifier"
+_DRAWS_PER_STRATUM = 50
+
+
+def stratified(config: SweepConfig, num: int, *, stream: int, excluded: Sequence[Architecture] = ()) -> list[Architecture]:
+    """One random architecture of each of so many strata of MACs at the deploy scale, the cheapest first.
+
+    Args:
+        config: of the sweep: its space, limits and seed.
+        num: architectures.
+        stream: draws with another one are independent.
+        excluded: are not drawn.
+
+    Raises:
+        InputError: too few random architectures keep the limits that can be counted.
+    """
+    space, rng = get_space(config.space), np.random.default_rng([config.seed, stream])
+    drawn = {x.digest: x for x in (space.sample(rng) for _ in range(_DRAWS_PER_STRATUM * num))}
+    for architecture in excluded:
+        drawn.pop(architecture.digest, None)
+    architectures = list(drawn.values())
+    columns = counted_costs(architectures, get_scale(config.deploy_scale))
+    keeps = np.flatnonzero(np.zeros(len(architectures)) + violations(columns, config.limits) == 0)
+    if len(keeps) < num:
+        raise InputError(
+            f"--n {num}: only {len(keeps)} of {len(architectures)} random architectures keep the limits; ask for fewer"
+        )
+    order = keeps[np.argsort(columns["macs"][keeps], kind="stable")]
+    return [architectures[rng.choice(stratum)] for stratum in np.array_split(order, num)]
+
+
+def stand_alone_schedule(config: SweepConfig, num_steps: int) -> SubnetSchedule:
+    """Trained alone as the supernet is trained, for so many steps."""
+    settings = config.supernet
+    return SubnetSchedule(num_steps, settings.batch_size, settings.learning_rate, settings.ema_decay)
+
+
+def truth_fingerprint(config: SweepConfig, schedule: SubnetSchedule, distances: FeatureDistances) -> str:
+    """Names all that decides a truth but the architecture and the seed; how the supernet is trained does not."""
+    return fingerprint(
+        **config.model_dump(mode="json", include={"space", "proxy_scale", "data", "quality"}),
+        trained_alone=vars(schedule),
+        extractor=weights_digest(distances.classifier),
+    )
+
+
+def measure_truths(
+    config: SweepConfig,
+    architectures: Sequence[Architecture],
+    distances: FeatureDistances,
+    *,
+    schedule: SubnetSchedule,
+    seeds: Sequence[int],
+    num_samples: int,
+    folder: Path,
+    progress: Progress,
+) -> tuple[str, Float[np.ndarray, "architectures seeds"]]:
+    """The fingerprint of the truths, and all of them; each is kept as it is found, and NaN where a network diverged.
+
+    Args:
+        config: of the sweep.
+        architectures: what is trained.
+        distances: of samples to the data.
+        schedule: of each training.
+        seeds: of fresh weights and batches.
+        num_samples: that judge each.
+        folder: where they are kept, by fingerprint.
+        progress: where to report.
+
+    Raises:
+        InputError: a kept file is no truth.
+    """
+    judged = with_samples(config, num_samples)
+    name = truth_fingerprint(judged, schedule, distances)
+    kept = folder / name
+    kept.mkdir(parents=True, exist_ok=True)
+    train, supernet = SubnetTraining(config, schedule), sweep_supernet(config)
+    draw = sweep_samples(judged, supernet.apply, held_out(config)[1])
+    truths = np.empty((len(architectures), len(seeds)))
+    with progress.stage("Training alone", truths.size * schedule.num_steps) as stage:
+        for column, row in np.ndindex(truths.T.shape):  # all with one seed first
+            architecture, seed = architectures[row], seeds[column]
+            path = kept / f"{architecture.digest}-{seed}.json"
+            if not path.is_file():
+                parameters = train(train.fresh(architecture, seed), architecture, seed=seed, on_step=stage.advance)
+                samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
+                truth = distances.measure(samples, [TRUTH])[TRUTH]
+                write_whole(path, f"{json.dumps(truth.to_json())}\n")
+            else:
+                stage.advance(schedule.num_steps)
+            truths[row, column] = _read_truth(path)
+            stage.advance(0, note=f"{architecture.digest} with seed {seed}: {TRUTH} {truths[row, column]:.4g}")
+    return name, truths
+
+
+def _read_truth(path: Path) -> float:
+    try:
+        return Estimate.from_json(read_json(path)).value
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; delete the file, the same command measures it again") from None
