@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float
 
 from diffusion import get_sampler, guided_denoiser, sample_noise
@@ -26,7 +27,7 @@ from supernet.training import COMPILER_OPTIONS
 
 SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
 SAMPLE_MEASURES = (*SAMPLE_OBJECTIVES, "mmd_classifier")
-_CHUNK = 64
+_CHUNK = 64  # samples that are computed together: rounding depends on it
 _LOSS_SEED, _SAMPLE_SEED = 101, 202
 # (network parameters, noisy images, time steps, contexts, anything more such as a route) to a prediction.
 Apply = Callable[..., Array]
@@ -50,6 +51,7 @@ def loss_program(
     *,
     num_samples: int,
     band: tuple[float, float] = (MID_BAND_LOW, MID_BAND_HIGH),
+    chunk: int = _CHUNK,
 ) -> Callable[..., Float[np.ndarray, " n"]]:
     """A compiled `(parameters, *extra) -> losses`: the denoising loss in a band of noise levels of each of so many samples.
 
@@ -68,11 +70,17 @@ def loss_program(
             parameterisation=task.parameterisation,
         )  # fmt: skip
 
-    return _in_chunks(losses, (x0, prompt, eps, t))
+    return _in_chunks(losses, (x0, prompt, eps, t), chunk=chunk)
 
 
 def sample_program(
-    task: DenoisingTask, apply: Apply, prompts: np.ndarray, settings: SampleSettings, *, seed: int = _SAMPLE_SEED
+    task: DenoisingTask,
+    apply: Apply,
+    prompts: np.ndarray,
+    settings: SampleSettings,
+    *,
+    seed: int = _SAMPLE_SEED,
+    chunk: int = _CHUNK,
 ) -> Callable[..., Float[np.ndarray, "n height width channels"]]:
     """A compiled `(parameters, *extra) -> images`: sample i follows prompt i, counted round, from the i-th noise."""
     scale, index = task.scale, np.arange(settings.num_samples)
@@ -91,7 +99,7 @@ def sample_program(
             denoiser, noise, schedule=task.schedule, parameterisation=task.parameterisation, num_steps=settings.num_steps
         )
 
-    return _in_chunks(draw, (noise, jnp.asarray(prompts[index % len(prompts)])))
+    return _in_chunks(draw, (noise, jnp.asarray(prompts[index % len(prompts)])), chunk=chunk)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -145,17 +153,27 @@ def mixed(n: int) -> np.ndarray:
     return np.random.default_rng(_LOSS_SEED).permutation(n)
 
 
-def _in_chunks(function: Callable[..., Array], data: tuple[Array, ...]) -> Callable[..., np.ndarray]:
+def _in_chunks(function: Callable[..., Array], data: tuple[Array, ...], *, chunk: int) -> Callable[..., np.ndarray]:
     """A function of `(parameters, *extra)` that maps a function of `(parameters, batch, *extra)` over the data.
 
-    A fixed number of samples at a time, the last chunk filled up: one program, however many samples there are.
+    A fixed number of samples at a time on each device of this process, the last chunks filled up: one program however many
+    samples there are, and the same numbers to the bit however many devices.
     """
-    num, missing = len(data[0]), -len(data[0]) % _CHUNK
+    devices = jax.local_devices()
+    size = chunk * len(devices)
+    num, missing = len(data[0]), -len(data[0]) % size
     filled = [jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)]) for x in data]
-    chunks = [tuple(x[start : start + _CHUNK] for x in filled) for start in range(0, num, _CHUNK)]
-    compiled = jax.jit(function, compiler_options=COMPILER_OPTIONS)
+    chunks = [tuple(x[start : start + size] for x in filled) for start in range(0, num, size)]
+    of_each = lambda parameters, part, extra: function(parameters, part, *extra)  # noqa: E731
+    if len(devices) > 1:
+        everywhere, split = PartitionSpec(), PartitionSpec("samples")
+        of_each = jax.shard_map(
+            of_each, mesh=Mesh(np.array(devices), ("samples",)),
+            in_specs=(everywhere, split, everywhere), out_specs=split, check_vma=False,
+        )  # fmt: skip
+    compiled = jax.jit(of_each, compiler_options=COMPILER_OPTIONS)
 
     def mapped(parameters: Any, *extra: Any) -> np.ndarray:
-        return np.concatenate([compiled(parameters, chunk, *extra) for chunk in chunks])[:num]
+        return np.concatenate([compiled(parameters, part, extra) for part in chunks])[:num]
 
     return mapped

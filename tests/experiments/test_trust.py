@@ -11,8 +11,10 @@ from experiments.errors import InputError
 from experiments.locks import locked
 from experiments.report_data import trust_notes
 from experiments.run_folder import read_run
-from experiments.trust import correlations, stratified
+from experiments.subnet_training import SubnetTraining
+from experiments.trust import correlations
 from experiments.trust_record import FILE, TrustRecord, read_trust, trust_text, trust_warnings
+from experiments.truths import stratified
 from objectives.cost import counted_costs
 from search_space import get_scale
 
@@ -92,17 +94,20 @@ def test_where_no_two_are_of_equal_cost_nothing_is_claimed():
 
 def test_architectures_are_spread_over_the_costs_and_keep_the_limits():
     config = load_config("digits")
-    found = stratified(config, 12)
-    assert found == stratified(config, 12)
+    found = stratified(config, 12, stream=1)
+    assert found == stratified(config, 12, stream=1)
+    others = stratified(config, 12, stream=1, excluded=found)
+    assert not {x.digest for x in found} & {x.digest for x in others}
+    assert stratified(config, 12, stream=2) != found
     macs = counted_costs(found, get_scale(config.deploy_scale))["macs"]
     assert len({x.digest for x in found}) == 12
     assert (np.diff(macs) > 0).all()
     assert macs[-1] > 3 * macs[0]
     limit = float(np.median(macs))
-    kept = stratified(load_config("digits", [f"limits.macs={limit}"]), 12)
+    kept = stratified(load_config("digits", [f"limits.macs={limit}"]), 12, stream=1)
     assert counted_costs(kept, get_scale(config.deploy_scale))["macs"].max() <= limit
     with pytest.raises(InputError, match=r"--n 12: only 0 of \d+ random architectures keep the limits; ask for fewer"):
-        stratified(load_config("digits", ["limits.macs=1000"]), 12)
+        stratified(load_config("digits", ["limits.macs=1000"]), 12, stream=1)
 
 
 def test_the_report_says_how_far_to_trust_it_or_that_nobody_looked(tmp_path):
@@ -133,7 +138,7 @@ SHRUNK += ("distill.num_steps=2",)
 
 @pytest.mark.slow
 def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
-    from experiments import cli, trust
+    from experiments import cli
     from experiments.pipeline import run_sweep
     from experiments.progress import silent_progress
 
@@ -141,10 +146,8 @@ def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
     run_sweep(load_config("digits-small", [*SHRUNK, f"run_dir={json.dumps(str(run))}"]), silent_progress())
     capsys.readouterr()
     trained = []
-    fit = trust.fit_bundle
-    monkeypatch.setattr(
-        trust, "fit_bundle", lambda bundle, *a, **b: trained.append(bundle.architecture.digest) or fit(bundle, *a, **b)
-    )
+    train = SubnetTraining.__call__
+    monkeypatch.setattr(SubnetTraining, "__call__", lambda *a, **b: trained.append(a) or train(*a, **b))
     arguments = ["quality", "trust", str(run), "--n", "8", "--samples", "40", "--json"]
     for seeds, num_trained in (("1", 8), ("2", 16), ("2", 16)):
         with pytest.raises(SystemExit) as ended:
