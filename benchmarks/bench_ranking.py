@@ -7,6 +7,7 @@ each mode of training, at equal cost), `proxies` (what each supernet says of the
 
 import argparse
 import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
@@ -17,14 +18,15 @@ import numpy as np
 
 from experiments.bundle import Bundle, write_bundle
 from experiments.config import SweepConfig, load_config, with_samples
-from experiments.evaluator import held_out, sweep_samples
+from experiments.denoising_task import load_examples, training_examples
 from experiments.handoff import training_settings
 from experiments.progress import Progress, terminal_progress
 from experiments.proxies import Proxies
 from experiments.sample_features import sweep_classifier, sweep_distances
-from experiments.subnet_training import SubnetSchedule, SubnetTraining
+from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_start import start_supernet
 from experiments.supernet_training import load_supernet, sweep_supernet, train_supernet
+from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.truths import TRUTH, measure_truths, stratified
 from experiments.whole_files import write_whole
 from search_space import Architecture
@@ -111,9 +113,11 @@ def teacher(config: SweepConfig, folder: Path, seed: int) -> Path:
     bundle, start = folder / f"teacher-{seed}", folder / f"start-{seed}"
     if not start.is_dir():
         supernet = sweep_supernet(config)
-        train = SubnetTraining(config, dataclasses.replace(SCHEDULE, num_steps=TEACHER_STEPS, batch_size=64))
-        largest = supernet.space.largest()
-        parameters = train(train.fresh(largest, seed), largest, seed=seed)
+        schedule = dataclasses.replace(SCHEDULE, num_steps=TEACHER_STEPS, batch_size=64)
+        largest, dataset = supernet.space.largest(), load_examples(config.data, supernet.scale, split="train")
+        examples = training_examples(dataset, supernet.scale, batch_size=schedule.batch_size, seed=seed)
+        train = SubnetTraining(config, schedule)
+        parameters = train(fresh_parameters(config, largest, seed), largest, examples, seed=seed)
         weights = unet_parameters(extract(supernet, parameters["network"], largest))
         settings = training_settings(config, f"trained alone for {TEACHER_STEPS} steps")
         bundle.mkdir(exist_ok=True)
@@ -129,9 +133,11 @@ def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: P
     supernet, distances = sweep_supernet(config), sweep_distances(config, sweep_classifier(config, folder, progress))
     shared = load_supernet(mode_config(config, folder, mode, seed), mode_folder(folder, mode, seed))
     images, prompts = held_out(config)
-    measured = Proxies(config, shared, images, prompts, distances)
+    measured = Proxies(with_samples(config, 256), shared, images, prompts, distances)
     draw = sweep_samples(with_samples(config, NUM_SAMPLES), supernet.apply, prompts)
-    tune = SubnetTraining(config, FINE_TUNING)
+    tune, dataset = SubnetTraining(config, FINE_TUNING), load_examples(config.data, supernet.scale, split="train")
+    examples = training_examples(dataset, supernet.scale, batch_size=FINE_TUNING.batch_size, seed=100)
+    batches = list(itertools.islice(examples, FINE_TUNING.num_steps))
 
     def told(parameters: Any, architecture: Architecture) -> dict[str, Any]:
         begun = time.process_time()
@@ -142,7 +148,7 @@ def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: P
         seconds["sampled"] = time.process_time() - begun
         samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
         return {
-            "losses": [losses.mean(low / 20, (low + 1) / 20) for low in range(20)],
+            "losses": losses,
             **sampled,
             TRUTH: distances.measure(samples, [TRUTH])[TRUTH].to_json(),
             "seconds": seconds,
@@ -159,7 +165,7 @@ def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: P
         for architecture in tuned:
             path = kept / f"{architecture.digest}-tuned.json"
             if not path.is_file():
-                write_whole(path, json.dumps(told(tune(shared, architecture, seed=100), architecture)))
+                write_whole(path, json.dumps(told(tune(shared, architecture, batches, seed=100), architecture)))
             stage.advance()
 
 

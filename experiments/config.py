@@ -60,6 +60,7 @@ def _limit_name(name: str) -> str:
 
 
 _DEFAULT_TRIALS = 200
+_PREDICTED = "predicted_frechet"
 ObjectiveName = Annotated[str, AfterValidator(_objective_name)]
 
 
@@ -183,6 +184,7 @@ class QualitySection(Section):
     Attributes:
         loss_samples: samples of the denoising loss at medium noise.
         num_samples: images that are drawn where samples are judged.
+        fine_tune_steps: by which each architecture is trained on from the shared weights before it is judged.
     """
 
     loss_samples: Annotated[int, Field(ge=2, strict=True)] = 600
@@ -190,6 +192,23 @@ class QualitySection(Section):
     num_steps: Count = 8
     sampler: Literal["ddim", "dpmpp_2m"] = "ddim"
     guidance_scale: NotNegative = 1.0
+    fine_tune_steps: Count | None = None  # a key that came later changes no fingerprint
+
+
+class AnchorsSection(Section):
+    """Architectures that are trained alone before the search: what `predicted_frechet` is fitted on.
+
+    Attributes:
+        num: of architectures, drawn from strata of MACs.
+        num_seeds: trainings of each from fresh weights.
+        num_steps: of each training, with the supernet's batch size and learning rate.
+        num_samples: by which each is judged.
+    """
+
+    num: Annotated[int, Field(ge=8, strict=True)] = 12
+    num_seeds: Count = 2
+    num_steps: Count = 600
+    num_samples: Annotated[int, Field(ge=40, strict=True)] = 1000
 
 
 class RungSection(Section):
@@ -198,11 +217,13 @@ class RungSection(Section):
     Attributes:
         objective: of samples, in the place of the quality objectives of the way before.
         num_samples: that are drawn of each architecture.
+        fine_tune_steps: by which each is trained on before it is judged.
         share: of those that are done in the way before, the most promising ones, which are judged so.
     """
 
-    objective: Literal["frechet_classifier", "kid_classifier"] = "frechet_classifier"
+    objective: Literal["frechet_classifier", "kid_classifier", "predicted_frechet"] = "frechet_classifier"
     num_samples: Annotated[int, Field(ge=40, strict=True)]
+    fine_tune_steps: Count | None = None
     share: Annotated[Positive, Field(le=1)] = 0.25
 
 
@@ -229,6 +250,7 @@ class SweepConfig(Section):
         budget: time that the evaluations may take, such as `2h`, earlier runs included; side by side, two workers spend it
             once. With `trials` too, what is reached first ends the search; without either, 200 trials do.
         objectives: what to improve; two or more make a front.
+        anchors: what is trained alone before the search; only where `predicted_frechet` is asked for.
         rungs: dearer ways to judge the best, after the search, the cheapest first; the front is that of the last.
         start_from: designs to begin with, and an earlier run whose outcomes are known.
         limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
@@ -250,6 +272,7 @@ class SweepConfig(Section):
     latency: LatencySection = LatencySection()
     search: SearchSection = SearchSection()
     quality: QualitySection = QualitySection()
+    anchors: AnchorsSection | None = None
     rungs: tuple[RungSection, ...] = ()
     distill: DistillSection = DistillSection()
     start_from: StartSection = StartSection()
@@ -262,6 +285,23 @@ class SweepConfig(Section):
         if isinstance(data, dict) and data.get("trials") is None and data.get("budget") is None:
             return {**data, "trials": _DEFAULT_TRIALS}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _anchors_where_they_are_needed(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("anchors") is not None:
+            return data
+        rungs = data.get("rungs") or ()
+        named = (*(data.get("objectives") or ()), *(rung.get("objective") for rung in rungs if isinstance(rung, dict)))
+        return {**data, "anchors": {}} if _PREDICTED in named else data
+
+    @model_validator(mode="after")
+    def _anchors_serve(self) -> "SweepConfig":
+        if self.anchors is not None and _PREDICTED not in (*self.objectives, *(rung.objective for rung in self.rungs)):
+            raise ValueError(
+                f"anchors are trained for {_PREDICTED} alone, which nothing asks for; list it, or leave anchors out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _image_ms_is_described(self) -> "SweepConfig":
@@ -369,7 +409,9 @@ def judged_at(config: SweepConfig, rung: RungSection | None) -> SweepConfig:
     if rung is None:
         return config.model_copy(update={"rungs": ()})
     costs = tuple(name for name in config.objectives if get_objective(name).is_cost)
-    return with_samples(config, rung.num_samples).model_copy(update={"rungs": (), "objectives": (rung.objective, *costs)})
+    judged = with_samples(config, rung.num_samples)
+    quality = judged.quality.model_copy(update={"fine_tune_steps": rung.fine_tune_steps})
+    return judged.model_copy(update={"quality": quality, "rungs": (), "objectives": (rung.objective, *costs)})
 
 
 def with_samples(config: SweepConfig, num_samples: int) -> SweepConfig:

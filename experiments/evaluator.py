@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.anchors import QualityPredictor, read_predictor
 from experiments.config import RungSection, SweepConfig, judged_at, load_config
-from experiments.denoising_task import all_examples, load_examples
 from experiments.feature_training import load_classifier
+from experiments.latency import Costs
 from experiments.memory import trim_memory
-from experiments.quality import Apply, FeatureDistances, SampleSettings, loss_estimate, loss_program, mixed, sample_program
+from experiments.proxies import Proxies
+from experiments.quality import PREDICTED, FeatureDistances, loss_estimate, loss_program
 from experiments.sample_features import judged_objectives, sweep_distances
+from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
+from experiments.sweep_sampling import held_out, sweep_samples
+from latency_models.predictor import Predictor
 from objectives import Estimate
-from search_space import Architecture
-
-
-def sweep_samples(config: SweepConfig, apply: Apply, prompts: np.ndarray) -> Callable[..., np.ndarray]:
-    """A compiled `(parameters, *extra) -> images` that draws as a sweep does, for held-out prompts."""
-    quality = config.quality
-    settings = SampleSettings(quality.num_samples, quality.num_steps, quality.sampler, quality.guidance_scale)
-    return sample_program(sweep_task(config), apply, prompts[mixed(len(prompts))], settings)
-
-
-def held_out(config: SweepConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The images that quality is measured on, and their prompts."""
-    scale = sweep_task(config).scale
-    return all_examples(load_examples(config.data, scale, split="validation"), scale)
+from search_space import Architecture, get_scale
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +36,9 @@ class EvaluationInputs:
         images: held-out images.
         prompts: of the images.
         distances: of samples, where any are judged.
+        predictor: of quality, where it is predicted.
+        costs: of architectures, where quality is predicted.
+        batches: on which each architecture is trained before it is judged.
     """
 
     config: SweepConfig
@@ -51,20 +46,22 @@ class EvaluationInputs:
     images: np.ndarray
     prompts: np.ndarray
     distances: FeatureDistances | None
+    predictor: QualityPredictor | None = None
+    costs: Costs | None = None
+    batches: Sequence[tuple[np.ndarray, np.ndarray]] = ()
 
 
 def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInputs:
     """Reads them from a run folder whose supernet, and classifier where samples are judged, are trained."""
     config = judged_at(load_config(run_dir / "sweep.yaml"), rung)
-    distances = None
+    distances = predictor = costs = None
     if judged_objectives(config):
         distances = sweep_distances(config, load_classifier(run_dir / "features"))
-    return EvaluationInputs(
-        config,
-        jax.tree.map(np.asarray, load_supernet(config, run_dir)),
-        *held_out(config),
-        distances,
-    )
+    if PREDICTED in config.objectives:
+        predictor = read_predictor(config, run_dir)
+        costs = Costs(get_scale(config.deploy_scale), Predictor.load(run_dir / "latency"))
+    shared = jax.tree.map(np.asarray, load_supernet(config, run_dir))
+    return EvaluationInputs(config, shared, *held_out(config), distances, predictor, costs, tuning_batches(config))
 
 
 class SupernetEvaluator:
@@ -75,27 +72,38 @@ class SupernetEvaluator:
         config, prompts = inputs.config, inputs.prompts
         task, supernet = sweep_task(config), sweep_supernet(config)
         self._supernet = supernet
-        self._parameters = jax.tree.map(jnp.asarray, inputs.parameters)
+        self._shared = jax.tree.map(jnp.asarray, inputs.parameters)
         self._losses = None
         if "denoising_loss" in config.objectives:
             self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
         self._num_images = len(inputs.images)
         self._is_compiled = False
-        self._judged = None  # samples drawn, the distances that measure them, and which of them
-        if inputs.distances is not None:
-            draw = sweep_samples(config, supernet.apply, prompts)
-            self._judged = draw, inputs.distances, judged_objectives(config)
+        self._tune = tuning(config, inputs.batches)
+        self._draw, self._distances = None, inputs.distances
+        self._measured = [name for name in judged_objectives(config) if name != PREDICTED]
+        if self._measured:
+            self._draw = sweep_samples(config, supernet.apply, prompts)
+        self._predicted = None
+        if inputs.predictor is not None:
+            assert inputs.distances is not None
+            assert inputs.costs is not None
+            proxies = Proxies(config, self._shared, inputs.images, prompts, inputs.distances)
+            self._predicted = proxies, inputs.predictor, inputs.costs
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name."""
         route = jnp.asarray(self._supernet.route(architecture))
+        parameters = self._tune(self._shared, architecture)
         estimates: dict[str, Estimate] = {}
         if self._losses is not None:
-            losses = self._losses(self._parameters, route)
-            estimates["denoising_loss"] = loss_estimate(losses, num_images=self._num_images)
-        if self._judged is not None:
-            draw, distances, names = self._judged
-            estimates |= distances.measure(draw(self._parameters, route), names)
+            estimates["denoising_loss"] = loss_estimate(self._losses(parameters, route), num_images=self._num_images)
+        if self._draw is not None:
+            assert self._distances is not None
+            estimates |= self._distances.measure(self._draw(parameters, route), self._measured)
+        if self._predicted is not None:
+            proxies, predict, costs = self._predicted
+            of_one = {name: float(column[0]) for name, column in costs.columns([architecture]).items()}
+            estimates[PREDICTED] = predict(proxies(parameters, architecture), of_one)
         if not self._is_compiled:
             trim_memory()  # the first call compiled
             self._is_compiled = True

@@ -26,6 +26,7 @@ from objectives.mmd import KernelReference, gaussian_kernel, kernel_jackknife, m
 from supernet.training import COMPILER_OPTIONS
 
 SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
+PREDICTED = "predicted_frechet"  # by proxies, in a way that was fitted on networks trained alone
 SAMPLE_MEASURES = (*SAMPLE_OBJECTIVES, "mmd_classifier")
 _CHUNK = 64  # samples that are computed together: rounding depends on it
 _LOSS_SEED, _SAMPLE_SEED = 101, 202

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.errors import InputError
-from experiments.evaluator import held_out, sweep_samples
 from experiments.progress import Progress
 from experiments.quality import SAMPLE_MEASURES
 from experiments.run_folder import Run, read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import save_grid
 from experiments.supernet_training import load_supernet, sweep_supernet
+from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.whole_files import write_whole
 from objectives import Estimate
 from objectives.features import weights_digest

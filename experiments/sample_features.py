@@ -15,7 +15,7 @@ from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
 from experiments.progress import Progress, reaching
-from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
+from experiments.quality import PREDICTED, SAMPLE_OBJECTIVES, FeatureDistances
 from objectives.features import Classifier
 from search_space import get_scale
 
@@ -35,7 +35,7 @@ class LabelledImages:
 def judged_objectives(config: SweepConfig) -> list[str]:
     """The objectives of a sweep and its rungs that need samples to be drawn and judged."""
     names = dict.fromkeys((*config.objectives, *(rung.objective for rung in config.rungs)))
-    return [name for name in names if name in SAMPLE_OBJECTIVES]
+    return [name for name in names if name in (*SAMPLE_OBJECTIVES, PREDICTED)]
 
 
 def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> Classifier:

@@ -6,15 +6,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from experiments.anchors import fit_anchors
 from experiments.config import SweepConfig, ledger_header, planned_rungs
 from experiments.config_fields import seconds_of
 from experiments.evaluator import SupernetEvaluators
 from experiments.feasibility import feasibility
+from experiments.feature_training import load_classifier
 from experiments.latency import Costs, fit_predictor, held_out_text
 from experiments.ledger import Ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress, reaching
+from experiments.quality import PREDICTED
 from experiments.rungs import Level, levels
+from experiments.sample_features import judged_objectives, sweep_distances
 from experiments.searchers.listed import listed
 from experiments.searchers.registry import get_searcher
 from experiments.starting_points import StartingPoints
@@ -49,6 +53,10 @@ def search(
         run_search, costs=costs, limits=config.limits, workers=workers,
         executor=config.search.executor, ray_address=address,
     )  # fmt: skip
+    if PREDICTED in judged_objectives(config):
+        distances = sweep_distances(config, load_classifier(run_dir / "features"))
+        fit_anchors(config, run_dir, distances=distances, costs=costs.columns, progress=progress)
+        drop_programs()
     ledger.plan(planned_rungs(config))
     with _progress_of_search(config, workers, ledger, progress) as tell:
         ended = evaluate(

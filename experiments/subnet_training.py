@@ -5,7 +5,8 @@ but nothing is compiled for each network.
 """
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from supernet.initializer import random_initializer
 from supernet.subnets import write_block
 from supernet.training import adam_with_warmup, initial_state, training_step
 
+_TUNING_SEED = 303  # of batches, noise and times
 _WARMUP_SHARE = 12  # one step in so many raises the learning rate
 
 
@@ -35,13 +37,12 @@ class SubnetSchedule:
 
 
 class SubnetTraining:
-    """Trains subnets of a sweep's supernet, each from the same batches with the same noise for one seed."""
+    """Trains subnets of a sweep's supernet; the program compiles once."""
 
     def __init__(self, config: SweepConfig, schedule: SubnetSchedule) -> None:
-        """Reads the data; nothing is compiled yet."""
+        """Prepares the program; nothing is compiled yet."""
         task, supernet = sweep_task(config), sweep_supernet(config)
-        self._task, self._supernet, self._schedule = task, supernet, schedule
-        self._examples = load_examples(config.data, task.scale, split="train")
+        self._supernet, self._num_steps = supernet, schedule.num_steps
         self._noisy_batch = jax.jit(task.noisy_batch)
         self._optimizer = adam_with_warmup(
             schedule.learning_rate, warmup_steps=schedule.num_steps // _WARMUP_SHARE, num_steps=schedule.num_steps
@@ -54,33 +55,65 @@ class SubnetTraining:
 
         self._step = training_step(jax.value_and_grad(loss), self._optimizer, ema_decay=schedule.ema_decay)
 
-    def fresh(self, architecture: Architecture, seed: int) -> dict[str, Any]:
-        """The supernet's parameters with those of the architecture as its stand-alone network draws them."""
-        parameters = jax.tree.map(np.array, self._supernet.initial_parameters(seed))
-        plan = layer_plan(architecture, self._task.scale)
-        drawn = unet_parameters(UNet(plan, init=random_initializer(seed)))
-        for block in plan.blocks:
-            prefix = f"blocks/{block.name.replace('.', '_')}/"
-            values = {path.removeprefix(prefix): x for path, x in drawn.items() if path.startswith(prefix)}
-            write_block(self._supernet, parameters, block, values)
-        return {"network": jax.tree.map(jnp.asarray, parameters), "prompt": self._task.prompt_parameters(seed)}
-
     def __call__(
-        self, parameters: Any, architecture: Architecture, *, seed: int, on_step: Callable[[], None] = lambda: None
+        self,
+        parameters: Any,
+        architecture: Architecture,
+        examples: Iterable[tuple[np.ndarray, np.ndarray]],
+        *,
+        seed: int,
+        on_step: Callable[[], None] = lambda: None,
     ) -> Any:
         """The averaged parameters after training; those that the architecture does not use are as they were.
 
         Args:
             parameters: `network` (the supernet's) and `prompt`.
             architecture: what is trained.
-            seed: of batches, noise and times.
+            examples: batches of images and prompts, as many as there are steps or more.
+            seed: of noise and times.
             on_step: is called after every step.
         """
         route = jnp.asarray(self._supernet.route(architecture))
         state = initial_state(parameters, self._optimizer)
-        examples = training_examples(self._examples, self._task.scale, batch_size=self._schedule.batch_size, seed=seed)
-        for number in range(1, self._schedule.num_steps + 1):
-            inputs, target = self._noisy_batch(jnp.uint32(seed), jnp.uint32(number), *next(examples))
+        for number, batch in enumerate(itertools.islice(examples, self._num_steps), start=1):
+            inputs, target = self._noisy_batch(jnp.uint32(seed), jnp.uint32(number), *batch)
             state, _ = self._step(state, inputs, target, route)
             on_step()
         return state.average
+
+
+def fresh_parameters(config: SweepConfig, architecture: Architecture, seed: int) -> dict[str, Any]:
+    """The supernet's parameters, with those of the architecture as its stand-alone network draws them."""
+    supernet, task = sweep_supernet(config), sweep_task(config)
+    parameters = jax.tree.map(np.array, supernet.initial_parameters(seed))
+    plan = layer_plan(architecture, task.scale)
+    drawn = unet_parameters(UNet(plan, init=random_initializer(seed)))
+    for block in plan.blocks:
+        prefix = f"blocks/{block.name.replace('.', '_')}/"
+        values = {path.removeprefix(prefix): x for path, x in drawn.items() if path.startswith(prefix)}
+        write_block(supernet, parameters, block, values)
+    return {"network": jax.tree.map(jnp.asarray, parameters), "prompt": task.prompt_parameters(seed)}
+
+
+def tuning_batches(config: SweepConfig) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Images and prompts of every step by which architectures are trained on before they are judged; of none, none."""
+    scale, settings = sweep_task(config).scale, config.supernet
+    if not (num_steps := config.quality.fine_tune_steps):
+        return []
+    dataset = load_examples(config.data, scale, split="train")
+    examples = training_examples(dataset, scale, batch_size=settings.batch_size, seed=_TUNING_SEED)
+    return list(itertools.islice(examples, num_steps))
+
+
+def tuning(config: SweepConfig, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Callable[[Any, Architecture], Any]:
+    """A function of the shared parameters and an architecture that trains them on, all architectures on the same batches.
+
+    The learning rate is half the supernet's. Without batches it hands the parameters on.
+    """
+    if not batches:
+        return lambda shared, architecture: shared
+    settings = config.supernet
+    train = SubnetTraining(
+        config, SubnetSchedule(len(batches), settings.batch_size, settings.learning_rate / 2, settings.ema_decay)
+    )
+    return lambda shared, architecture: train(shared, architecture, batches, seed=_TUNING_SEED)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.anchors import anchors_of
 from experiments.config import ledger_header, load_config
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger_contents import check_header
@@ -66,7 +67,7 @@ def measure_trust(
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
     settings = TrustSettings(num, num_seeds, num_steps or config.distill.num_steps, num_samples)
-    architectures = stratified(config, num, stream=_STREAM)
+    architectures = stratified(config, num, stream=_STREAM, excluded=anchors_of(config))
     path = run_dir / FILE
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):

@@ -13,14 +13,15 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.config import SweepConfig, with_samples
+from experiments.denoising_task import load_examples, training_examples
 from experiments.errors import InputError
-from experiments.evaluator import held_out, sweep_samples
 from experiments.limits import violations
 from experiments.progress import Progress
 from experiments.quality import FeatureDistances
 from experiments.run_folder import read_json
-from experiments.subnet_training import SubnetSchedule, SubnetTraining
+from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_training import sweep_supernet
+from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.whole_files import write_whole
 from objectives import Estimate
 from objectives.cost import counted_costs
@@ -105,6 +106,7 @@ def measure_truths(
     kept = folder / name
     kept.mkdir(parents=True, exist_ok=True)
     train, supernet = SubnetTraining(config, schedule), sweep_supernet(config)
+    dataset = load_examples(config.data, supernet.scale, split="train")
     draw = sweep_samples(judged, supernet.apply, held_out(config)[1])
     truths = np.empty((len(architectures), len(seeds)))
     with progress.stage("Training alone", truths.size * schedule.num_steps) as stage:
@@ -112,7 +114,9 @@ def measure_truths(
             architecture, seed = architectures[row], seeds[column]
             path = kept / f"{architecture.digest}-{seed}.json"
             if not path.is_file():
-                parameters = train(train.fresh(architecture, seed), architecture, seed=seed, on_step=stage.advance)
+                examples = training_examples(dataset, supernet.scale, batch_size=schedule.batch_size, seed=seed)
+                fresh = fresh_parameters(config, architecture, seed)
+                parameters = train(fresh, architecture, examples, seed=seed, on_step=stage.advance)
                 samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
                 truth = distances.measure(samples, [TRUTH])[TRUTH]
                 write_whole(path, f"{json.dumps(truth.to_json())}\n")

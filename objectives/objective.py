@@ -55,6 +55,13 @@ OBJECTIVES: tuple[Objective, ...] = (
         "Kernel distance (unbiased squared MMD) in the features of a small classifier trained on this data set.",
         is_cost=False,
     ),
+    Objective(
+        "predicted_frechet",
+        "minimize",
+        "",
+        "Fréchet distance that the network is told to have once trained alone, by proxies fitted on a few that were.",
+        is_cost=False,
+    ),
     Objective("parameters", "minimize", "parameters", "Trainable numbers of the stand-alone network.", is_cost=True),
     Objective(
         "macs",

@@ -7,9 +7,10 @@ import pytest
 
 from experiments.bundle import Bundle
 from experiments.config import load_config
+from experiments.denoising_task import load_examples, training_examples
 from experiments.handoff import training_settings
 from experiments.progress import silent_progress
-from experiments.subnet_training import SubnetSchedule, SubnetTraining
+from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_training import sweep_supernet
 from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
 from search_space import layer_plan
@@ -33,8 +34,10 @@ def architecture():
 @pytest.fixture(scope="module")
 def trained(architecture):
     train = SubnetTraining(CONFIG, SubnetSchedule(NUM_STEPS, batch_size=16, learning_rate=1e-2))
-    fresh, steps = train.fresh(architecture, SEED), []
-    after = train(fresh, architecture, seed=SEED, on_step=lambda: steps.append(1))
+    dataset = load_examples(CONFIG.data, SUPERNET.scale, split="train")
+    examples = training_examples(dataset, SUPERNET.scale, batch_size=16, seed=SEED)
+    fresh, steps = fresh_parameters(CONFIG, architecture, SEED), []
+    after = train(fresh, architecture, examples, seed=SEED, on_step=lambda: steps.append(1))
     assert len(steps) == NUM_STEPS
     return fresh, after
 

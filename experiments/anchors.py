@@ -1,0 +1,201 @@
+"""Anchors: architectures that are trained alone before a search, to fit the score that tells `predicted_frechet` of the others.
+
+The score knows an architecture by its proxies: the denoising loss in a band of noise levels, which the anchors choose; how its
+samples differ from the largest subnet's and from the data; its MACs and its latency. `anchors/` of a run folder keeps the
+anchors' proxies and truths; the score is fitted anew wherever it is needed.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from experiments.config import SweepConfig, evaluation_settings, judged_at
+from experiments.errors import InputError
+from experiments.progress import Progress
+from experiments.proxies import LEVELS, Proxies, ProxyValues
+from experiments.quality import PREDICTED, FeatureDistances
+from experiments.run_folder import read_json
+from experiments.subnet_training import tuning, tuning_batches
+from experiments.supernet_training import load_supernet
+from experiments.sweep_sampling import held_out
+from experiments.truths import measure_truths, stand_alone_schedule, stratified
+from experiments.whole_files import write_whole
+from objectives import Estimate
+from objectives.anchored import AnchoredScore, best_band
+from objectives.denoising import MID_BAND_LOW
+from objectives.fingerprint import fingerprint
+from objectives.rank import kendall_tau
+from search_space import Architecture
+
+COSTS = ("macs", "latency_ms")
+_FOLDER = "anchors"
+_STREAM = 0xA2C4  # of the draws
+_BAND = 3  # noise levels that are taken together, of twenty
+
+
+class Anchor(BaseModel):
+    """One architecture: proxies by its shared weights, costs at the deploy scale, and truths by seed, NaN as None."""
+
+    model_config = ConfigDict(frozen=True)
+
+    architecture: dict[str, Any]
+    losses: list[float]
+    sampled: dict[str, float]
+    costs: dict[str, float]
+    truths: list[float | None]
+
+    @property
+    def proxies(self) -> ProxyValues:
+        """As they were measured."""
+        return ProxyValues(self.losses, self.sampled)
+
+
+class AnchorsRecord(BaseModel):
+    """What is known of the anchors, the cheapest first, measured by settings that the fingerprint names."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    fingerprint: str
+    anchors: list[Anchor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class QualityPredictor:
+    """Tells `predicted_frechet` of proxies and costs.
+
+    Attributes:
+        score: fitted on the anchors.
+        first_level: of the band of noise levels whose loss it sees.
+    """
+
+    score: AnchoredScore
+    first_level: int
+
+    @staticmethod
+    def of(record: AnchorsRecord) -> "QualityPredictor":
+        """Chooses the band and fits; anchors that diverged are left out.
+
+        Raises:
+            ValueError: too few are left.
+        """
+        anchors = [anchor for anchor in record.anchors if None not in anchor.truths]
+        truths = np.array([anchor.truths for anchor in anchors], np.float64)
+        losses = np.array([anchor.losses for anchor in anchors])
+        first = best_band(losses, truths.mean(axis=1), num_levels=_BAND, usual=round(LEVELS * MID_BAND_LOW))
+        rows = [_vector(anchor.proxies, anchor.costs, first) for anchor in anchors]
+        return QualityPredictor(AnchoredScore(tuple(rows[0]), np.array([list(row.values()) for row in rows]), truths), first)
+
+    def __call__(self, proxies: ProxyValues, costs: Mapping[str, float]) -> Estimate:
+        """The Fréchet distance of a network with these once it is trained alone, with its 95 % interval."""
+        return self.score(np.array(list(_vector(proxies, costs, self.first_level).values())))
+
+    def __str__(self) -> str:
+        """How well it does, for people."""
+        truth = self.score.truths.mean(axis=1)
+        tau = kendall_tau(self.score.left_out(), truth)
+        low, high = self.first_level / LEVELS, (self.first_level + _BAND) / LEVELS
+        return (
+            f"{PREDICTED}: fitted on {len(truth)} anchors, noise levels {low:g} to {high:g}; each told by all others: "
+            f"Kendall's tau {tau.value:.2f} [{tau.low:.2f}, {tau.high:.2f}]"
+        )
+
+
+def anchors_of(config: SweepConfig) -> list[Architecture]:
+    """The architectures that a sweep trains alone, if it does."""
+    return [] if config.anchors is None else stratified(config, config.anchors.num, stream=_STREAM)
+
+
+def fit_anchors(
+    config: SweepConfig,
+    run_dir: Path,
+    *,
+    distances: FeatureDistances,
+    costs: Callable[[list[Architecture]], Mapping[str, np.ndarray]],
+    progress: Progress,
+) -> None:
+    """Trains the anchors alone and measures their proxies, for the search and for every rung that predicts quality.
+
+    Args:
+        config: the sweep.
+        run_dir: its folder, with a trained supernet.
+        distances: of samples to the data.
+        costs: of architectures at the deploy scale, `macs` and `latency_ms` among them.
+        progress: where to report.
+    """
+    for level in (judged_at(config, rung) for rung in (None, *config.rungs)):
+        if PREDICTED in level.objectives:
+            if not _path(run_dir, level).is_file():
+                _measure(level, run_dir, distances, costs, progress)
+            progress.say(str(read_predictor(level, run_dir)))
+
+
+def read_predictor(level: SweepConfig, run_dir: Path) -> QualityPredictor:
+    """The predictor of a sweep as far as its search, or one of its rungs, goes.
+
+    Raises:
+        InputError: the anchors' record is not there, damaged, of other settings, or too many of them diverged.
+    """
+    path = _path(run_dir, level)
+    remedy = "delete it, `pocketunet sweep` measures it again"
+    if (found := read_json(path)) is None:
+        raise InputError(f"{path}: there are no anchors for these settings; run the sweep again to train them")
+    try:
+        record = AnchorsRecord.model_validate(found)
+        if record.fingerprint != path.stem:
+            raise InputError(f"{path}: key 'fingerprint' says {record.fingerprint}, wanted is {path.stem}; {remedy}")
+        return QualityPredictor.of(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(f"{path}: key {'.'.join(map(str, first['loc']))!r}: {first['msg'].lower()}; {remedy}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _path(run_dir: Path, level: SweepConfig) -> Path:
+    return run_dir / _FOLDER / f"{fingerprint(**evaluation_settings(level))}.json"
+
+
+def _measure(
+    level: SweepConfig,
+    run_dir: Path,
+    distances: FeatureDistances,
+    costs: Callable[[list[Architecture]], Mapping[str, np.ndarray]],
+    progress: Progress,
+) -> None:
+    settings = level.anchors
+    assert settings is not None
+    anchors, shared = anchors_of(level), load_supernet(level, run_dir)
+    _, truths = measure_truths(
+        level, anchors, distances, schedule=stand_alone_schedule(level, settings.num_steps), seeds=range(settings.num_seeds),
+        num_samples=settings.num_samples, folder=run_dir / _FOLDER, progress=progress,
+    )  # fmt: skip
+    measure, columns = Proxies(level, shared, *held_out(level), distances), costs(anchors)
+    tune = tuning(level, tuning_batches(level))
+    rows = []
+    with progress.stage("Proxies of the anchors", len(anchors)) as stage:
+        for row, architecture in enumerate(anchors):
+            proxies = measure(tune(shared, architecture), architecture)
+            rows.append(
+                Anchor(
+                    architecture=architecture.to_json(),
+                    losses=list(proxies.losses),
+                    sampled=proxies.sampled,
+                    costs={name: float(columns[name][row]) for name in COSTS},
+                    truths=[float(truth) if np.isfinite(truth) else None for truth in truths[row]],
+                )
+            )
+            stage.advance()
+    path = _path(run_dir, level)
+    write_whole(path, f"{AnchorsRecord(fingerprint=path.stem, anchors=rows).model_dump_json(indent=1)}\n")
+
+
+def _vector(proxies: ProxyValues, costs: Mapping[str, float], first: int) -> dict[str, float]:
+    """What the score sees, by name: logarithms, since quality and cost are known by factors."""
+    loss = float(np.mean(proxies.losses[first : first + _BAND]))
+    seen = {"loss": loss, **proxies.sampled, **{name: costs[name] for name in COSTS}}
+    return {name: float(np.log(max(value, np.finfo(float).tiny))) for name, value in seen.items()}
