@@ -18,6 +18,7 @@ from experiments.quality import Apply, FeatureDistances, SampleSettings, loss_es
 from experiments.sample_features import judged_objectives, sweep_distances
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from objectives import Estimate
+from objectives.features import classifier_extractor
 from search_space import Architecture
 
 
@@ -58,7 +59,7 @@ def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInp
     config = judged_at(load_config(run_dir / "sweep.yaml"), rung)
     distances = None
     if judged_objectives(config):
-        distances = sweep_distances(config, load_classifier(run_dir / "features"))
+        distances = sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
     return EvaluationInputs(
         config,
         jax.tree.map(np.asarray, load_supernet(config, run_dir)),

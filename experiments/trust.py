@@ -25,7 +25,7 @@ from experiments.limits import violations
 from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
-from experiments.quality import FeatureDistances
+from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import read_json, read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
@@ -33,7 +33,7 @@ from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustReco
 from experiments.whole_files import write_whole
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
-from objectives.features import weights_digest
+from objectives.features import classifier_extractor
 from objectives.fingerprint import fingerprint
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
 from search_space import Architecture, get_scale, get_space
@@ -82,7 +82,7 @@ def measure_trust(
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
-        distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
+        distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)))
         scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
         drop_programs()
         name, truths = _truths(config, settings, architectures, distances, path.parent, progress)
@@ -119,8 +119,7 @@ def _truths(
     """How truths are measured, and all of them; each is kept as it is found, and NaN where a network diverged."""
     judged = with_samples(config, settings.num_samples)
     training = config.distill.model_dump(mode="json") | {"num_steps": settings.num_steps}
-    extractor = weights_digest(distances.classifier)
-    name = fingerprint(**evaluation_settings(judged), trained_alone=training, extractor=extractor)
+    name = fingerprint(**evaluation_settings(judged), trained_alone=training, **distances.extractor.settings())
     kept = folder / name
     kept.mkdir(exist_ok=True)
     prompts = held_out(config)[1]
@@ -222,9 +221,13 @@ def _stand_alone(
     seed: int,
     progress: Progress,
 ) -> Estimate:
-    """The Fréchet distance of a network that was trained from fresh weights, drawn as the sweep draws."""
+    """The Fréchet distance of a network that was trained from fresh weights, drawn as the sweep draws; NaN if it diverged."""
     bundle = with_fresh_weights(Bundle(architecture, training_settings(config, "fresh weights"), {}), seed)
     title = f"Training {architecture.digest} alone, seed {seed}"
     trained, _ = fit_bundle(bundle, denoising_bundle_loss(bundle), steps=steps, seed=seed, title=title, progress=progress)
     draw = sweep_samples(config, functools.partial(apply_network, bundle.network()), prompts)
-    return distances.measure(draw(trained.parameters), [TRUTH])[TRUTH]
+    samples = draw(trained.parameters)
+    try:
+        return distances.measure(samples, [TRUTH])[TRUTH]
+    except UnusableSamplesError:
+        return Estimate(float("nan"), n=len(samples))
