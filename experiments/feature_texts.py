@@ -15,7 +15,7 @@ any other    A function of JAX or a Flax module (DINOv2, CLIP, ...), by the Pyth
              Gives frechet_NAME, kid_NAME, mmd_NAME."""
 
 WEIGHTS = """\
-InceptionV3's weights, from pytorch-fid's or torch-fidelity's file (a pickle, which is never opened here), where torch is:
+InceptionV3's weights, from pytorch-fid's or torch-fidelity's file (a pickle, never opened here), where torch is:
 
   python -c 'import safetensors.torch, torch; safetensors.torch.save_file(
       torch.load("pt_inception-2015-12-05-6726825d.pth", weights_only=True), "inception.safetensors")'

@@ -7,7 +7,7 @@ import click
 
 from experiments.feature_texts import EXTRACTORS, PYTHON, WEIGHTS, extractors_text
 
-_PREPROCESSING = ("pytorch-fid", "tensorflow")
+PREPROCESSING = ("pytorch-fid", "tensorflow")
 
 
 def _verbatim(*texts: str) -> str:
@@ -35,7 +35,7 @@ def quality() -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="InceptionV3's weights: safetensors or npz.")
 @click.option(
     "--preprocessing",
-    type=click.Choice(_PREPROCESSING),
+    type=click.Choice(PREPROCESSING),
     help="How InceptionV3 is given images.  [default: as the layout of the weights]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
