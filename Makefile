@@ -39,9 +39,10 @@ slow: install
 bench: install
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-# Needs torch and diffusers, which `make install EXTRAS=parity` brings.
+# Needs torch, diffusers, pytorch-fid and torch-fidelity, which `make install EXTRAS=parity` brings.
 parity:
 	$(BIN)/python tests/parity/record.py
+	$(BIN)/python tests/parity/record_inception.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

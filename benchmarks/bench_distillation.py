@@ -18,6 +18,7 @@ from experiments.progress import terminal_progress
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import draw_images
 from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
+from objectives.features import classifier_extractor
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     config = load_config(options.run / "sweep.yaml")
     with terminal_progress() as progress:
         classifier = sweep_classifier(config, options.run, progress)
-    distances = sweep_distances(config, classifier)
+    distances = sweep_distances(config, classifier_extractor(classifier))
 
     split = promise_split(student)
 

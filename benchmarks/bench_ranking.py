@@ -29,6 +29,7 @@ from experiments.supernet_training import load_supernet, sweep_supernet, train_s
 from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.truths import TRUTH, measure_truths, stratified
 from experiments.whole_files import write_whole
+from objectives.features import classifier_extractor
 from search_space import Architecture
 from supernet import extract, unet_parameters
 
@@ -88,7 +89,7 @@ def chosen(config: SweepConfig) -> list[Architecture]:
 
 
 def truths(config: SweepConfig, folder: Path, architectures: list[Architecture], progress: Progress) -> np.ndarray:
-    distances = sweep_distances(config, sweep_classifier(config, folder, progress))
+    distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress)))
     return measure_truths(
         config, architectures, distances, schedule=SCHEDULE, seeds=SEEDS, num_samples=NUM_SAMPLES,
         folder=folder / "truths", progress=progress,
@@ -130,7 +131,10 @@ def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: P
     """Everything that one supernet says of every architecture, a file for each."""
     kept = mode_folder(folder, mode, seed) / "proxies"
     kept.mkdir(exist_ok=True)
-    supernet, distances = sweep_supernet(config), sweep_distances(config, sweep_classifier(config, folder, progress))
+    supernet, distances = (
+        sweep_supernet(config),
+        sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress))),
+    )
     shared = load_supernet(mode_config(config, folder, mode, seed), mode_folder(folder, mode, seed))
     images, prompts = held_out(config)
     measured = Proxies(with_samples(config, 256), shared, images, prompts, distances)

@@ -22,7 +22,7 @@ from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNeg
 from experiments.config_reading import read_document, read_text, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
-from experiments.safetensors_stream import StoredTensor, mismatch, read_header, type_of, write_safetensors
+from experiments.safetensors_stream import StoredTensor, mismatch, read_header, shapes_of, type_of, write_safetensors
 from search_space import Architecture, LayerPlan, Scale, layer_plan
 from supernet import XLA, Lowering, UNet, load_unet, training_lowering, unet_parameters
 from supernet.initializer import abstract_initializer
@@ -210,7 +210,7 @@ def open_bundle(path: Path) -> tuple[Bundle, dict[str, StoredTensor]]:
     except ValueError as error:
         raise InputError(f"{path / TRAINING}: scale: {error}") from None
     network = {name.removeprefix("network/"): tensor for name, tensor in stored.items() if name.startswith("network/")}
-    if problem := mismatch(network, shapes):
+    if problem := mismatch(shapes_of(network), shapes):
         raise InputError(
             f"{path / WEIGHTS}: {problem}; the weights belong to another architecture: copy the bundle again, or make it anew"
         )

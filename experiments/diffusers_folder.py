@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import InputError
+from experiments.pickles import PICKLES, pickle_refusal
 from experiments.safetensors_stream import StoredTensor, read_header
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+_THEN = "give the folder of that"
 _INDEX = "*.safetensors*index*.json"  # a variant's is NAME.safetensors.index.fp16.json
-_PICKLES = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"})
 _SCHEDULER = "scheduler_config.json"
 _PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 # Stable Diffusion's noise schedule, which is our `scaled_linear`.
@@ -41,8 +42,8 @@ def read_folder(path: Path) -> DiffusersFolder:
         NotADirectoryError: there is no such folder.
         InputError: a file is missing or damaged, several could be meant, or the weights are a pickle.
     """
-    if path.suffix in _PICKLES:
-        raise _pickle_refusal([path])
+    if path.suffix in PICKLES:
+        raise pickle_refusal([path], target=WEIGHTS, then=_THEN)
     if not path.is_dir():
         raise NotADirectoryError(f"{path}: there is no such folder; give the one that holds {CONFIG} and its safetensors")
     files = _weight_files(path)
@@ -90,9 +91,9 @@ def _weight_files(path: Path) -> list[Path]:
     if len(indices) > 1 or len(single) > 1:
         names = ", ".join(file.name for file in indices or single)
         raise InputError(f"{path}: {names}: which of them is meant? Leave one, or put the index of the shards beside them")
-    pickles = sorted(file for file in path.iterdir() if file.suffix in _PICKLES)
+    pickles = sorted(file for file in path.iterdir() if file.suffix in PICKLES)
     if not single and pickles:
-        raise _pickle_refusal(pickles)
+        raise pickle_refusal(pickles, target=WEIGHTS, then=_THEN)
     return single
 
 
@@ -128,11 +129,3 @@ def _json_object(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{file}: this file must hold a JSON object, got {type(value).__name__}")
     return value
-
-
-def _pickle_refusal(files: list[Path]) -> InputError:
-    return InputError(
-        f"{', '.join(map(str, files))}: this is a pickle, which can run any code when it is opened, so it is not opened here; "
-        "on a machine where you trust it, load it with torch.load(FILE, weights_only=True), write it with "
-        f"safetensors.torch.save_file(WEIGHTS, {WEIGHTS!r}), and give the folder of that"
-    )

@@ -23,6 +23,7 @@ from experiments.supernet_training import load_supernet, sweep_supernet, sweep_t
 from experiments.sweep_sampling import held_out, sweep_samples
 from latency_models.predictor import Predictor
 from objectives import Estimate
+from objectives.features import classifier_extractor
 from search_space import Architecture, get_scale
 
 
@@ -56,7 +57,7 @@ def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInp
     config = judged_at(load_config(run_dir / "sweep.yaml"), rung)
     distances = predictor = costs = None
     if judged_objectives(config):
-        distances = sweep_distances(config, load_classifier(run_dir / "features"))
+        distances = sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
     if PREDICTED in config.objectives:
         predictor = read_predictor(config, run_dir)
         costs = Costs(get_scale(config.deploy_scale), Predictor.load(run_dir / "latency"))

@@ -17,7 +17,7 @@ from experiments.quality import FeatureDistances, loss_program
 from experiments.supernet_training import sweep_supernet, sweep_task
 from experiments.sweep_sampling import sweep_samples
 from objectives.denoising import mid_band_times
-from objectives.features import features
+from objectives.extractor import features
 from objectives.frechet import frechet_distance, gaussian_statistics
 from objectives.sliced_wasserstein import sliced_wasserstein
 from search_space import Architecture
@@ -84,4 +84,4 @@ class Proxies:
 
     def _features(self, parameters: Any, architecture: Architecture) -> np.ndarray:
         samples = self._draw(parameters, jnp.asarray(self._supernet.route(architecture)))
-        return features(self._distances.classifier, jnp.asarray(np.clip(samples, -1, 1)))
+        return features(self._distances.extractor, np.clip(samples, -1, 1))

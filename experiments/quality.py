@@ -19,15 +19,16 @@ from diffusion import get_sampler, guided_denoiser, sample_noise
 from experiments.denoising_task import DenoisingTask
 from objectives import Estimate
 from objectives.denoising import MID_BAND_HIGH, MID_BAND_LOW, denoising_loss, mean_estimate, mid_band_times
-from objectives.features import Classifier, features
+from objectives.extractor import CLASSIFIER, FeatureExtractor, MeasureNames, array_digest, features
+from objectives.fingerprint import fingerprint
 from objectives.frechet import GaussianStatistics, frechet_jackknife, gaussian_statistics
 from objectives.jackknife import Jackknifed
 from objectives.mmd import KernelReference, gaussian_kernel, kernel_jackknife, median_bandwidth
 from supernet.training import COMPILER_OPTIONS
 
-SAMPLE_OBJECTIVES = ("frechet_classifier", "kid_classifier")
+_OF_CLASSIFIER = MeasureNames.of(CLASSIFIER)
+SAMPLE_OBJECTIVES = (_OF_CLASSIFIER.frechet, _OF_CLASSIFIER.kid)
 PREDICTED = "predicted_frechet"  # by proxies, in a way that was fitted on networks trained alone
-SAMPLE_MEASURES = (*SAMPLE_OBJECTIVES, "mmd_classifier")
 _CHUNK = 64  # samples that are computed together: rounding depends on it
 _LOSS_SEED, _SAMPLE_SEED = 101, 202
 # (network parameters, noisy images, time steps, contexts, anything more such as a route) to a prediction.
@@ -103,17 +104,31 @@ def sample_program(
     return _in_chunks(draw, (noise, jnp.asarray(prompts[index % len(prompts)])), chunk=chunk)
 
 
+class UnusableSamplesError(ValueError):
+    """Samples that no distance can be taken of: a search takes the architecture as failed, a measurement stops."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class FeatureDistances:
-    """Distances of samples to the data in the features of a classifier that was trained on it; this is not FID."""
+    """Distances of samples to the data in the features of one extractor.
 
-    classifier: Classifier
+    Attributes:
+        extractor: whose features.
+        reference: features of the data.
+    """
+
+    extractor: FeatureExtractor
     reference: Float[np.ndarray, "n width"]
 
     @staticmethod
-    def to(images: Float[np.ndarray, "n height width channels"], classifier: Classifier) -> "FeatureDistances":
+    def to(images: Float[np.ndarray, "n height width channels"], extractor: FeatureExtractor) -> "FeatureDistances":
         """Distances to these images."""
-        return FeatureDistances(classifier, np.asarray(features(classifier, jnp.asarray(images))))
+        return FeatureDistances(extractor, features(extractor, images))
+
+    @property
+    def names(self) -> MeasureNames:
+        """What the distances are called."""
+        return MeasureNames.of(self.extractor.name)
 
     @cached_property
     def statistics(self) -> GaussianStatistics:
@@ -128,19 +143,51 @@ class FeatureDistances:
     def _gaussian_reference(self) -> KernelReference:
         return KernelReference.of(self.reference, kernel=gaussian_kernel(median_bandwidth(self.reference)))
 
-    def jackknifed(self, samples: np.ndarray, names: Sequence[str]) -> dict[str, Jackknifed]:
-        """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name."""
-        found = np.asarray(features(self.classifier, jnp.asarray(np.clip(samples, -1, 1))))
-        measures = {
-            "frechet_classifier": lambda: frechet_jackknife(found, reference=self.statistics),
-            "kid_classifier": lambda: kernel_jackknife(found, reference=self._kernel_reference),
-            "mmd_classifier": lambda: kernel_jackknife(found, reference=self._gaussian_reference),
-        }
-        return {name: measures[name]() for name in names}
+    @cached_property
+    def _reference_digest(self) -> str:
+        return array_digest({"reference": self.reference})
 
-    def measure(self, samples: np.ndarray, names: Sequence[str]) -> dict[str, Estimate]:
+    def jackknifed(self, samples: np.ndarray, measures: Sequence[str] | None = None) -> dict[str, Jackknifed]:
+        """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name.
+
+        Raises:
+            UnusableSamplesError: a sample is not finite, or all are the same image.
+            ValueError: there are too few samples, or they have another shape than the extractor takes.
+        """
+        samples = np.clip(samples, -1, 1)
+        _check_samples(samples)
+        found = features(self.extractor, samples)
+        names = self.names
+        known = {
+            names.frechet: lambda: frechet_jackknife(found, reference=self.statistics),
+            names.kid: lambda: kernel_jackknife(found, reference=self._kernel_reference),
+            names.mmd: lambda: kernel_jackknife(found, reference=self._gaussian_reference),
+        }
+        return {
+            name: dataclasses.replace(known[name](), fingerprint=self._fingerprint(name, len(samples)))
+            for name in (known if measures is None else measures)
+        }
+
+    def measure(self, samples: np.ndarray, measures: Sequence[str] | None = None) -> dict[str, Estimate]:
         """The same with their intervals."""
-        return {name: jackknifed.estimate() for name, jackknifed in self.jackknifed(samples, names).items()}
+        return {name: jackknifed.estimate() for name, jackknifed in self.jackknifed(samples, measures).items()}
+
+    def _fingerprint(self, measure: str, n: int) -> str:
+        return fingerprint(**self.extractor.settings(), reference=self._reference_digest, measure=measure, n=n)
+
+
+def _check_samples(samples: Float[np.ndarray, "n height width channels"]) -> None:
+    bad = np.flatnonzero(~np.isfinite(samples).all(axis=(1, 2, 3)))
+    if len(bad):
+        raise UnusableSamplesError(
+            f"{len(bad)} of {len(samples)} samples hold numbers that are not finite, the first is sample {bad[0]}: the network "
+            "diverged; train it longer, or with a lower learning rate"
+        )
+    if len(samples) > 1 and (samples == samples[0]).all():
+        raise UnusableSamplesError(
+            f"all {len(samples)} samples are one image, which have no spread to measure: the network ignores its noise; train "
+            "it longer"
+        )
 
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.errors import InputError
 from experiments.progress import Progress
-from experiments.quality import SAMPLE_MEASURES
+from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import Run, read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import save_grid
@@ -23,7 +23,8 @@ from experiments.supernet_training import load_supernet, sweep_supernet
 from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.whole_files import write_whole
 from objectives import Estimate
-from objectives.features import weights_digest
+from objectives.extractor import FeatureExtractor
+from objectives.features import classifier_extractor
 from objectives.fingerprint import fingerprint
 from objectives.jackknife import Jackknifed
 from search_space import Architecture
@@ -38,6 +39,7 @@ class MeasuredQuality:
     Attributes:
         digest: of the architecture.
         fingerprint: how it was measured; numbers of different ones must not be compared.
+        extractor: name, digest and preprocessing of whose features it was measured in.
         estimates: by measure; `..._extrapolated` is of infinitely many samples.
         differences: to another architecture that was measured with it, by measure.
         compared_with: that one's digest; None for the first, to which the others are compared.
@@ -46,6 +48,7 @@ class MeasuredQuality:
 
     digest: str
     fingerprint: str
+    extractor: dict[str, str]
     estimates: dict[str, Estimate]
     differences: dict[str, Estimate]
     compared_with: str | None
@@ -54,11 +57,13 @@ class MeasuredQuality:
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
         numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in ("estimates", "differences")}
-        named = {"digest": self.digest, "fingerprint": self.fingerprint, "compared_with": self.compared_with}
+        named = {key: getattr(self, key) for key in ("digest", "fingerprint", "extractor", "compared_with")}
         return {**named, **numbers, "picture": str(self.picture)}
 
 
-def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, progress: Progress) -> list[MeasuredQuality]:
+def measure_quality(
+    run_dir: Path, picks: Sequence[str], *, num_samples: int, progress: Progress, extractor: FeatureExtractor | None = None
+) -> list[MeasuredQuality]:
     """Draws samples with the supernet's weights, measures them, and keeps numbers and pictures in `quality/` of the run.
 
     Args:
@@ -66,17 +71,24 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
         picks: digests or their beginnings, `knee`, or `front` for all of its members; differences are to the first.
         num_samples: of each architecture.
         progress: where to report.
+        extractor: in whose features; None for the run's own classifier, which is trained where it is not there yet.
 
     Raises:
-        InputError: nothing fits a pick, or the data set has no labels to train a classifier by.
+        InputError: nothing fits a pick, the data set has no labels to train a classifier by, or samples cannot be measured.
+        ValueError: the extractor takes images of another shape.
         FileNotFoundError: the run folder has no trained supernet.
     """
     architectures = _picked(read_run(run_dir), picks)
     config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
     parameters, supernet = load_supernet(config, run_dir), sweep_supernet(config)
-    distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
+    if extractor is None:
+        extractor = classifier_extractor(sweep_classifier(config, run_dir, progress))
+    distances = sweep_distances(config, extractor)
+    if num_samples < distances.reference.shape[1]:
+        progress.say(_too_few(distances, num_samples))
     draw = sweep_samples(config, supernet.apply, held_out(config)[1])
-    name = fingerprint(**evaluation_settings(config), extractor=weights_digest(distances.classifier))
+    name = fingerprint(**evaluation_settings(config), **extractor.settings())
+    described = {"name": extractor.name, "digest": extractor.digest, "preprocessing": extractor.preprocessing}
     folder = run_dir / "quality" / name
     folder.mkdir(parents=True, exist_ok=True)
     found: list[MeasuredQuality] = []
@@ -84,11 +96,16 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
     with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
         for architecture in architectures:
             samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
-            measured = distances.jackknifed(samples, SAMPLE_MEASURES)
-            differences = _estimates({key: measured[key] - other for key, other in first.items()})
+            try:
+                measured = distances.jackknifed(samples)
+            except UnusableSamplesError as error:
+                raise InputError(f"{architecture.digest}: {error}") from None
+            frechet = distances.names.frechet
+            differences = _estimates({key: measured[key] - other for key, other in first.items()}, frechet)
             picture = save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png")
             other = found[0].digest if found else None
-            found.append(MeasuredQuality(architecture.digest, name, _estimates(measured), differences, other, picture))
+            estimates = _estimates(measured, frechet)
+            found.append(MeasuredQuality(architecture.digest, name, described, estimates, differences, other, picture))
             record = json.dumps(found[-1].to_json(), indent=1, allow_nan=False)
             write_whole(folder / f"{architecture.digest}.json", f"{record}\n")
             first = first or measured
@@ -107,11 +124,19 @@ def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:
     return list(found.values())
 
 
-def _estimates(measured: Mapping[str, Jackknifed]) -> dict[str, Estimate]:
+def _too_few(distances: FeatureDistances, num_samples: int) -> str:
+    names, width = distances.names, distances.reference.shape[1]
+    return (
+        f"{num_samples:,} samples are fewer than the {width:,} features: {names.frechet} is mostly bias at this n, "
+        f"extrapolated or not; {names.kid} and {names.mmd} have none"
+    )
+
+
+def _estimates(measured: Mapping[str, Jackknifed], frechet: str) -> dict[str, Estimate]:
     """With intervals; the Fréchet distance, which is biased, once more without most of its bias."""
     found: dict[str, Estimate] = {}
     for name, jackknifed in measured.items():
         found[name] = jackknifed.estimate()
-        if name.startswith("frechet"):
+        if name == frechet:
             found[f"{name}_extrapolated"] = jackknifed.estimate(extrapolates=True)
     return found

@@ -52,8 +52,14 @@ class StoredTensor:
         return np.fromfile(self.file, dtype, math.prod(shape), offset=self.offset).reshape(shape)
 
 
-def read_header(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+def read_header(
+    path: Path, *, is_ignored: Callable[[str], bool] = lambda name: False
+) -> tuple[dict[str, StoredTensor], dict[str, str]]:
     """The tensors of a file by name, and its metadata; no tensor is read.
+
+    Args:
+        path: the file.
+        is_ignored: whether a tensor of that name is left out, whatever its type.
 
     Raises:
         InputError: the file is cut short or damaged, or holds a tensor of another type than floating-point numbers.
@@ -68,7 +74,7 @@ def read_header(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
         raise InputError(f"{path}: this is no whole safetensors file ({error}); copy it again") from None
     tensors = {}
     for name, entry in header.items():
-        if name == _METADATA:
+        if name == _METADATA or is_ignored(name):
             continue
         if entry["dtype"] not in FLOATS:
             raise InputError(f"{path}: tensor {name!r} must be of type {', '.join(FLOATS)}, got {entry['dtype']}; convert it")
@@ -111,12 +117,17 @@ def type_of(array: Any) -> TensorType:
     return TensorType(next(name for name, dtype in FLOATS.items() if dtype == array.dtype), array.shape)
 
 
-def mismatch(found: Mapping[str, StoredTensor], wanted: Mapping[str, tuple[int, ...]]) -> str | None:
+def shapes_of(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
+    """The shapes of tensors by name."""
+    return {name: tensor.type.shape for name, tensor in stored.items()}
+
+
+def mismatch(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> str | None:
     """Which tensors are missing, left over or of another shape than wanted, the first few by name; None where none is."""
     misshapen = [
-        f"{name} is {found[name].type.shape} and must be {shape}"
+        f"{name} is {found[name]} and must be {shape}"
         for name, shape in wanted.items()
-        if name in found and found[name].type.shape != shape
+        if name in found and found[name] != shape
     ]
     lists = (
         ("missing", [name for name in wanted if name not in found]),

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from experiments.config import SweepConfig
-from experiments.data import DatasetInfo
+from experiments.data import Dataset, DatasetInfo
 from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
 from experiments.progress import Progress, reaching
 from experiments.quality import PREDICTED, SAMPLE_OBJECTIVES, FeatureDistances
+from objectives.extractor import FeatureExtractor
 from objectives.features import Classifier
 from search_space import get_scale
 
@@ -50,13 +51,17 @@ def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> 
     return load_classifier(folder)
 
 
-def sweep_distances(config: SweepConfig, classifier: Classifier) -> FeatureDistances:
-    """Distances of samples to the sweep's training images.
+def sweep_distances(config: SweepConfig, extractor: FeatureExtractor) -> FeatureDistances:
+    """Distances of samples to the sweep's training images; it needs no labels.
 
     Raises:
-        InputError: the data set has no labels.
+        ValueError: the extractor takes images of another shape.
     """
-    return FeatureDistances.to(labelled_images(config).images, classifier)
+    dataset, rows = _chosen(config)
+    images = np.empty((len(rows), *dataset.info.image_shape), np.float32)
+    for place, row in enumerate(rows):
+        images[place] = dataset[int(row)]["image"]
+    return FeatureDistances.to(images, extractor)
 
 
 def labelled_images(config: SweepConfig) -> LabelledImages:
@@ -65,19 +70,28 @@ def labelled_images(config: SweepConfig) -> LabelledImages:
     Raises:
         InputError: the data set has no labels.
     """
-    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
+    dataset, rows = _chosen(config)
     info = dataset.info
     if info.num_classes is None:
-        raise InputError(f"data set {config.data!r} has no labels, and samples are judged by a classifier; give one that has")
-    most = min(MAX_IMAGES, MAX_BYTES // (4 * int(np.prod(info.image_shape))))
-    rows = np.arange(len(dataset))
-    if len(rows) > most:
-        rows = np.sort(np.random.default_rng(config.seed).choice(rows, most, replace=False))
+        raise InputError(
+            f"data set {config.data!r} has no labels, and samples are judged by a classifier; give one that has "
+            "(`pocketunet quality measure --features inception` needs none)"
+        )
     images, labels = np.empty((len(rows), *info.image_shape), np.float32), np.empty(len(rows), np.int32)
     for place, row in enumerate(rows):
         example = dataset[int(row)]
         images[place], labels[place] = example["image"], example["label"]
     return LabelledImages(images, labels, info)
+
+
+def _chosen(config: SweepConfig) -> tuple[Dataset, np.ndarray]:
+    """The training split, and which of its rows are seen."""
+    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
+    most = min(MAX_IMAGES, MAX_BYTES // (4 * int(np.prod(dataset.info.image_shape))))
+    rows = np.arange(len(dataset))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(config.seed).choice(rows, most, replace=False))
+    return dataset, rows
 
 
 def _train(config: SweepConfig, folder: Path, progress: Progress) -> None:

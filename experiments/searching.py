@@ -25,6 +25,7 @@ from experiments.starting_points import StartingPoints
 from experiments.sweep import SweepProgress, Workers, run_search
 from experiments.sweep_session import EvaluatorFactory
 from objectives import Objective, get_objective
+from objectives.features import classifier_extractor
 from search_space import SearchSpace, get_scale, get_space
 
 
@@ -54,7 +55,7 @@ def search(
         executor=config.search.executor, ray_address=address,
     )  # fmt: skip
     if PREDICTED in judged_objectives(config):
-        distances = sweep_distances(config, load_classifier(run_dir / "features"))
+        distances = sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
         fit_anchors(config, run_dir, distances=distances, costs=costs.columns, progress=progress)
         drop_programs()
     ledger.plan(planned_rungs(config))

@@ -26,6 +26,7 @@ from experiments.truths import measure_truths, stand_alone_schedule, stratified
 from experiments.whole_files import write_whole
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
+from objectives.features import classifier_extractor
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
 from search_space import Architecture, get_scale
 
@@ -72,7 +73,7 @@ def measure_trust(
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
-        distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
+        distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)))
         scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
         drop_programs()
         name, truths = measure_truths(

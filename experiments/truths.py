@@ -17,7 +17,7 @@ from experiments.denoising_task import load_examples, training_examples
 from experiments.errors import InputError
 from experiments.limits import violations
 from experiments.progress import Progress
-from experiments.quality import FeatureDistances
+from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import read_json
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_training import sweep_supernet
@@ -25,7 +25,6 @@ from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.whole_files import write_whole
 from objectives import Estimate
 from objectives.cost import counted_costs
-from objectives.features import weights_digest
 from objectives.fingerprint import fingerprint
 from search_space import Architecture, get_scale, get_space
 
@@ -71,7 +70,7 @@ def truth_fingerprint(config: SweepConfig, schedule: SubnetSchedule, distances: 
     return fingerprint(
         **config.model_dump(mode="json", include={"space", "proxy_scale", "data", "quality"}),
         trained_alone=vars(schedule),
-        extractor=weights_digest(distances.classifier),
+        **distances.extractor.settings(),
     )
 
 
@@ -118,13 +117,19 @@ def measure_truths(
                 fresh = fresh_parameters(config, architecture, seed)
                 parameters = train(fresh, architecture, examples, seed=seed, on_step=stage.advance)
                 samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
-                truth = distances.measure(samples, [TRUTH])[TRUTH]
-                write_whole(path, f"{json.dumps(truth.to_json())}\n")
+                write_whole(path, f"{json.dumps(_truth(samples, distances).to_json())}\n")
             else:
                 stage.advance(schedule.num_steps)
             truths[row, column] = _read_truth(path)
             stage.advance(0, note=f"{architecture.digest} with seed {seed}: {TRUTH} {truths[row, column]:.4g}")
     return name, truths
+
+
+def _truth(samples: np.ndarray, distances: FeatureDistances) -> Estimate:
+    try:
+        return distances.measure(samples, [TRUTH])[TRUTH]
+    except UnusableSamplesError:
+        return Estimate(float("nan"), n=len(samples))
 
 
 def _read_truth(path: Path) -> float:

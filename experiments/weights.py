@@ -15,7 +15,7 @@ from experiments.bundle import Bundle, TrainingSettings, new_folder, open_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.diffusers_folder import CONFIG, WEIGHTS, DiffusersFolder, read_folder, read_parameterisation
 from experiments.errors import InputError
-from experiments.safetensors_stream import StoredTensor, TensorType, mismatch, read_header, write_safetensors
+from experiments.safetensors_stream import StoredTensor, TensorType, mismatch, read_header, shapes_of, write_safetensors
 from search_space import layer_plan
 from supernet.diffusers_config import DEFAULT_CONTEXT_LENGTH, DiffusersUNet, unet_from_config
 from supernet.diffusers_export import unet_to_config
@@ -91,7 +91,7 @@ def _understood(source: DiffusersFolder, context_length: int) -> tuple[Diffusers
     except ValueError as error:
         raise InputError(f"{source.path / CONFIG}: {error}") from None
     table = correspondences(plan, has_linear_projections=unet.has_linear_projections)
-    if problem := mismatch(source.tensors, {entry.tensor: entry.shape for entry in table}):
+    if problem := mismatch(shapes_of(source.tensors), {entry.tensor: entry.shape for entry in table}):
         raise InputError(f"{source.path}: the weights are not those of {CONFIG}: {problem}; nothing was written")
     return unet, table
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from experiments.bundle import apply_network, open_bundle, read_bundle
 from experiments.errors import InputError
+from experiments.npz_file import read_npz
 from search_space import LayerPlan
 from supernet import XLA
 
@@ -89,11 +89,7 @@ def _read_recording(path: Path, plan: LayerPlan) -> dict[str, np.ndarray]:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; give an npz file of {', '.join(_KEYS)}")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in _KEYS if key in arrays}
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: this is no whole npz file of plain numbers ({error}); write it with numpy.savez") from None
+    return read_npz(path, wants=_KEYS.__contains__)
 
 
 def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray], plan: LayerPlan) -> None:

@@ -4,7 +4,6 @@ It is trained on the data set at hand (see `experiments.feature_training`), so d
 between networks judged with the same weights only; `weights_digest` names them.
 """
 
-import hashlib
 import itertools
 import math
 
@@ -14,8 +13,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from objectives.extractor import CLASSIFIER, FeatureExtractor, array_digest, split_module
+
 NUM_FEATURES = 48
 MIN_SIZE = 8
+BATCH_SIZE = 256  # images whose features are computed at a time
 _STEM_WIDTH = 16
 _MAX_WIDTH = 64
 _LAST_SIZE = 4
@@ -79,37 +81,12 @@ def classification_loss(
     return -jnp.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0]
 
 
-@nnx.jit
-def _batch_features(classifier: Classifier, images: Array) -> Array:
-    return classifier(images)
-
-
-def features(
-    classifier: Classifier, images: Float[np.ndarray | Array, "n height width channels"], *, batch_size: int = 256
-) -> Float[np.ndarray, "n features"]:
-    """The features of any number of images, computed in batches of one shape so that nothing is compiled twice.
-
-    Args:
-      classifier: Trained.
-      images: In [-1, 1], with the shape the classifier was built for.
-      batch_size: How many images one call takes; the last batch is filled up with zeros.
-
-    Raises:
-      ValueError: The images have another shape.
-    """
-    images = np.asarray(images, dtype=np.float32)
-    if images.ndim != 4 or images.shape[1:] != classifier.image_shape:
-        raise ValueError(
-            f"images must have shape [n, {', '.join(map(str, classifier.image_shape))}], got {images.shape}; "
-            "use the classifier trained for this data set"
-        )
-    found = np.empty((len(images), NUM_FEATURES), dtype=np.float32)
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        filled = np.zeros((batch_size, *images.shape[1:]), dtype=np.float32)
-        filled[: len(batch)] = batch
-        found[start : start + len(batch)] = np.asarray(_batch_features(classifier, jnp.asarray(filled)))[: len(batch)]
-    return found
+def classifier_extractor(classifier: Classifier) -> FeatureExtractor:
+    """The extractor of a trained classifier's features."""
+    apply, parameters = split_module(classifier)
+    return FeatureExtractor(
+        CLASSIFIER, weights_digest(classifier), apply, parameters, image_shape=classifier.image_shape, batch_size=BATCH_SIZE
+    )
 
 
 def weights(classifier: Classifier) -> dict[str, Float[np.ndarray, "..."]]:
@@ -120,11 +97,7 @@ def weights(classifier: Classifier) -> dict[str, Float[np.ndarray, "..."]]:
 
 def weights_digest(classifier: Classifier) -> str:
     """16 hexadecimal digits that name the weights and their shapes; part of every fingerprint made with them."""
-    digest = hashlib.sha256()
-    for name, value in sorted(weights(classifier).items()):
-        digest.update(f"{name}:{value.dtype}:{value.shape};".encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
-    return digest.hexdigest()[:16]
+    return array_digest(weights(classifier))
 
 
 def with_weights(classifier: Classifier, values: dict[str, Float[np.ndarray, "..."]]) -> Classifier:

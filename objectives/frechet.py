@@ -19,6 +19,9 @@ from objectives.jackknife import Jackknifed, Keep, jackknife
 
 Features = Float[np.ndarray, "n features"]
 
+_MANY_FEATURES = 256
+_OTHER_FEATURES = "both sets must have the same features, got {} and {}; use one extractor for both"
+
 
 @dataclasses.dataclass(frozen=True)
 class GaussianStatistics:
@@ -71,9 +74,7 @@ def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> f
       ValueError: The two have different numbers of features.
     """
     if first.mean.shape != second.mean.shape:
-        raise ValueError(
-            f"both sets must have the same features, got {first.mean.size} and {second.mean.size}; use one classifier for both"
-        )
+        raise ValueError(_OTHER_FEATURES.format(first.mean.size, second.mean.size))
     shift = float(np.sum((first.mean - second.mean) ** 2))
     if np.array_equal(first.covariance, second.covariance):
         return shift
@@ -97,7 +98,7 @@ def frechet_jackknife(features: Features, *, reference: GaussianStatistics, num_
       The distances; NaN where a feature is not finite.
 
     Raises:
-      ValueError: There are fewer than two vectors per block.
+      ValueError: There are fewer than two vectors per block, or the two have different numbers of features.
     """
     values = np.asarray(features, dtype=np.float64)
     if len(values) < 2 * num_blocks:
@@ -107,8 +108,34 @@ def frechet_jackknife(features: Features, *, reference: GaussianStatistics, num_
         )
     if not np.all(np.isfinite(values)):
         return Jackknifed(np.nan, np.full(num_blocks, np.nan), len(values))
+    if values.shape[1] != reference.mean.size:
+        raise ValueError(_OTHER_FEATURES.format(values.shape[1], reference.mean.size))
+    has_many = values.shape[1] > _MANY_FEATURES
+    rotated = values @ reference.root if has_many else values
 
     def distance(keep: Keep) -> float:
+        if has_many:
+            return _of_many_features(keep(values), keep(rotated), reference)
         return frechet_distance(gaussian_statistics(keep(values)), reference)
 
     return jackknife(distance, n=len(values), num_blocks=num_blocks)
+
+
+def _of_many_features(values: Features, rotated: Features, reference: GaussianStatistics) -> float:
+    """The distance by the textbook form, from eigenvalues of the smaller of two products.
+
+    tr (A^1/2 B A^1/2)^1/2 is the sum of the singular values of B's centred vectors times A^1/2, over the root of n - 1. Where
+    the two are close it loses half of the digits, which is far below the distance's bias, and with Inception's 2,048
+    features it takes a tenth of the time.
+
+    Args:
+      values: Of generated images.
+      rotated: These times A^1/2.
+      reference: Of the data, with A.
+    """
+    mean, last = values.mean(axis=0), len(values) - 1
+    centred = rotated - rotated.mean(axis=0)
+    product = centred @ centred.T if len(values) <= values.shape[1] else centred.T @ centred
+    singular = np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0.0) / last)
+    traces = np.trace(reference.covariance) + np.sum((values - mean) ** 2) / last
+    return float(np.sum((mean - reference.mean) ** 2) + traces - 2 * singular.sum())

@@ -30,24 +30,31 @@ class Jackknifed:
       whole: Of all samples.
       without: [blocks], of all but each block.
       n: The number of samples.
+      fingerprint: How it was measured, where that is known; what was measured otherwise is no number to compare it with.
     """
 
     whole: float
     without: Float[np.ndarray, " blocks"]
     n: int
+    fingerprint: str = ""
 
     def __sub__(self, other: "Jackknifed") -> "Jackknifed":
         """The difference of two statistics of samples that were drawn in pairs.
 
         Raises:
-          ValueError: They are of another number of samples or blocks.
+          ValueError: They were measured otherwise, or are of another number of samples or blocks.
         """
+        if self.fingerprint != other.fingerprint:
+            raise ValueError(
+                f"numbers of different fingerprints are never compared, got {self.fingerprint or 'none'} (n = {self.n}) and "
+                f"{other.fingerprint or 'none'} (n = {other.n}); measure both in the features of one extractor, at one n"
+            )
         if (self.n, len(self.without)) != (other.n, len(other.without)):
             raise ValueError(
                 f"paired samples must be equally many, got {self.n} in {len(self.without)} blocks and {other.n} in "
                 f"{len(other.without)}; measure both with one n"
             )
-        return Jackknifed(self.whole - other.whole, self.without - other.without, self.n)
+        return dataclasses.replace(self, whole=self.whole - other.whole, without=self.without - other.without)
 
     def estimate(self, *, extrapolates: bool = False) -> Estimate:
         """With its 95 % interval; on request, extrapolated to infinitely many samples. NaN where it is not finite."""

@@ -1,9 +1,18 @@
-"""The commands about quality: measure architectures of a run by their samples."""
+"""The commands about quality: measure architectures of a run by their samples, in whose features, and trust in a ranking."""
 
 import json
 from pathlib import Path
 
 import click
+
+from experiments.feature_texts import EXTRACTORS, PYTHON, WEIGHTS, extractors_text
+
+PREPROCESSING = ("pytorch-fid", "tensorflow")
+
+
+def _verbatim(*texts: str) -> str:
+    """Paragraphs that click leaves as they are."""
+    return "\n\n".join(f"\b\n{paragraph}" for text in texts for paragraph in text.split("\n\n"))
 
 
 @click.group()
@@ -15,13 +24,34 @@ def quality() -> None:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--ids", required=True, metavar="knee|front|DIGEST,...", help="Which architectures, separated by commas.")
 @click.option("--n", "num_samples", type=click.IntRange(min=40), default=1000, show_default=True, help="Samples of each.")
+@click.option(
+    "--features",
+    "extractor",
+    type=click.Choice(["classifier", "inception"]),
+    default="classifier",
+    show_default=True,
+    help="In whose features; `pocketunet quality features` says more.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="InceptionV3's weights: safetensors or npz.")
+@click.option(
+    "--preprocessing",
+    type=click.Choice(PREPROCESSING),
+    help="How InceptionV3 is given images.  [default: as the layout of the weights]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def measure(run: Path, *, ids: str, num_samples: int, as_json: bool) -> None:
+def measure(
+    run: Path, *, ids: str, num_samples: int, extractor: str, weights: Path | None, preprocessing: str | None, as_json: bool
+) -> None:
     """Measure architectures of a run by their samples, and how they differ from the first.
 
-    Fréchet distance (at this n, and extrapolated to infinitely many samples) and kernel distance in the features of a
-    classifier of the data, with 95 % intervals. Numbers and sample grids are kept in RUN/quality.
+    Fréchet distance (at this n, and extrapolated to infinitely many samples) and kernel distances in the features of a
+    classifier of the data or of InceptionV3, with 95 % intervals. Numbers and sample grids are kept in RUN/quality.
     """
+    is_inception = extractor == "inception"
+    if is_inception and weights is None:
+        raise click.UsageError("--features inception needs --weights FILE; `pocketunet quality features` says how to bring one")
+    if not is_inception and (weights or preprocessing):
+        raise click.UsageError("--weights and --preprocessing are InceptionV3's; add --features inception, or leave them out")
     picks = [pick.strip() for pick in ids.split(",") if pick.strip()]
     if not picks:
         raise click.UsageError("--ids names no architecture; give knee, front, or digests separated by commas")
@@ -29,12 +59,31 @@ def measure(run: Path, *, ids: str, num_samples: int, as_json: bool) -> None:
     from experiments.quality_measuring import measure_quality
     from experiments.quality_texts import measured_table
 
+    chosen = None
+    if weights is not None:
+        from experiments.inception_weights import read_inception
+
+        chosen = read_inception(weights).extractor(preprocessing)
     with terminal_progress() as progress:
-        found = measure_quality(run, picks, num_samples=num_samples, progress=progress)
+        found = measure_quality(run, picks, num_samples=num_samples, progress=progress, extractor=chosen)
     if as_json:
         click.echo(json.dumps([measured.to_json() for measured in found], indent=2, allow_nan=False))
         return
     click.echo(measured_table(found))
+
+
+@quality.command(
+    help=f"Say in whose features quality can be measured, and check a weights file.\n\n{_verbatim(EXTRACTORS, WEIGHTS, PYTHON)}"
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="Read this file, and say what it holds.")
+def features(*, weights: Path | None) -> None:
+    if weights is None:
+        click.echo(extractors_text())
+        return
+    from experiments.feature_texts import weights_text
+    from experiments.inception_weights import read_inception
+
+    click.echo(weights_text(weights, read_inception(weights)))
 
 
 @quality.command()

@@ -16,7 +16,8 @@ from drawn_samples import SETTINGS, TASK, digest, drawn, parameters, predict
 from diffusion import sample_noise
 from experiments import quality
 from experiments.quality import SampleSettings, sample_program
-from objectives.features import Classifier, features
+from objectives.extractor import features
+from objectives.features import Classifier, classifier_extractor
 
 PROMPTS = np.arange(1, 11, dtype=np.int32)[:, None]
 
@@ -28,8 +29,8 @@ def test_samples_and_features_do_not_depend_on_the_batch(chunk):
     (samples, losses), (others, other_losses) = drawn(), drawn(chunk=chunk)
     np.testing.assert_allclose(others, samples, atol=1e-5 * np.abs(samples).max())
     np.testing.assert_allclose(other_losses, losses, rtol=1e-5)
-    classifier = Classifier((8, 8, 1), num_classes=10, rngs=nnx.Rngs(0))
-    expected, found = features(classifier, samples), features(classifier, others)
+    extractor = classifier_extractor(Classifier((8, 8, 1), num_classes=10, rngs=nnx.Rngs(0)))
+    expected, found = features(extractor, samples), features(extractor, others)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 

@@ -10,19 +10,24 @@ import sys
 
 import numpy as np
 import pytest
+from parity.seeded_weights import seeded_inception_tensor
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from experiments import cli, feasibility
+from experiments import cli, feasibility, quality_measuring, sample_features
 from experiments.bundle import read_bundle
 from experiments.bundle_quality import expectations, model_card
-from experiments.config import load_config, resolved_yaml
+from experiments.config import evaluation_settings, load_config, resolved_yaml, with_samples
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger_contents import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
+from experiments.quality_measuring import measure_quality
 from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier
+from objectives.extractor import function_extractor
+from objectives.fingerprint import fingerprint
+from objectives.inception_layers import LAYOUTS
 from search_space import get_space
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -150,6 +155,57 @@ def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir,
     difference = found[1]["differences"]["frechet_classifier"]
     assert difference["value"] == pytest.approx(second - first)
     assert difference["low"] < difference["value"] < difference["high"]
+
+
+def test_quality_is_measured_in_the_features_of_any_function(run_dir, tmp_path):
+    copy, said = tmp_path / "run", []
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("features", "quality"))
+    progress = silent_progress()
+    progress.say = said.append
+    extractor = function_extractor("pixels", lambda scale, x: scale * x.reshape(len(x), -1), np.float32(1))
+    (found,) = measure_quality(copy, ["knee"], num_samples=40, progress=progress, extractor=extractor)
+    assert list(found.estimates) == ["frechet_pixels", "frechet_pixels_extrapolated", "kid_pixels", "mmd_pixels"]
+    assert found.extractor == {"name": "pixels", "digest": extractor.digest, "preprocessing": ""}
+    assert json.loads(found.picture.with_suffix(".json").read_text()) == found.to_json()
+    assert not (copy / "features").exists()
+    assert said == [
+        "40 samples are fewer than the 64 features: frechet_pixels is mostly bias at this n, extrapolated or not; "
+        "kid_pixels and mmd_pixels have none"
+    ]
+    settings = evaluation_settings(with_samples(load_config(copy / "sweep.yaml"), 40))
+    assert found.fingerprint == fingerprint(**settings, **extractor.settings()) == found.picture.parent.name
+
+
+@pytest.mark.slow
+def test_fid_is_measured_with_weights_of_ones_own(run_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sample_features, "MAX_IMAGES", 40)
+    copy, weights = tmp_path / "run", tmp_path / "inception.safetensors"
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("features", "quality"))
+    save_file({name: seeded_inception_tensor(name, shape) for name, shape in LAYOUTS[0].shapes().items()}, weights)
+    found = []
+    for how in ([], ["--preprocessing", "tensorflow"]):
+        arguments = ("--ids", "knee", "--n", 40, "--features", "inception", "--weights", weights, "--json", *how)
+        assert _run("quality", "measure", copy, *arguments) == 0
+        captured = capsys.readouterr()
+        assert "40 samples are fewer than the 2,048 features: fid is mostly bias at this n" in captured.err
+        found += json.loads(captured.out)
+    assert [set(x["estimates"]) for x in found] == [{"fid", "fid_extrapolated", "kid", "mmd_inception"}] * 2
+    assert [x["extractor"]["preprocessing"] for x in found] == ["pytorch-fid", "tensorflow"]
+    assert found[0]["extractor"]["digest"] == found[1]["extractor"]["digest"]
+    assert found[0]["fingerprint"] != found[1]["fingerprint"]
+    assert all(estimate["value"] is not None for x in found for estimate in x["estimates"].values())
+    assert not (copy / "features").exists()
+
+
+def test_samples_that_cannot_be_measured_stop_the_command(run_dir, tmp_path, capsys, monkeypatch):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    drawn = np.zeros((40, 8, 8, 1), np.float32)
+    monkeypatch.setattr(quality_measuring, "sweep_samples", lambda *_: lambda *_: drawn)
+    for value, message in ((0.0, "all 40 samples are one image"), (np.nan, "40 of 40 samples .* the first is sample 0")):
+        drawn[:] = value
+        assert _run("quality", "measure", copy, "--ids", "knee", "--n", 40) == 2
+        assert re.search(rf"{read_run(copy).knee.digest}: {message}", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from experiments.errors import InputError
-from experiments.safetensors_stream import mismatch, read_header, type_of, write_safetensors
+from experiments.safetensors_stream import mismatch, read_header, shapes_of, type_of, write_safetensors
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def test_a_header_is_json_with_aligned_data(tmp_path, arrays):
 def test_a_mismatch_names_the_first_few_of_each_kind(tmp_path):
     save_file({name: np.zeros(2, np.float32) for name in "abcdefg"}, tmp_path / "file")
     found, _ = read_header(tmp_path / "file")
-    assert mismatch(found, dict.fromkeys("abcdefg", (2,))) is None
+    assert mismatch(shapes_of(found), dict.fromkeys("abcdefg", (2,))) is None
     wanted = {"a": (3,), **dict.fromkeys("vwxy", (2,)), "b": (2,)}
-    assert mismatch(found, wanted) == (
+    assert mismatch(shapes_of(found), wanted) == (
         "4 tensors are missing: v, w, x ...; 5 tensors are left over: c, d, e ...; "
         "1 tensor is of another shape: a is (2,) and must be (3,)"
     )

@@ -10,7 +10,8 @@ from experiments.config import load_config
 from experiments.data import load_dataset
 from experiments.errors import InputError
 from experiments.progress import silent_progress
-from experiments.sample_features import judged_objectives, labelled_images, sweep_classifier
+from experiments.sample_features import judged_objectives, labelled_images, sweep_classifier, sweep_distances
+from objectives.extractor import function_extractor
 from objectives.features import weights, weights_digest
 
 QUICK = load_config("digits-small", ["features.num_steps=5"])
@@ -84,3 +85,5 @@ def test_a_data_set_without_labels_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="data set 'digits' has no labels, and samples are judged by a classifier"):
         sweep_classifier(QUICK, tmp_path, silent_progress())
     assert list(tmp_path.iterdir()) == []
+    pixels = function_extractor("pixels", lambda scale, x: scale * x.reshape(len(x), -1), np.float32(1))
+    assert sweep_distances(QUICK, pixels).reference.shape == (1197, 64)

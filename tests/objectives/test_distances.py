@@ -237,6 +237,19 @@ def test_paired_samples_tell_a_difference_that_their_intervals_do_not():
         assert difference.n == 400
 
 
+@pytest.mark.parametrize("n", [80, 900])
+def test_many_features_are_measured_another_way_to_the_same_distance(n):
+    generator = np.random.default_rng(17)
+    width = 260
+    mix = generator.normal(size=(width, width)) * np.geomspace(1, 1e-3, width)
+    reference = gaussian_statistics(generator.normal(size=(1000, width)) @ mix)
+    features = generator.normal(0.1, 1.1, (n, width)) @ mix
+    found = frechet_jackknife(features, reference=reference, num_blocks=4)
+    kept = [features, *(np.delete(features, block, axis=0) for block in np.array_split(np.arange(n), 4))]
+    expected = [frechet_distance(gaussian_statistics(values), reference) for values in kept]
+    np.testing.assert_allclose([found.whole, *found.without], expected, rtol=1e-7)
+
+
 def test_unpaired_samples_have_no_difference():
     features = np.random.default_rng(16).normal(size=(80, 3))
     statistics = gaussian_statistics(features)
@@ -272,6 +285,8 @@ def test_refusals():
         frechet_distance(gaussian_statistics(features), gaussian_statistics(features[:, :2]))
     with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):
         kernel_distance(features, features[:, :2])
+    with pytest.raises(ValueError, match=r"both sets must have the same features, got 2 and 3"):
+        frechet_jackknife(np.zeros((40, 2)), reference=gaussian_statistics(features))
     with pytest.raises(ValueError, match=r"features must be finite, got 1 that are not"):
         gaussian_statistics(np.array([[0.0], [np.nan]]))
     with pytest.raises(ValueError, match=r"features must have shape \[n, features\] with n >= 2, got \(1, 3\)"):

@@ -1,5 +1,6 @@
 """The feature classifier: any small image, learning digits, saved and loaded, refusals."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ from sklearn.datasets import load_digits
 
 from experiments.errors import InputError
 from experiments.feature_training import load_classifier, save_classifier, train_classifier
-from objectives.features import NUM_FEATURES, Classifier, classification_loss, features, logits, weights_digest
+from objectives.extractor import features
+from objectives.features import NUM_FEATURES, Classifier, classification_loss, classifier_extractor, logits, weights_digest
 from objectives.frechet import frechet_distance, gaussian_statistics
 
 
@@ -45,7 +47,7 @@ def test_learns_digits(trained):
 def test_its_features_tell_noise_and_missing_classes_from_digits(trained, digits):
     """The distances keep their order: halves of the data, then half the classes, then noise."""
     images, labels = digits
-    classifier = trained[0]
+    classifier = classifier_extractor(trained[0])
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], labels[order]
     reference = gaussian_statistics(features(classifier, images[:900]))
@@ -66,10 +68,11 @@ def test_training_is_a_function_of_the_seed(digits):
 def test_any_small_image(shape):
     classifier = Classifier(shape, num_classes=3, rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).uniform(-1, 1, (5, *shape)).astype(np.float32)
-    found = features(classifier, images, batch_size=2)
+    extractor = classifier_extractor(classifier)
+    found = features(dataclasses.replace(extractor, batch_size=2), images)
     assert found.shape == (5, NUM_FEATURES)
     # The size of the batch that an image is in does not change its features.
-    np.testing.assert_allclose(found, features(classifier, images, batch_size=8), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, features(extractor, images), rtol=1e-4, atol=1e-5)
 
 
 def test_classification_loss_is_the_cross_entropy():
@@ -83,7 +86,8 @@ def test_classification_loss_is_the_cross_entropy():
 def test_saved_and_loaded_is_the_same(trained, saved, digits):
     loaded = load_classifier(saved)
     assert weights_digest(loaded) == weights_digest(trained[0])
-    np.testing.assert_array_equal(features(loaded, digits[0][:10]), features(trained[0], digits[0][:10]))
+    one, other = (features(classifier_extractor(x), digits[0][:10]) for x in (loaded, trained[0]))
+    np.testing.assert_array_equal(one, other)
     assert json.loads((saved / "classifier.json").read_text())["validation_accuracy"] == trained[1]
 
 
@@ -136,5 +140,5 @@ def test_refuses_images_it_was_not_built_for():
     with pytest.raises(ValueError, match="`num_classes` must be at least 2, got 1"):
         Classifier((8, 8, 1), num_classes=1, rngs=nnx.Rngs(0))
     classifier = Classifier((8, 8, 1), num_classes=3, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"images must have shape \[n, 8, 8, 1\], got \(2, 8, 8, 3\)"):
-        features(classifier, np.zeros((2, 8, 8, 3)))
+    with pytest.raises(ValueError, match=r"shape \[n, 8, 8, 1\] with n >= 1, got \(2, 8, 8, 3\); use the classifier trained"):
+        features(classifier_extractor(classifier), np.zeros((2, 8, 8, 3)))

@@ -1,0 +1,22 @@
+"""Reads arrays of an npz file that comes from elsewhere; nothing in it is unpickled."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from experiments.errors import InputError
+
+
+def read_npz(path: Path, *, wants: Callable[[str], bool]) -> dict[str, np.ndarray]:
+    """The arrays whose names are wanted, by name.
+
+    Raises:
+        InputError: the file is cut short or damaged, or holds Python objects.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays if wants(name)}
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: this is no whole npz file of plain numbers ({error}); write it with numpy.savez") from None
