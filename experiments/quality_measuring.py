@@ -16,6 +16,7 @@ from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.errors import InputError
 from experiments.evaluator import held_out, sweep_samples
 from experiments.progress import Progress
+from experiments.prompt_agreement import sweep_agreement
 from experiments.quality import SAMPLE_MEASURES
 from experiments.run_folder import Run, read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
@@ -29,6 +30,7 @@ from objectives.jackknife import Jackknifed
 from search_space import Architecture
 
 _NUM_SHOWN = 100
+_MEASURED = ("estimates", "differences", "held_out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,7 @@ class MeasuredQuality:
         fingerprint: how it was measured; numbers of different ones must not be compared.
         estimates: by measure; `..._extrapolated` is of infinitely many samples.
         differences: to another architecture that was measured with it, by measure.
+        held_out: of the measures that can be taken of real images too, what held-out ones reach.
         compared_with: that one's digest; None for the first, to which the others are compared.
         picture: the first samples, as a file.
     """
@@ -48,12 +51,13 @@ class MeasuredQuality:
     fingerprint: str
     estimates: dict[str, Estimate]
     differences: dict[str, Estimate]
+    held_out: dict[str, Estimate]
     compared_with: str | None
     picture: Path
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
-        numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in ("estimates", "differences")}
+        numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in _MEASURED}
         named = {"digest": self.digest, "fingerprint": self.fingerprint, "compared_with": self.compared_with}
         return {**named, **numbers, "picture": str(self.picture)}
 
@@ -75,6 +79,7 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
     config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
     parameters, supernet = load_supernet(config, run_dir), sweep_supernet(config)
     distances = sweep_distances(config, sweep_classifier(config, run_dir, progress))
+    prompted = sweep_agreement(config, distances.classifier)
     draw = sweep_samples(config, supernet.apply, held_out(config)[1])
     name = fingerprint(**evaluation_settings(config), extractor=weights_digest(distances.classifier))
     folder = run_dir / "quality" / name
@@ -84,11 +89,12 @@ def measure_quality(run_dir: Path, picks: Sequence[str], *, num_samples: int, pr
     with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
         for architecture in architectures:
             samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
-            measured = distances.jackknifed(samples, SAMPLE_MEASURES)
+            measured = distances.jackknifed(samples, SAMPLE_MEASURES) | (prompted.jackknifed(samples) if prompted else {})
             differences = _estimates({key: measured[key] - other for key, other in first.items()})
             picture = save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png")
             other = found[0].digest if found else None
-            found.append(MeasuredQuality(architecture.digest, name, _estimates(measured), differences, other, picture))
+            ceiling = prompted.held_out if prompted else {}
+            found.append(MeasuredQuality(architecture.digest, name, _estimates(measured), differences, ceiling, other, picture))
             record = json.dumps(found[-1].to_json(), indent=1, allow_nan=False)
             write_whole(folder / f"{architecture.digest}.json", f"{record}\n")
             first = first or measured

@@ -1,7 +1,7 @@
 """The search spaces that ship with the project, by name.
 
-`digits` and `digits-small` are tiny UNets. `mobile-sd` is the family of Stable Diffusion 1.5 and its descendants for small
-devices: 9,013,494,968,163,847,392,000 architectures, among them every published design (`search_space.published`).
+`digits`, `digits-small` and `shapes` are tiny UNets. `mobile-sd` is the family of Stable Diffusion 1.5 and its descendants for
+small devices: 9,013,494,968,163,847,392,000 architectures, among them every published design (`search_space.published`).
 `mobile-sd-small` has the same at a quarter of the widths, where a latency can be measured in seconds.
 """
 
@@ -10,26 +10,37 @@ import difflib
 from search_space.narrowing import narrowed, split_name
 from search_space.space import LevelChoices, SearchSpace, StageChoices
 
+_EVERY_ATTENTION = ("cross", "self", "self_cross")
+
 
 def _digits() -> SearchSpace:
     """Three resolutions of tiny UNets, every gene that the project searches."""
+    return _tiny("digits", ((2, 3), (3, 4), (4, 6)), finest_attention=_EVERY_ATTENTION)
 
-    def side(num_blocks: tuple[int, ...], depth: tuple[int, ...]) -> StageChoices:
+
+def _shapes() -> SearchSpace:
+    """The genes of `digits` for larger images: narrower, and pixels of the finest level do not attend to each other."""
+    return _tiny("shapes", ((2, 3), (3, 4), (4, 5)), finest_attention=("cross",))
+
+
+def _tiny(name: str, widths: tuple[tuple[int, ...], ...], *, finest_attention: tuple[str, ...]) -> SearchSpace:
+    def side(num_blocks: tuple[int, ...], depth: tuple[int, ...], attention: tuple[str, ...]) -> StageChoices:
         return StageChoices(
             num_blocks=num_blocks,
             convolution=("separable", "full"),
             transformer_depth=depth,
-            attention=("cross", "self", "self_cross"),
+            attention=attention,
             attention_function=("relu", "softmax"),
             expansion=(2, 4),
             shared_kv=(True, False),
         )
 
-    def level(widths: tuple[int, ...], depth: tuple[int, ...]) -> LevelChoices:
-        return LevelChoices(widths, down=side((1, 2), depth), up=side((1, 2, 3), depth))
+    def level(widths: tuple[int, ...], depth: tuple[int, ...], attention: tuple[str, ...] = _EVERY_ATTENTION) -> LevelChoices:
+        return LevelChoices(widths, down=side((1, 2), depth, attention), up=side((1, 2, 3), depth, attention))
 
-    levels = (level((2, 3), (0, 1)), level((3, 4), (0, 1)), level((4, 6), (0, 1, 2)))
-    return SearchSpace("digits", levels, mid=side((0, 1, 2), (0, 1, 2)))
+    finest, middle, coarsest = widths
+    levels = (level(finest, (0, 1), finest_attention), level(middle, (0, 1)), level(coarsest, (0, 1, 2)))
+    return SearchSpace(name, levels, mid=side((0, 1, 2), (0, 1, 2), _EVERY_ATTENTION))
 
 
 def _digits_small() -> SearchSpace:
@@ -76,9 +87,13 @@ def _mobile_sd_small() -> SearchSpace:
     return _mobile_sd("mobile-sd-small")
 
 
-_SPACES = {"digits": _digits, "digits-small": _digits_small, "mobile-sd": _mobile_sd, "mobile-sd-small": _mobile_sd_small}
+_SPACES = {
+    "digits": _digits, "digits-small": _digits_small, "shapes": _shapes, "mobile-sd": _mobile_sd,
+    "mobile-sd-small": _mobile_sd_small,
+}  # fmt: skip
 _DEPLOY_SCALES = {
-    "digits": "digits-deploy", "digits-small": "digits-deploy", "mobile-sd": "sd15", "mobile-sd-small": "sd15-quarter",
+    "digits": "digits-deploy", "digits-small": "digits-deploy", "shapes": "digits-deploy", "mobile-sd": "sd15",
+    "mobile-sd-small": "sd15-quarter",
 }  # fmt: skip
 
 

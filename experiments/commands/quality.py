@@ -20,7 +20,8 @@ def measure(run: Path, *, ids: str, num_samples: int, as_json: bool) -> None:
     """Measure architectures of a run by their samples, and how they differ from the first.
 
     Fréchet distance (at this n, and extrapolated to infinitely many samples) and kernel distance in the features of a
-    classifier of the data, with 95 % intervals. Numbers and sample grids are kept in RUN/quality.
+    classifier of the data, with 95 % intervals; and, where prompts say several things, how often samples agree. Numbers
+    and sample grids are kept in RUN/quality.
     """
     picks = [pick.strip() for pick in ids.split(",") if pick.strip()]
     if not picks:
