@@ -32,7 +32,7 @@ def _tiny(name: str, widths: tuple[tuple[int, ...], ...], *, finest_attention: t
             attention=attention,
             attention_function=("relu", "softmax"),
             expansion=(2, 4),
-            shared_kv=(True, False),
+            shared_kv=(False,) if attention == ("cross",) else (True, False),  # it is about attention to oneself
         )
 
     def level(widths: tuple[int, ...], depth: tuple[int, ...], attention: tuple[str, ...] = _EVERY_ATTENTION) -> LevelChoices:
