@@ -5,42 +5,43 @@ small devices: 9,013,494,968,163,847,392,000 architectures, among them every pub
 `mobile-sd-small` has the same at a quarter of the widths, where a latency can be measured in seconds.
 """
 
+import dataclasses
 import difflib
+from typing import Any
 
 from search_space.narrowing import narrowed, split_name
 from search_space.space import LevelChoices, SearchSpace, StageChoices
 
-_EVERY_ATTENTION = ("cross", "self", "self_cross")
-
 
 def _digits() -> SearchSpace:
     """Three resolutions of tiny UNets, every gene that the project searches."""
-    return _tiny("digits", ((2, 3), (3, 4), (4, 6)), finest_attention=_EVERY_ATTENTION)
 
-
-def _shapes() -> SearchSpace:
-    """The genes of `digits` for larger images: narrower, and pixels of the finest level do not attend to each other."""
-    return _tiny("shapes", ((2, 3), (3, 4), (4, 5)), finest_attention=("cross",))
-
-
-def _tiny(name: str, widths: tuple[tuple[int, ...], ...], *, finest_attention: tuple[str, ...]) -> SearchSpace:
-    def side(num_blocks: tuple[int, ...], depth: tuple[int, ...], attention: tuple[str, ...]) -> StageChoices:
+    def side(num_blocks: tuple[int, ...], depth: tuple[int, ...]) -> StageChoices:
         return StageChoices(
             num_blocks=num_blocks,
             convolution=("separable", "full"),
             transformer_depth=depth,
-            attention=attention,
+            attention=("cross", "self", "self_cross"),
             attention_function=("relu", "softmax"),
             expansion=(2, 4),
-            shared_kv=(False,) if attention == ("cross",) else (True, False),  # it is about attention to oneself
+            shared_kv=(True, False),
         )
 
-    def level(widths: tuple[int, ...], depth: tuple[int, ...], attention: tuple[str, ...] = _EVERY_ATTENTION) -> LevelChoices:
-        return LevelChoices(widths, down=side((1, 2), depth, attention), up=side((1, 2, 3), depth, attention))
+    def level(widths: tuple[int, ...], depth: tuple[int, ...]) -> LevelChoices:
+        return LevelChoices(widths, down=side((1, 2), depth), up=side((1, 2, 3), depth))
 
-    finest, middle, coarsest = widths
-    levels = (level(finest, (0, 1), finest_attention), level(middle, (0, 1)), level(coarsest, (0, 1, 2)))
-    return SearchSpace(name, levels, mid=side((0, 1, 2), (0, 1, 2), _EVERY_ATTENTION))
+    levels = (level((2, 3), (0, 1)), level((3, 4), (0, 1)), level((4, 6), (0, 1, 2)))
+    return SearchSpace("digits", levels, mid=side((0, 1, 2), (0, 1, 2)))
+
+
+def _shapes() -> SearchSpace:
+    """The genes of `digits` for larger images: fewer blocks at the finest level, whose pixels do not attend to each other."""
+    digits = _digits()
+    finest, middle, coarsest = digits.levels
+    to_prompt: dict[str, Any] = {"attention": ("cross",), "shared_kv": (False,)}
+    down, up = (dataclasses.replace(side, **to_prompt) for side in (finest.down, finest.up))
+    finest = dataclasses.replace(finest, down=down, up=dataclasses.replace(up, num_blocks=(1, 2)))
+    return dataclasses.replace(digits, name="shapes", levels=(finest, middle, dataclasses.replace(coarsest, width=(4, 5))))
 
 
 def _digits_small() -> SearchSpace:

@@ -22,7 +22,12 @@ def digest(split: str, resolution: int, count: int) -> str:
 
 @pytest.mark.parametrize(
     ("split", "resolution", "expected"),
-    [("train", 16, "bd9827f953d567df"), ("validation", 16, "5e31aed5d09ea746"), ("test", 32, "8ece4f7a74a33fdb"), ("train", 50, "0d5178dc726c9e67")],
+    [
+        ("train", 16, "bd9827f953d567df"),
+        ("validation", 16, "5e31aed5d09ea746"),
+        ("test", 32, "8ece4f7a74a33fdb"),
+        ("train", 50, "0d5178dc726c9e67"),
+    ],
 )
 def test_pictures_and_captions_are_the_same_on_every_machine(split, resolution, expected):
     assert digest(split, resolution, 40) == expected
