@@ -19,9 +19,9 @@ from experiments.sample_features import sweep_classifier
 from objectives.agreement import attribute_values
 
 # One network but for widths and convolutions: everything is there, and compiles in seconds.
-SPACE = "shapes[*.num_blocks=1,*.transformer_depth=1,*.attention=cross,*.attention_function=softmax,*.expansion=2,*.shared_kv=false]"
+KEPT = "*.num_blocks=1,*.transformer_depth=1,*.attention=cross,*.attention_function=softmax,*.expansion=2,*.shared_kv=false"
 SHRUNK = [
-    f"space={json.dumps(SPACE)}",
+    f"space={json.dumps(f'shapes[{KEPT}]')}",
     "supernet.num_steps=4",
     "supernet.largest_steps=1",
     "features.num_steps=40",
