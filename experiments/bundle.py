@@ -53,6 +53,7 @@ class ScaleSection(Section):
     num_heads: Count | None
     head_width: Count | None
     shared_projections: bool = Field(default=True, strict=True)
+    prompt_layers: CountOrNone = 0
     dtype: Literal["float32"]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float
 
 from diffusion import Parameterisation, Schedule, diffuse, get_parameterisation, get_schedule, per_sample
@@ -18,6 +17,7 @@ from experiments.errors import InputError
 from search_space import Scale
 from supernet import PromptEncoder
 from supernet.initializer import abstract_initializer, random_initializer
+from supernet.parameters import parameters_of, with_parameters
 
 _IN_MEMORY_BYTES = 256 * 2**20
 
@@ -52,8 +52,7 @@ class DenoisingTask:
         """Fresh parameters of the prompt encoder; none where contexts come encoded."""
         if not self.scale.vocabulary:
             return {}
-        encoder = PromptEncoder(self.scale, init=random_initializer(seed))
-        return dict(nnx.to_pure_dict(nnx.state(encoder, nnx.Param)))
+        return parameters_of(PromptEncoder(self.scale, init=random_initializer(seed)))
 
     def check_prompt_parameters(self, parameters: dict[str, Any]) -> None:
         """Raises ValueError where these are not the parameters of this scale's prompt encoder."""
@@ -66,8 +65,7 @@ class DenoisingTask:
         """Contexts of prompts: tokens are encoded, contexts stay as they are."""
         if not self.scale.vocabulary:
             return prompts
-        graph, _ = nnx.split(PromptEncoder(self.scale, init=abstract_initializer))
-        return nnx.merge(graph, nnx.State(dict(prompt_parameters)))(prompts)
+        return with_parameters(PromptEncoder(self.scale, init=abstract_initializer), prompt_parameters)(prompts)
 
     def noisy_batch(self, seed: Array, step: Array, images: Array, prompts: Array) -> tuple[tuple[Array, Array, Array], Array]:
         """One training batch: (noisy images, time steps, prompts) and the targets; times are uniform and stratified."""
@@ -101,10 +99,9 @@ def open_examples(data: str, scale: Scale, *, split: str) -> Dataset:
             f"data set {data!r} has contexts of shape {info.context_shape}, scale {scale.name!r} wants "
             f"{(scale.context_length, scale.context_width)}; encode them again or choose another scale"
         )
-    needed = 257 if info.has_captions else (info.num_classes or 0) + 1
-    if scale.vocabulary and needed > scale.vocabulary:
+    if scale.vocabulary and info.num_tokens > scale.vocabulary:
         raise InputError(
-            f"data set {data!r} needs a vocabulary of {needed} tokens, scale {scale.name!r} has {scale.vocabulary}; "
+            f"data set {data!r} needs a vocabulary of {info.num_tokens} tokens, scale {scale.name!r} has {scale.vocabulary}; "
             "choose a scale with a larger one"
         )
     return dataset

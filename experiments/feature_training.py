@@ -4,6 +4,7 @@ A directory of a classifier holds `classifier.safetensors` (the weights) and `cl
 validation accuracy, digest of the weights).
 """
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ from safetensors.numpy import load_file, save_file
 
 from experiments.errors import InputError
 from experiments.whole_files import write_whole
-from objectives.features import Classifier, classification_loss, logits, weights, weights_digest, with_weights
+from objectives.agreement import attribute_values, attributes_loss, read_attributes
+from objectives.features import Classifier, logits, weights, weights_digest, with_weights
 
 SCHEMA = 1
 BATCH_SIZE = 128
@@ -39,9 +41,12 @@ def train_classifier(
     num_classes: int,
     num_steps: int,
     seed: int,
+    attribute_sizes: tuple[int, ...] = (),
     progress: Progress | None = None,
 ) -> tuple[Classifier, float]:
     """Trains on four fifths of the images and tests on the rest.
+
+    Labels that say several things are learned as such: a logit for each value of each attribute, side by side.
 
     Args:
       images: In [-1, 1].
@@ -49,29 +54,33 @@ def train_classifier(
       num_classes: Number of classes.
       num_steps: Updates with a batch of 128 (or all images where there are fewer).
       seed: Decides the split, the initial weights and the batches.
+      attribute_sizes: How many values each attribute has, where a label is the row-major number of their values.
       progress: Called as `progress(step, loss)` after every twentieth update and after the last.
 
     Returns:
-      The classifier, and the share of the held-out images that it labels right.
+      The classifier, and the share of the held-out images that it labels right in everything.
 
     Raises:
       InputError: Fewer than 10 images, as many labels as images are not given, or a label is out of range.
     """
     images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int32)
     _check_data(images, labels, num_classes, num_steps)
+    sizes = attribute_sizes or (num_classes,)
+    values = attribute_values(labels, sizes).astype(np.int32)
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(images))
     held_out, rest = np.split(order, [max(1, round(VALIDATION_SHARE * len(images)))])
-    classifier = Classifier(images.shape[1:], num_classes=num_classes, rngs=nnx.Rngs(seed))
+    classifier = Classifier(images.shape[1:], num_classes=sum(sizes), rngs=nnx.Rngs(seed))
     schedule = optax.cosine_decay_schedule(LEARNING_RATE, num_steps)
     optimizer = nnx.Optimizer(classifier, optax.adamw(schedule, weight_decay=WEIGHT_DECAY), wrt=nnx.Param)
     for step in range(1, num_steps + 1):
         batch = generator.choice(rest, min(BATCH_SIZE, len(rest)), replace=False)
         shifted = _shifted(images[batch], generator)
-        loss = _update(classifier, optimizer, jnp.asarray(shifted), jnp.asarray(labels[batch]))
+        loss = _update(classifier, optimizer, jnp.asarray(shifted), jnp.asarray(values[batch]), sizes=sizes)
         if progress is not None and (step % 20 == 0 or step == num_steps):
             progress(step, float(loss))
-    return classifier, _accuracy(classifier, images[held_out], labels[held_out])
+    is_right = (read_attributes(classifier, images[held_out], sizes) == values[held_out]).all(axis=1)
+    return classifier, float(is_right.mean())
 
 
 def save_classifier(classifier: Classifier, directory: str | Path, *, validation_accuracy: float) -> None:
@@ -125,19 +134,14 @@ def _shifted(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-@nnx.jit
-def _update(classifier: Classifier, optimizer: nnx.Optimizer, images: Array, labels: Array) -> Array:
-    loss, gradients = nnx.value_and_grad(lambda model: jnp.mean(classification_loss(model, images, labels)))(classifier)
+@functools.partial(nnx.jit, static_argnames="sizes")
+def _update(classifier: Classifier, optimizer: nnx.Optimizer, images: Array, values: Array, *, sizes: tuple[int, ...]) -> Array:
+    def loss_of(model: Classifier) -> Array:
+        return jnp.mean(attributes_loss(logits(model, images), values, sizes))
+
+    loss, gradients = nnx.value_and_grad(loss_of)(classifier)
     optimizer.update(classifier, gradients)
     return loss
-
-
-def _accuracy(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> float:
-    num_right = 0
-    for start in range(0, len(images), 1024):
-        found = np.asarray(logits(classifier, jnp.asarray(images[start : start + 1024]))).argmax(axis=1)
-        num_right += int(np.sum(found == labels[start : start + 1024]))
-    return num_right / len(images)
 
 
 def _check_data(images: np.ndarray, labels: np.ndarray, num_classes: int, num_steps: int) -> None:

@@ -5,6 +5,7 @@ shorter than those of the numbers themselves.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.errors import InputError
 from experiments.progress import Progress
+from experiments.prompt_agreement import sweep_agreement
 from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import Run, read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
@@ -30,6 +32,7 @@ from objectives.jackknife import Jackknifed
 from search_space import Architecture
 
 _NUM_SHOWN = 100
+_MEASURED = ("estimates", "differences", "held_out")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,7 @@ class MeasuredQuality:
         extractor: name, digest and preprocessing of whose features it was measured in.
         estimates: by measure; `..._extrapolated` is of infinitely many samples.
         differences: to another architecture that was measured with it, by measure.
+        held_out: of the measures that can be taken of real images too, what held-out ones reach.
         compared_with: that one's digest; None for the first, to which the others are compared.
         picture: the first samples, as a file.
     """
@@ -51,12 +55,13 @@ class MeasuredQuality:
     extractor: dict[str, str]
     estimates: dict[str, Estimate]
     differences: dict[str, Estimate]
+    held_out: dict[str, Estimate]
     compared_with: str | None
     picture: Path
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
-        numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in ("estimates", "differences")}
+        numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in _MEASURED}
         named = {key: getattr(self, key) for key in ("digest", "fingerprint", "extractor", "compared_with")}
         return {**named, **numbers, "picture": str(self.picture)}
 
@@ -81,11 +86,13 @@ def measure_quality(
     architectures = _picked(read_run(run_dir), picks)
     config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
     parameters, supernet = load_supernet(config, run_dir), sweep_supernet(config)
+    classifier = functools.partial(sweep_classifier, config, run_dir, progress)
     if extractor is None:
-        extractor = classifier_extractor(sweep_classifier(config, run_dir, progress))
+        extractor = classifier_extractor(classifier())
     distances = sweep_distances(config, extractor)
     if num_samples < distances.reference.shape[1]:
         progress.say(_too_few(distances, num_samples))
+    prompted = sweep_agreement(config, classifier)
     draw = sweep_samples(config, supernet.apply, held_out(config)[1])
     name = fingerprint(**evaluation_settings(config), **extractor.settings())
     described = {"name": extractor.name, "digest": extractor.digest, "preprocessing": extractor.preprocessing}
@@ -100,12 +107,21 @@ def measure_quality(
                 measured = distances.jackknifed(samples)
             except UnusableSamplesError as error:
                 raise InputError(f"{architecture.digest}: {error}") from None
+            if prompted is not None:
+                measured |= prompted.jackknifed(samples)
             frechet = distances.names.frechet
-            differences = _estimates({key: measured[key] - other for key, other in first.items()}, frechet)
-            picture = save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png")
-            other = found[0].digest if found else None
-            estimates = _estimates(measured, frechet)
-            found.append(MeasuredQuality(architecture.digest, name, described, estimates, differences, other, picture))
+            found.append(
+                MeasuredQuality(
+                    digest=architecture.digest,
+                    fingerprint=name,
+                    extractor=described,
+                    estimates=_estimates(measured, frechet),
+                    differences=_estimates({key: measured[key] - other for key, other in first.items()}, frechet),
+                    held_out=prompted.held_out if prompted else {},
+                    compared_with=found[0].digest if found else None,
+                    picture=save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png"),
+                )
+            )
             record = json.dumps(found[-1].to_json(), indent=1, allow_nan=False)
             write_whole(folder / f"{architecture.digest}.json", f"{record}\n")
             first = first or measured

@@ -11,14 +11,26 @@ if TYPE_CHECKING:
 
 
 def measured_table(found: Sequence["MeasuredQuality"]) -> str:
-    """Numbers with their intervals, a row for each architecture; how the others differ from the first; where pictures are."""
-    first, names = found[0], list(found[0].estimates)
-    lines = [text_table([("", *names), *((x.digest, *map(_shown, x.estimates.values())) for x in found)])]
+    """Numbers with their intervals, a row for each architecture; how the others differ from the first; where pictures are.
+
+    What held-out images are measured by too stands in a table of its own, below theirs.
+    """
+    apart = list(found[0].held_out)
+    lines = [_compared(found, [name for name in found[0].estimates if name not in apart])]
+    if apart:
+        lines += ["", "Share of samples that the classifier reads as their prompts say: all of it, and each part", ""]
+        lines += [_compared(found, apart, [("held-out images", *(_shown(found[0].held_out[name]) for name in apart))])]
+    return "\n".join([*lines, "", f"95 % intervals; pictures and numbers are in {found[0].picture.parent}"])
+
+
+def _compared(found: Sequence["MeasuredQuality"], names: Sequence[str], above: Sequence[tuple[str, ...]] = ()) -> str:
+    def rows(chosen: Sequence["MeasuredQuality"], key: str) -> list[tuple[str, ...]]:
+        return [(x.digest, *(_shown(getattr(x, key)[name]) for name in names)) for x in chosen]
+
+    lines = [text_table([("", *names), *above, *rows(found, "estimates")])]
     if len(found) > 1:
-        rows = [(x.digest, *map(_shown, x.differences.values())) for x in found[1:]]
-        lines += ["", f"Difference to {first.digest} with the same noise and prompts; where 0 is outside, they differ"]
-        lines += [text_table([("", *names), *rows])]
-    lines += ["", f"95 % intervals; pictures and numbers are in {first.picture.parent}"]
+        lines += ["", f"Difference to {found[0].digest} with the same noise and prompts; where 0 is outside, they differ"]
+        lines += [text_table([("", *names), *rows(found[1:], "differences")])]
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int, Int32
 
 from experiments.config import SweepConfig
 from experiments.data import Dataset, DatasetInfo
@@ -22,6 +22,7 @@ from search_space import get_scale
 
 MAX_IMAGES = 20_000
 MAX_BYTES = 2**30
+_MOST_NAMED = 5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def labelled_images(config: SweepConfig) -> LabelledImages:
     """All training images of a sweep, or a seeded random part of at most 20,000 images and 1 GiB, in stored order.
 
     Raises:
-        InputError: the data set has no labels.
+        InputError: the data set has no labels, or its train split has no image of a class.
     """
     dataset, rows = _chosen(config)
     info = dataset.info
@@ -81,6 +82,8 @@ def labelled_images(config: SweepConfig) -> LabelledImages:
     for place, row in enumerate(rows):
         example = dataset[int(row)]
         images[place], labels[place] = example["image"], example["label"]
+    if len(rows) == len(dataset):  # a random part may lack a rare class; then nothing is wrong with the data
+        check_classes(labels, info)
     return LabelledImages(images, labels, info)
 
 
@@ -94,6 +97,20 @@ def _chosen(config: SweepConfig) -> tuple[Dataset, np.ndarray]:
     return dataset, rows
 
 
+def check_classes(labels: Int[np.ndarray, " n"], info: DatasetInfo) -> None:
+    """Raises InputError where the labels of a whole split leave a class out; the message names it."""
+    assert info.num_classes is not None
+    missing = sorted(set(range(info.num_classes)) - set(labels.tolist()))
+    if missing:
+        names = [repr(info.label_names[label]) if info.label_names else str(label) for label in missing]
+        shown = ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
+        raise InputError(
+            f"data set {info.name!r}: split {info.split!r} has no image of {len(missing)} of {info.num_classes} classes "
+            f"({shown}), and samples are judged by a classifier of all; add images of them, divide the data otherwise, or "
+            "take these classes out"
+        )
+
+
 def _train(config: SweepConfig, folder: Path, progress: Progress) -> None:
     data = labelled_images(config)
     num_used, num_there = len(data.images), data.info.num_examples
@@ -102,7 +119,8 @@ def _train(config: SweepConfig, folder: Path, progress: Progress) -> None:
         reach = reaching(stage, 0)
         classifier, accuracy = train_classifier(
             data.images, data.labels, num_classes=data.info.num_classes, num_steps=config.features.num_steps,
-            seed=config.seed, progress=lambda step, loss: reach(step, f"loss {loss:.3f}"),
+            seed=config.seed, attribute_sizes=tuple(len(attribute.values) for attribute in data.info.attributes),
+            progress=lambda step, loss: reach(step, f"loss {loss:.3f}"),
         )  # fmt: skip
     save_classifier(classifier, folder, validation_accuracy=accuracy)
     part = "" if num_used == num_there else f"; it saw {num_used:,} of {num_there:,} training images, drawn at random"

@@ -1,14 +1,18 @@
 """Draws images with the network of a bundle."""
 
+import difflib
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
 from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle
-from experiments.data import image_grid
-from experiments.denoising_task import all_examples, load_examples
+from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
+from experiments.data.splits import ALL
+from experiments.denoising_task import all_examples, load_examples, open_examples
+from experiments.errors import InputError
 from experiments.quality import SampleSettings, sample_program
 
 _GRID_COLUMNS = 10
@@ -22,11 +26,23 @@ def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> 
     return sample_program(bundle.task, apply, prompts, how, seed=seed)(bundle.parameters)
 
 
-def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0) -> Path:
-    """Draws images with a bundle's network and saves them as one grid; every class, or the first prompts, in turn."""
+def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0, prompts: Sequence[str] = ()) -> Path:
+    """Draws images with a bundle's network and saves them as one grid.
+
+    Args:
+        path: the bundle.
+        out: the picture.
+        num: how many images.
+        seed: of the noise.
+        prompts: captions or names of classes, in turn; without any, every class, or the first prompts of the data set.
+
+    Raises:
+        InputError: the bundle is damaged or names no data set, or a prompt is none of what its network has learned.
+    """
     check_has_data(path)
     bundle = read_bundle(path)
-    images = draw_images(bundle, _grid_prompts(bundle), num=num, seed=seed)
+    encoded = _encoded(bundle, prompts) if prompts else _grid_prompts(bundle)
+    images = draw_images(bundle, encoded, num=num, seed=seed)
     return save_grid(images, out)
 
 
@@ -41,12 +57,29 @@ def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -
     return out
 
 
+def _encoded(bundle: Bundle, prompts: Sequence[str]) -> np.ndarray:
+    scale, info = bundle.task.scale, open_examples(bundle.data, bundle.task.scale, split=ALL).info
+    return np.stack([prompt_tokens(_prompted(prompt, info), scale.context_length, words=info.words) for prompt in prompts])
+
+
+def _prompted(prompt: str, info: DatasetInfo) -> Example:
+    if info.context_shape is not None:
+        raise InputError(f"prompt {prompt!r}: data set {info.name!r} holds prompts that are encoded already; leave it out")
+    if info.has_captions:
+        return {"caption": prompt}
+    names = info.label_names or tuple(map(str, range(info.num_classes or 0)))
+    if prompt in names:
+        return {"label": names.index(prompt)}
+    nearest = difflib.get_close_matches(prompt, names, n=1, cutoff=0)
+    remedy = f"did you mean {nearest[0]!r}?" if nearest else "it has no prompts; leave it out"
+    raise InputError(f"prompt {prompt!r} is no class of data set {info.name!r}; {remedy}")
+
+
 def _grid_prompts(bundle: Bundle) -> np.ndarray:
     """One prompt for each column: the classes in order, or the first prompts of the validation split."""
     task = bundle.task
     dataset = load_examples(bundle.data, task.scale, split="validation")
-    if dataset.info.num_classes is None or not task.scale.vocabulary:
+    if dataset.info.num_classes is None or dataset.info.has_captions or not task.scale.vocabulary:
         return all_examples(dataset, task.scale)[1][:_GRID_COLUMNS]
-    tokens = np.zeros((dataset.info.num_classes, task.scale.context_length), np.int32)
-    tokens[:, 0] = 1 + np.arange(dataset.info.num_classes)
-    return tokens
+    labels = range(dataset.info.num_classes)
+    return np.stack([prompt_tokens({"label": label}, task.scale.context_length) for label in labels])

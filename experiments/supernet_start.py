@@ -97,8 +97,10 @@ def check_start(folder: Path, supernet: Supernet) -> None:
     if description.get("space") != supernet.space.name:
         raise InputError(f"{path}: key 'space' must be {supernet.space.name!r}, got {description.get('space')!r}; {remedy}")
     wanted, found = dataclasses.asdict(supernet.scale), description.get("scale")
+    # A field that came later is missing in an older file, which was written under its default.
+    defaults = {x.name: x.default for x in dataclasses.fields(Scale) if x.default is not dataclasses.MISSING}
     for name in wanted:
-        value = found.get(name) if isinstance(found, dict) else None
+        value = (defaults | found).get(name) if isinstance(found, dict) else None
         if name != "name" and value != wanted[name]:
             raise InputError(f"{path}: key 'scale.{name}' must be {wanted[name]!r}, got {value!r}; choose that proxy_scale")
 

@@ -27,6 +27,7 @@ class Scale:
         shared_projections: whether the transformer layers behind a residual block stand between one pair of projections
             (diffusers' `transformer_layers_per_block`), or each layer is a spatial transformer with its own pair (as SnapFusion
             and MobileDiffusion stack them). For a depth of 1 it is the same.
+        prompt_layers: transformer layers of the prompt encoder behind its embedding; labels do without.
         dtype: of parameters and activations.
     """
 
@@ -46,15 +47,21 @@ class Scale:
     num_heads: int | None = None
     head_width: int | None = None
     shared_projections: bool = True
+    prompt_layers: int = 0
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        """Checks that each pair of rules names exactly one."""
+        """Checks that each pair of rules names exactly one, and that the rest fits together."""
         for one, other in (("norm_groups", "norm_group_size"), ("num_heads", "head_width")):
             if (getattr(self, one) is None) == (getattr(self, other) is None):
                 raise ValueError(f"scale {self.name!r}: give either {one} or {other}, not both and not neither")
         if self.time_features % 2:
             raise ValueError(f"scale {self.name!r}: time_features must be even, got {self.time_features}")
+        if self.prompt_layers and not self.vocabulary:
+            raise ValueError(
+                f"scale {self.name!r}: prompt_layers={self.prompt_layers} need a vocabulary, got 0; where contexts come "
+                "encoded, leave prompt_layers out"
+            )
 
     def groups(self, channels: int) -> int:
         """Number of normalisation groups of so many channels."""
@@ -92,6 +99,16 @@ _SCALES = {
         Scale(
             "digits-deploy", 32, 4, 4, 24, context_length=16, context_width=128, time_features=64, time_width=256,
             norm_group_size=8, head_width=24,
+        ),
+        # Captioned shapes, whose captions have six words out of 26. Channels and heads are half as wide as for digits: an
+        # image has four times the pixels, or sixteen times.
+        Scale(
+            "shapes16-proxy", 16, 3, 3, 4, context_length=6, context_width=32, time_features=32, time_width=32, vocabulary=27,
+            norm_group_size=4, head_width=4, prompt_layers=2,
+        ),
+        Scale(
+            "shapes32-proxy", 32, 3, 3, 4, context_length=6, context_width=32, time_features=32, time_width=32, vocabulary=27,
+            norm_group_size=4, head_width=4, prompt_layers=2,
         ),
         # Stable Diffusion 1.5 at 512x512 images. Widths of its whole family are multiples of 64 channels.
         Scale(

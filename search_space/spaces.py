@@ -1,11 +1,13 @@
 """The search spaces that ship with the project, by name.
 
-`digits` and `digits-small` are tiny UNets. `mobile-sd` is the family of Stable Diffusion 1.5 and its descendants for small
-devices: 9,013,494,968,163,847,392,000 architectures, among them every published design (`search_space.published`).
+`digits`, `digits-small` and `shapes` are tiny UNets. `mobile-sd` is the family of Stable Diffusion 1.5 and its descendants for
+small devices: 9,013,494,968,163,847,392,000 architectures, among them every published design (`search_space.published`).
 `mobile-sd-small` has the same at a quarter of the widths, where a latency can be measured in seconds.
 """
 
+import dataclasses
 import difflib
+from typing import Any
 
 from search_space.narrowing import narrowed, split_name
 from search_space.space import LevelChoices, SearchSpace, StageChoices
@@ -30,6 +32,16 @@ def _digits() -> SearchSpace:
 
     levels = (level((2, 3), (0, 1)), level((3, 4), (0, 1)), level((4, 6), (0, 1, 2)))
     return SearchSpace("digits", levels, mid=side((0, 1, 2), (0, 1, 2)))
+
+
+def _shapes() -> SearchSpace:
+    """The genes of `digits` for larger images: fewer blocks at the finest level, whose pixels do not attend to each other."""
+    digits = _digits()
+    finest, middle, coarsest = digits.levels
+    to_prompt: dict[str, Any] = {"attention": ("cross",), "shared_kv": (False,)}
+    down, up = (dataclasses.replace(side, **to_prompt) for side in (finest.down, finest.up))
+    finest = dataclasses.replace(finest, down=down, up=dataclasses.replace(up, num_blocks=(1, 2)))
+    return dataclasses.replace(digits, name="shapes", levels=(finest, middle, dataclasses.replace(coarsest, width=(4, 5))))
 
 
 def _digits_small() -> SearchSpace:
@@ -76,9 +88,13 @@ def _mobile_sd_small() -> SearchSpace:
     return _mobile_sd("mobile-sd-small")
 
 
-_SPACES = {"digits": _digits, "digits-small": _digits_small, "mobile-sd": _mobile_sd, "mobile-sd-small": _mobile_sd_small}
+_SPACES = {
+    "digits": _digits, "digits-small": _digits_small, "shapes": _shapes, "mobile-sd": _mobile_sd,
+    "mobile-sd-small": _mobile_sd_small,
+}  # fmt: skip
 _DEPLOY_SCALES = {
-    "digits": "digits-deploy", "digits-small": "digits-deploy", "mobile-sd": "sd15", "mobile-sd-small": "sd15-quarter",
+    "digits": "digits-deploy", "digits-small": "digits-deploy", "shapes": "digits-deploy", "mobile-sd": "sd15",
+    "mobile-sd-small": "sd15-quarter",
 }  # fmt: skip
 
 

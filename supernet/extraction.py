@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from flax import nnx, traverse_util
-
 from search_space import Architecture
 from supernet.convolution import XLA, Lowering
 from supernet.initializer import abstract_initializer
+from supernet.parameters import parameters_of, with_parameters
 from supernet.subnets import subnet_parameters
 from supernet.supernet import Supernet, SupernetParameters
 from supernet.unet import UNet
@@ -27,8 +26,7 @@ def extract(
 
 def unet_parameters(unet: UNet) -> dict[str, Any]:
     """A UNet's parameters by path, "blocks/down0_0_residual/conv1/kernel"."""
-    flat = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(unet, nnx.Param)))
-    return {"/".join(map(str, path)): array for path, array in flat.items()}
+    return parameters_of(unet)
 
 
 def load_unet(unet: UNet, parameters: dict[str, Any]) -> UNet:
@@ -48,10 +46,4 @@ def load_unet(unet: UNet, parameters: dict[str, Any]) -> UNet:
     for path, shape in wanted.items():
         if tuple(parameters[path].shape) != shape:
             raise ValueError(f"parameter {path} must have shape {shape}, got {tuple(parameters[path].shape)}")
-    graph, _ = nnx.split(unet)
-    nested = traverse_util.unflatten_dict({_keys(path): array for path, array in parameters.items()})
-    return nnx.merge(graph, nnx.State(nested))
-
-
-def _keys(path: str) -> tuple[str | int, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in path.split("/"))
+    return with_parameters(unet, parameters)

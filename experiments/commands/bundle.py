@@ -59,12 +59,13 @@ def distill(bundle: Path, *, steps: int | None, seed: int, out: Path | None) -> 
 @BUNDLE
 @click.option("--out", type=click.Path(path_type=Path), help="The picture.  [default: BUNDLE/samples.png]")
 @click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
+@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="A caption or the name of a class; several in turn.")
 @SEED
-def sample(bundle: Path, *, out: Path | None, num: int, seed: int) -> None:
-    """Draw images with the network of a bundle."""
+def sample(bundle: Path, *, out: Path | None, num: int, prompts: tuple[str, ...], seed: int) -> None:
+    """Draw images with the network of a bundle; without --prompt, of every class or of the first prompts of its data."""
     from experiments.sampling import sample_bundle
 
-    click.echo(sample_bundle(bundle, out or bundle / "samples.png", num, seed=seed))
+    click.echo(sample_bundle(bundle, out or bundle / "samples.png", num, seed=seed, prompts=prompts))
 
 
 @click.command()

@@ -45,7 +45,8 @@ def measure(
     """Measure architectures of a run by their samples, and how they differ from the first.
 
     Fréchet distance (at this n, and extrapolated to infinitely many samples) and kernel distances in the features of a
-    classifier of the data or of InceptionV3, with 95 % intervals. Numbers and sample grids are kept in RUN/quality.
+    classifier of the data or of InceptionV3, with 95 % intervals; and, where prompts say several things, how often
+    samples agree. Numbers and sample grids are kept in RUN/quality.
     """
     is_inception = extractor == "inception"
     if is_inception and weights is None:

@@ -31,7 +31,7 @@ def array_example(example: Example, info: DatasetInfo, *, context_length: int) -
     """One example with `image`, then `tokens` or `context`, and `label` where the data set has labels."""
     arrays = {"image": example["image"]}
     if info.context_shape is None:
-        arrays["tokens"] = prompt_tokens(example, context_length)
+        arrays["tokens"] = prompt_tokens(example, context_length, words=info.words)
     else:
         arrays["context"] = example["context"]
     if info.num_classes is not None:
@@ -107,7 +107,7 @@ def batches(
         seed: of the shuffling, in [0, 2**32).
         num_epochs: how often each example comes; None is for ever.
         start_step: the batch to begin with; what comes then is what an uninterrupted run would have had.
-        context_length: tokens of each prompt; by default 77 for captions, else 1.
+        context_length: tokens of each prompt; by default `default_context_length`.
         num_threads: threads that read ahead; 0 reads when asked.
 
     Raises:

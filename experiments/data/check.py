@@ -108,6 +108,7 @@ _KINDS = {
     "folder": "a folder of images",
     "npz": "latents in npz",
     "array_record": "latents in array_record",
+    "generated": "a generated set",
 }
 
 
@@ -122,6 +123,10 @@ def _prompts(info: DatasetInfo, tally: Tally) -> str:
         names = info.label_names or tuple(str(label) for label in range(info.num_classes))
         listed = ", ".join(f"{name} {count}" for name, count in list(zip(names, counts, strict=True))[:MAX_LISTED])
         parts.append(f"{info.num_classes} class labels ({listed}{', ...' if len(names) > MAX_LISTED else ''})")
+    if info.attributes:
+        first, *others = ((attribute.name, len(attribute.values)) for attribute in info.attributes)
+        listed = ", ".join([f"{first[0]} ({first[1]} values)", *(f"{name} ({count})" for name, count in others)])
+        parts.append(f"labels say: {listed}")
     return "; ".join(parts) or "none, the empty prompt for all"
 
 

@@ -1,8 +1,8 @@
 """The one form in which every data set is used: random access to examples, and a description of them.
 
 An example is a dict of `image` (float32 [height, width, channels]; pixels in [-1, 1], latents as they were stored) and
-at most one prompt: `label` (int), `caption` (str) or `context` (float32 [length, width], encoded beforehand); a context
-may have its label beside it.
+at most one prompt: `context` (float32 [length, width], encoded beforehand), `caption` (str) or `label` (int). A context or a
+caption may have a label beside it, which is then no prompt but what the image is judged by.
 """
 
 import dataclasses
@@ -12,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int32
 
+from experiments.data.words import word_tokens
 from experiments.errors import InputError
 
 Example = dict[str, Any]
 CAPTION_LENGTH = 77  # default number of caption bytes that become tokens: the context length of Stable Diffusion
+WORDS_LENGTH = 16  # the same, where captions are made of a closed set of words
 MAX_ARRAY_BYTES = 4 * 1024**3
 
 
@@ -29,12 +31,20 @@ class SizeRange:
 
 
 @dataclasses.dataclass(frozen=True)
+class Attribute:
+    """One thing that a label says of an image, such as its colour, and the names of the values it may have."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class DatasetInfo:
     """What is known of a data set without reading all of it.
 
     Attributes:
         name: the name or path that it was asked by.
-        kind: where the examples come from: "tfds", "folder", "npz" or "array_record".
+        kind: where the examples come from: "tfds", "folder", "npz", "array_record" or "generated".
         split: "train", "validation", "test" or "all".
         num_examples: examples in this split.
         split_sizes: examples by split, of the splits that are not empty.
@@ -42,7 +52,9 @@ class DatasetInfo:
         is_latent: the images are latents, whose values are not held to [-1, 1].
         num_classes: number of class labels, or None where examples have no label.
         label_names: their names by label, or None.
+        attributes: what a label says, where it says several things: it is the number of their values in row-major order.
         has_captions: every example has a `caption` (it may be empty).
+        words: all words of the captions, where they are a closed set; then a word is a token, elsewhere a byte is.
         context_shape: (length, width) of every `context`, or None.
         location: the folder or file that is read.
         sizes: sizes before resizing, where they are known.
@@ -50,7 +62,7 @@ class DatasetInfo:
     """
 
     name: str
-    kind: Literal["tfds", "folder", "npz", "array_record"]
+    kind: Literal["tfds", "folder", "npz", "array_record", "generated"]
     split: str
     num_examples: int
     split_sizes: dict[str, int]
@@ -59,10 +71,30 @@ class DatasetInfo:
     is_latent: bool = False
     num_classes: int | None = None
     label_names: tuple[str, ...] | None = None
+    attributes: tuple[Attribute, ...] = ()
     has_captions: bool = False
+    words: tuple[str, ...] | None = None
     context_shape: tuple[int, int] | None = None
     sizes: SizeRange | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Different tokens of its prompts, the null token included; without effect on encoded contexts."""
+        if self.has_captions:
+            return 257 if self.words is None else len(self.words) + 1
+        return (self.num_classes or 0) + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordOrigin:
+    """Names an example of a data set that has no file for each, in a message."""
+
+    name: str
+    split: str
+
+    def __call__(self, index: int) -> str:
+        return f"{self.name}, split {self.split}, example {index}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,17 +134,26 @@ class Arrays:
     labels: Int32[np.ndarray, " n"] | None
 
 
-def prompt_tokens(example: Example, context_length: int) -> Int32[np.ndarray, " context_length"]:
-    """Token ids of an example's prompt, cut or padded with the null token 0 to `context_length`.
+def prompt_tokens(
+    example: Example, context_length: int, *, words: tuple[str, ...] | None = None
+) -> Int32[np.ndarray, " context_length"]:
+    """Token ids of an example's prompt, padded with the null token 0 to `context_length`.
 
-    Label k is the one token k + 1. A caption is its UTF-8 bytes + 1, so that 257 tokens are enough for every language.
-    An example with neither is the null prompt.
+    A caption is its UTF-8 bytes + 1, so that 257 tokens are enough for every language, cut where they are too many; or, given
+    all `words` that there are, a token for each. Without a caption, label k is the one token k + 1. An example with neither
+    is the null prompt.
 
     >>> prompt_tokens({"label": 4}, 3).tolist(), prompt_tokens({"caption": "ab"}, 3).tolist()
     ([5, 0, 0], [98, 99, 0])
+
+    Raises:
+        InputError: the caption has a word that is not among `words`, or more of them than fit.
     """
     tokens = np.zeros(context_length, np.int32)
-    if "caption" in example:
+    if "caption" in example and words is not None:
+        found = word_tokens(example["caption"], words, most=context_length)
+        tokens[: len(found)] = found
+    elif "caption" in example:
         encoded = np.frombuffer(example["caption"].encode("utf-8")[:context_length], np.uint8)
         tokens[: len(encoded)] = encoded.astype(np.int32) + 1
     elif "label" in example:
@@ -121,8 +162,10 @@ def prompt_tokens(example: Example, context_length: int) -> Int32[np.ndarray, " 
 
 
 def default_context_length(info: DatasetInfo) -> int:
-    """Tokens of a prompt where nobody says otherwise: 77 for captions, else 1."""
-    return CAPTION_LENGTH if info.has_captions else 1
+    """Tokens of a prompt where nobody says otherwise: 77 for captions of bytes, 16 for captions of words, else 1."""
+    if not info.has_captions:
+        return 1
+    return CAPTION_LENGTH if info.words is None else WORDS_LENGTH
 
 
 def as_arrays(dataset: Dataset, *, context_length: int | None = None) -> Arrays:
@@ -130,7 +173,7 @@ def as_arrays(dataset: Dataset, *, context_length: int | None = None) -> Arrays:
 
     Args:
         dataset: what to read.
-        context_length: tokens of each prompt; by default 77 for captions, else 1. Without effect on encoded contexts.
+        context_length: tokens of each prompt; by default `default_context_length`. Without effect on encoded contexts.
 
     Raises:
         InputError: the arrays would take more than 4 GiB; use `batches` for such a set.
@@ -145,7 +188,7 @@ def as_arrays(dataset: Dataset, *, context_length: int | None = None) -> Arrays:
     for index, example in enumerate(dataset):
         images[index] = example["image"]
         if tokens is not None:
-            tokens[index] = prompt_tokens(example, length)
+            tokens[index] = prompt_tokens(example, length, words=info.words)
         if context is not None:
             context[index] = example["context"]
         if labels is not None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from experiments.data.dataset import Dataset, DatasetInfo
 from experiments.data.folder import load_folder
 from experiments.data.latents import load_latents
+from experiments.data.photos import PHOTOS_NAME, load_photos
+from experiments.data.shapes import SHAPES_NAME, load_shapes
 from experiments.data.splits import validate_split
 from experiments.data.tfds_folders import find_prepared
 from experiments.errors import InputError
@@ -16,6 +18,7 @@ DIGITS = "digits"
 DISTRIBUTIONS = {"tensorflow_datasets": "tensorflow-datasets", "sklearn": "scikit-learn", "PIL": "pillow"}
 LATENT_SUFFIXES = (".npz", ".array_record")
 PATH_STARTS = (".", "/", "~", "\\")
+_MADE = {PHOTOS_NAME: load_photos, SHAPES_NAME: load_shapes}  # of these nothing lies on the disk
 
 
 def data_home() -> pathlib.Path:
@@ -38,10 +41,10 @@ def load_dataset(
     """Opens a data set; nothing is ever downloaded.
 
     Args:
-        name_or_dir: "digits"; or a folder of images, an npz or array_record file of latents (or a folder of them), a
-            prepared TFDS folder; or the name of a prepared TFDS set.
+        name_or_dir: "digits", "photos" or "shapes"; or a folder of images, an npz or array_record file of latents (or a
+            folder of them), a prepared TFDS folder; or the name of a prepared TFDS set.
         split: "train", "validation", "test", or "all".
-        resolution: side of the square images; by default their own size. Latents are never resized.
+        resolution: side of the square images; by default their own size (32 for photos and shapes). Latents are never resized.
         channels: 1 (grey) or 3 (RGB); by default as stored.
         image_key: TFDS only: the image feature, where there are several.
         prompt_key: TFDS only: the label or text feature, where there are several.
@@ -53,6 +56,9 @@ def load_dataset(
     _validate_shape(resolution, channels)
     name = os.fspath(name_or_dir)
     with _missing_part_named(name):
+        if (make := _MADE.get(name)) is not None:
+            _refuse_keys(name, image_key=image_key, prompt_key=prompt_key)
+            return make(split=split, resolution=resolution, channels=channels)
         path = _find(name)
         if (path / "dataset_info.json").exists():
             from experiments.data.tfds_source import load_prepared
@@ -66,14 +72,18 @@ def load_dataset(
                 image_key=image_key,
                 prompt_key=prompt_key,
             )
-    for key, value in (("image_key", image_key), ("prompt_key", prompt_key)):
-        if value is not None:
-            raise InputError(f"`{key}` is for TFDS data sets, which {name!r} is not; leave it out")
+    _refuse_keys(name, image_key=image_key, prompt_key=prompt_key)
     if _is_latents(path):
         dataset = load_latents(path, name=name, split=split)
         _refuse_resizing(dataset.info, resolution, channels)
         return dataset
     return load_folder(path, name=name, split=split, resolution=resolution, channels=channels)
+
+
+def _refuse_keys(name: str, **keys: str | None) -> None:
+    for key, value in keys.items():
+        if value is not None:
+            raise InputError(f"`{key}` is for TFDS data sets, which {name!r} is not; leave it out")
 
 
 def _find(name: str) -> pathlib.Path:

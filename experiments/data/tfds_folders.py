@@ -8,6 +8,7 @@ import re
 
 from experiments.errors import InputError
 
+_BUILT_IN = ("digits", "photos", "shapes")  # names that need no TFDS set; here to be suggested
 READABLE_FORMATS = ("array_record", "parquet")
 NAME = re.compile(r"(?P<name>[a-z]\w*)(/(?P<config>[\w.\-+]+))?(:(?P<version>\d+\.\d+\.\d+))?", re.IGNORECASE)
 
@@ -94,7 +95,7 @@ def _not_prepared(name: str, base: str) -> InputError:
             f'`pip install "pocketunet[tfds-prepare]"`, then {_prepare_command(name)}; '
             "then copy its folder here and set TFDS_DATA_DIR to the folder above it"
         )
-    nearest = difflib.get_close_matches(base, [*known, "digits"], n=3, cutoff=0.6)
+    nearest = difflib.get_close_matches(base, [*known, *_BUILT_IN], n=3, cutoff=0.6)
     remedy = f"did you mean {' or '.join(nearest)}?" if nearest else "no known name is near it"
     return InputError(
         f"data set {name!r} is not known: it is no file or folder, not prepared (looked in {looked}), "

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.dataset import Dataset, DatasetInfo, Example
+from experiments.data.dataset import Dataset, DatasetInfo, Example, RecordOrigin
 from experiments.data.pixels import read_pixels, validate_pixel_channels
 from experiments.data.splits import ALL, SPLITS
 from experiments.data.tfds_folders import refuse_format
@@ -44,17 +44,6 @@ class TfdsReader:
             else:
                 example["label"] = int(value)
         return example
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordOrigin:
-    """Names a record in a message."""
-
-    name: str
-    split: str
-
-    def __call__(self, index: int) -> str:
-        return f"{self.name}, split {self.split}, example {index}"
 
 
 def load_prepared(

@@ -78,6 +78,16 @@ def test_weights_that_a_kill_left_without_their_description_are_trained_again(tm
     assert weights_digest(sweep_classifier(QUICK, tmp_path, silent_progress())) == weights_digest(trained)
 
 
+def test_a_whole_split_that_lacks_a_class_is_refused_by_its_name(tmp_path, monkeypatch):
+    digits = load_dataset("digits", split="train")
+    info = dataclasses.replace(digits.info, num_classes=12, label_names=(*digits.info.label_names, "ten", "eleven"))
+    monkeypatch.setattr(sample_features, "open_examples", lambda *_, **__: dataclasses.replace(digits, info=info))
+    with pytest.raises(InputError, match=r"'digits': split 'train' has no image of 2 of 12 classes \('ten', 'eleven'\), and"):
+        sweep_classifier(QUICK, tmp_path, silent_progress())
+    monkeypatch.setattr(sample_features, "MAX_IMAGES", 200)
+    assert len(labelled_images(QUICK).images) == 200  # a random part may lack a rare class
+
+
 def test_a_data_set_without_labels_is_refused(tmp_path, monkeypatch):
     unlabelled = load_dataset("digits", split="train")
     unlabelled = dataclasses.replace(unlabelled, info=dataclasses.replace(unlabelled.info, num_classes=None))

@@ -14,8 +14,9 @@ def test_a_scale_goes_into_a_bundle_and_comes_back(name: str):
     assert Scale(**ScaleSection.model_validate(dataclasses.asdict(scale)).model_dump()) == scale
 
 
-def test_a_bundle_from_before_layers_could_have_projections_of_their_own_still_loads():
+@pytest.mark.parametrize("field", ["shared_projections", "prompt_layers"])
+def test_a_bundle_from_before_a_scale_had_a_field_still_loads(field: str):
     scale = get_scale("digits-proxy")
     record = dataclasses.asdict(scale)
-    del record["shared_projections"]
+    del record[field]
     assert Scale(**ScaleSection.model_validate(record).model_dump()) == scale

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -13,6 +14,8 @@ from experiments import cli
 from experiments.bundle import Bundle, TrainingSettings, read_bundle, write_bundle
 from experiments.bundle_quality import expectations
 from experiments.config import load_config
+from experiments.errors import InputError
+from experiments.supernet_start import check_start
 from experiments.supernet_training import first_state, sweep_supernet
 from experiments.weights import import_weights
 from search_space import Architecture, Level, Stage, get_scale, get_space, layer_plan
@@ -112,3 +115,17 @@ def test_an_existing_folder_is_not_overwritten(tmp_path, digits, capsys):
     assert _run("supernet", "init", "--from", digits[0], "--space", "digits-small", "--out", digits[1]) == 2
     assert "it exists already; choose another folder with --out" in capsys.readouterr().err
     assert sorted(digits[1].rglob("*")) == before
+
+
+def test_a_start_from_before_scales_had_a_field_still_serves(tmp_path, digits):
+    older = tmp_path / "start"
+    shutil.copytree(digits[1], older)
+    description = json.loads((older / "start.json").read_text())
+    del description["scale"]["prompt_layers"]
+    (older / "start.json").write_text(json.dumps(description))
+    supernet = sweep_supernet(load_config("digits-small"))
+    check_start(older, supernet)
+    description["scale"]["prompt_layers"] = 1
+    (older / "start.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match=r"key 'scale\.prompt_layers' must be 0, got 1; choose that proxy_scale"):
+        check_start(older, supernet)
