@@ -299,7 +299,7 @@ class SweepConfig(Section):
     def _anchors_serve(self) -> "SweepConfig":
         if self.anchors is not None and _PREDICTED not in (*self.objectives, *(rung.objective for rung in self.rungs)):
             raise ValueError(
-                f"anchors are trained for {_PREDICTED} alone, which nothing asks for; list it, or leave anchors out"
+                f"anchors serve {_PREDICTED} alone, which nothing asks for; list it, or leave anchors out"
             )
         return self
 

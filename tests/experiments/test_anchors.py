@@ -1,0 +1,150 @@
+"""Anchors: the record, what is predicted of it, and a sweep that predicts quality."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from experiments.anchors import Anchor, AnchorsRecord, QualityPredictor, anchors_of, read_predictor
+from experiments.config import evaluation_settings, judged_at, load_config
+from experiments.errors import InputError
+from experiments.proxies import LEVELS, ProxyValues
+from objectives.fingerprint import fingerprint
+from objectives.rank import kendall_tau
+from search_space import get_space
+
+PREDICTS = ["objectives=[predicted_frechet,latency_ms]"]
+RNG = np.random.default_rng(0)
+
+
+def _anchor(hidden, rng):
+    """Proxies that follow a hidden quality in noise levels 4 to 6 and in samples; truths that follow it with noise."""
+    losses = rng.random(LEVELS) + 0.5
+    losses[4:7] = np.exp(0.5 * hidden + 0.02 * rng.normal(size=3))
+    sampled = {
+        name: float(np.exp(hidden + 0.3 * rng.normal())) for name in ("paired_distance", "sliced_wasserstein", "frechet")
+    }
+    truths = (20 * np.exp(hidden + 0.05 * rng.normal(size=2))).tolist()
+    return Anchor(
+        architecture={}, losses=losses.tolist(), sampled=sampled, costs={"macs": 1e6, "latency_ms": 3.0}, truths=truths
+    )
+
+
+def _record(num=12, seed=0, name="f0"):
+    rng = np.random.default_rng(seed)
+    return AnchorsRecord(fingerprint=name, anchors=[_anchor(hidden, rng) for hidden in rng.normal(size=num)])
+
+
+def test_the_predictor_finds_the_band_and_tells_the_truth_of_others():
+    predict = QualityPredictor.of(_record())
+    assert predict.first_level == 4
+    others = _record(40, seed=1).anchors
+    told = [predict(anchor.proxies, anchor.costs) for anchor in others]
+    assert kendall_tau(np.array([x.value for x in told]), np.array([np.mean(x.truths) for x in others])).value > 0.85
+    assert str(predict).startswith(
+        "predicted_frechet: fitted on 12 anchors, noise levels 0.2 to 0.35; each told by all others: "
+    )
+
+
+def test_anchors_that_diverged_are_left_out():
+    record = _record()
+    diverged = record.anchors[2].model_copy(update={"truths": [None, 3.0]})
+    found = QualityPredictor.of(record.model_copy(update={"anchors": [*record.anchors, diverged]}))
+    assert found.score.truths.shape == (12, 2)
+    with pytest.raises(ValueError, match="a score needs at least 6 anchors"):
+        QualityPredictor.of(record.model_copy(update={"anchors": [diverged, *record.anchors[:5]]}))
+
+
+def test_proxies_of_zero_have_a_logarithm():
+    """The largest subnet's samples are at no distance from themselves."""
+    predict, anchor = QualityPredictor.of(_record()), _record().anchors[0]
+    proxies = ProxyValues(anchor.losses, {**anchor.sampled, "paired_distance": 0.0})
+    assert math.isfinite(predict(proxies, anchor.costs).value)
+
+
+def test_anchors_are_asked_for_where_something_predicts():
+    config = load_config("digits", PREDICTS)
+    assert config.anchors is not None
+    assert config.anchors.num == 12
+    assert load_config("digits").anchors is None
+    assert anchors_of(load_config("digits")) == []
+    as_rung = load_config("digits", ["rungs=[{objective: predicted_frechet, num_samples: 256, fine_tune_steps: 20}]"])
+    assert as_rung.anchors == config.anchors
+    judged = judged_at(as_rung, as_rung.rungs[0])
+    assert judged.objectives == ("predicted_frechet", "latency_ms")
+    assert (judged.quality.num_samples, judged.quality.fine_tune_steps) == (256, 20)
+    assert judged_at(as_rung, None).quality.fine_tune_steps is None
+    with pytest.raises(InputError, match="anchors serve predicted_frechet alone, which nothing asks for; list it, or leave"):
+        load_config("digits", ["anchors.num=10"])
+    with pytest.raises(InputError, match=r"anchors\.num.*8"):
+        load_config("digits", [*PREDICTS, "anchors.num=4"])
+
+
+def test_new_keys_changed_no_fingerprint_of_sweeps_that_do_not_use_them():
+    settings = evaluation_settings(load_config("digits"))
+    assert "anchors" not in settings
+    assert "fine_tune_steps" not in settings["quality"]
+    assert not {"recovery_steps", "rate_by_complexity", "stage_distillation"} & set(settings["supernet"])
+
+
+def test_anchors_are_none_of_the_architectures_that_trust_draws():
+    from experiments.truths import stratified
+
+    config = load_config("digits-small", [*PREDICTS, "anchors.num=16"])
+    anchors = anchors_of(config)
+    assert len(anchors) == 16 == len({x.digest for x in anchors})
+    drawn = stratified(config, 40, stream=1, excluded=anchors)
+    assert not {x.digest for x in anchors} & {x.digest for x in drawn}
+    assert all(get_space(config.space).validate(x) is None for x in anchors)
+
+
+def test_a_record_that_is_missing_damaged_or_of_other_settings_is_refused(tmp_path):
+    config = judged_at(load_config("digits", PREDICTS), None)
+    name = fingerprint(**evaluation_settings(config))
+    with pytest.raises(
+        InputError, match=rf"anchors/{name}\.json: there are no anchors for these settings; run the sweep again"
+    ):
+        read_predictor(config, tmp_path)
+    path = tmp_path / "anchors" / f"{name}.json"
+    path.parent.mkdir()
+    path.write_text(_record(name=name).model_dump_json())
+    assert read_predictor(config, tmp_path).first_level == 4
+    for text, told in (
+        ("{", "no JSON file"),
+        (json.dumps({"fingerprint": name}), "key 'anchors': field required; delete it, `pocketunet sweep` measures it again"),
+        (_record(name="f1").model_dump_json(), f"key 'fingerprint' says f1, wanted is {name}"),
+        (_record(5, name=name).model_dump_json(), "a score needs at least 6 anchors"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=told):
+            read_predictor(config, tmp_path)
+
+
+SHRUNK = ("supernet.num_steps=4", "supernet.largest_steps=2", "features.num_steps=20", "latency.num_architectures=8")
+SHRUNK += ("latency.rounds=2", "trials=6", "search.population=4", "search.executor=local", "quality.num_steps=2")
+SHRUNK += ("quality.num_samples=64", "distill.num_steps=2", "anchors={num: 8, num_seeds: 1, num_steps: 2, num_samples: 40}")
+
+
+@pytest.mark.slow
+def test_a_sweep_predicts_quality_and_does_so_again_after_a_short_training(tmp_path):
+    from experiments.pipeline import run_sweep
+    from experiments.progress import silent_progress
+    from experiments.run_folder import read_run
+
+    rung = "rungs=[{objective: predicted_frechet, num_samples: 96, share: 0.5, fine_tune_steps: 3}]"
+    run_dir = tmp_path / "run"
+    config = load_config("digits-small", [*SHRUNK, *PREDICTS, rung, f"run_dir={json.dumps(str(run_dir))}"])
+    run_sweep(config, silent_progress())
+    run = read_run(run_dir)
+    assert len(list((run_dir / "anchors").glob("*.json"))) == 2
+    truths = list((run_dir / "anchors").glob("*/*.json"))
+    assert len(truths) == 8  # one truth serves both records
+    search, judged = run.levels
+    assert {len(search.done), len(judged.done)} == {6, 3}
+    for evaluation in (*search.done, *judged.done):
+        told = evaluation.objectives["predicted_frechet"]
+        assert told.low < told.value < told.high
+    times = [path.stat().st_mtime_ns for path in truths]
+    run_sweep(config, silent_progress())
+    assert [path.stat().st_mtime_ns for path in truths] == times
