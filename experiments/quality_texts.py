@@ -18,7 +18,8 @@ def measured_table(found: Sequence["MeasuredQuality"]) -> str:
         rows = [(x.digest, *map(_shown, x.differences.values())) for x in found[1:]]
         lines += ["", f"Difference to {first.digest} with the same noise and prompts; where 0 is outside, they differ"]
         lines += [text_table([("", *names), *rows])]
-    lines += ["", f"95 % intervals; pictures and numbers are in {first.picture.parent}"]
+    whose = " ".join(filter(None, (first.extractor["name"], first.extractor["digest"], first.extractor["preprocessing"])))
+    lines += ["", f"95 % intervals, in the features of {whose}; pictures and numbers are in {first.picture.parent}"]
     return "\n".join(lines)
 
 
