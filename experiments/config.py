@@ -298,9 +298,7 @@ class SweepConfig(Section):
     @model_validator(mode="after")
     def _anchors_serve(self) -> "SweepConfig":
         if self.anchors is not None and _PREDICTED not in (*self.objectives, *(rung.objective for rung in self.rungs)):
-            raise ValueError(
-                f"anchors serve {_PREDICTED} alone, which nothing asks for; list it, or leave anchors out"
-            )
+            raise ValueError(f"anchors serve {_PREDICTED} alone, which nothing asks for; list it, or leave anchors out")
         return self
 
     @model_validator(mode="after")

@@ -20,7 +20,9 @@ def measured_table(found: Sequence["MeasuredQuality"]) -> str:
     if apart:
         lines += ["", "Share of samples that the classifier reads as their prompts say: all of it, and each part", ""]
         lines += [_compared(found, apart, [("held-out images", *(_shown(found[0].held_out[name]) for name in apart))])]
-    return "\n".join([*lines, "", f"95 % intervals; pictures and numbers are in {found[0].picture.parent}"])
+    whose = " ".join(filter(None, (found[0].extractor[key] for key in ("name", "digest", "preprocessing"))))
+    last = f"95 % intervals, in the features of {whose}; pictures and numbers are in {found[0].picture.parent}"
+    return "\n".join([*lines, "", last])
 
 
 def _compared(found: Sequence["MeasuredQuality"], names: Sequence[str], above: Sequence[tuple[str, ...]] = ()) -> str:

@@ -27,7 +27,13 @@ def _modules_after(*arguments: str) -> set[str]:
     return set(json.loads(answer.stdout))
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("sweep", "--help"), ("data", "check", "--help"), ("--version",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",), ("sweep", "--help"), ("data", "check", "--help"), ("--version",),
+        ("quality", "measure", "--help"), ("quality", "features", "--help"), ("quality", "features"),
+    ],
+)  # fmt: skip
 def test_help_imports_nothing_heavy(arguments):
     loaded = _modules_after(*arguments)
     assert not loaded & HEAVY
