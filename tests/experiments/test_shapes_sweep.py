@@ -54,6 +54,7 @@ def _run(*arguments: object) -> int:
     return exit_.value.code or 0
 
 
+@pytest.mark.slow
 def test_the_winner_has_a_text_encoder_and_draws_a_caption(run_dir, tmp_path, capsys):
     winner = read_bundle(run_dir / "winner" / "distilled")
     assert winner.settings.scale.prompt_layers == 2
@@ -64,6 +65,7 @@ def test_the_winner_has_a_text_encoder_and_draws_a_caption(run_dir, tmp_path, ca
     assert one.read_bytes() != other.read_bytes()
 
 
+@pytest.mark.slow
 def test_agreement_is_measured_beside_what_real_images_reach(run_dir, capsys):
     ids = ",".join([read_run(run_dir).knee.digest, "front"])
     assert _run("quality", "measure", run_dir, "--ids", ids, "--n", 40, "--json") == 0
@@ -78,6 +80,7 @@ def test_agreement_is_measured_beside_what_real_images_reach(run_dir, capsys):
     assert all(names < set(measured["differences"]) for measured in found[1:])
 
 
+@pytest.mark.slow
 def test_a_sample_is_held_to_the_prompt_that_it_follows(run_dir):
     config = load_config(run_dir / "sweep.yaml")
     found = sweep_agreement(config, sweep_classifier(config, run_dir, silent_progress()))
