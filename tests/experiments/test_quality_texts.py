@@ -10,7 +10,9 @@ from objectives import Estimate
 def test_a_table_says_in_whose_features_and_shows_differences():
     extractor = {"name": "inception", "digest": "0123456789abcdef", "preprocessing": "tensorflow"}
     first, second = (
-        MeasuredQuality(digest, "f0", extractor, {"fid": estimate}, differences, other, pathlib.Path("run/quality/f0/x.png"))
+        MeasuredQuality(
+            digest, "f0", extractor, {"fid": estimate}, differences, {}, other, pathlib.Path("run/quality/f0/x.png")
+        )
         for digest, estimate, differences, other in (
             ("aa", Estimate(2.0, 1.0, 3.0, 40), {}, None),
             ("bb", Estimate(float("nan"), n=40), {"fid": Estimate(0.5, 0.25, 0.75, 40)}, "aa"),
