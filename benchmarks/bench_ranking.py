@@ -1,8 +1,8 @@
 """Do proxies rank architectures as training each alone does, and which way of training the supernet makes them do so?
 
 Stages, each of which goes on where it was stopped: `truths` (architectures trained alone, three seeds), `supernets` (one of
-each mode of training, at equal cost), `proxies` (what each supernet says of the architectures), `table` (rank correlations).
-`--part 1/2` leaves half of a stage's work to another process.
+each mode of training, at equal cost), `proxies` (what each supernet says of the architectures), and `table`, which gathers all
+that there is in `measurements/` and writes `results/ranking_DATA.json`. `--part 1/2` leaves half of a stage to another process.
 """
 
 import argparse
@@ -15,13 +15,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from record import write_result
 
 from experiments.bundle import Bundle, write_bundle
 from experiments.config import SweepConfig, load_config, with_samples
 from experiments.denoising_task import load_examples, training_examples
 from experiments.handoff import training_settings
 from experiments.progress import Progress, terminal_progress
-from experiments.proxies import Proxies
+from experiments.proxies import LEVELS, Proxies
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_start import start_supernet
@@ -29,10 +30,17 @@ from experiments.supernet_training import load_supernet, sweep_supernet, train_s
 from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.truths import TRUTH, measure_truths, stratified
 from experiments.whole_files import write_whole
+from objectives import Estimate
+from objectives.anchored import AnchoredScore, best_band
+from objectives.cost import counted_costs
+from objectives.denoising import mean_estimate
 from objectives.features import classifier_extractor
-from search_space import Architecture
+from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
+from search_space import Architecture, get_scale
 from supernet import extract, unet_parameters
 
+MEASUREMENTS = Path(__file__).parent / "measurements"
+R1 = ("paired_distance", "sliced_wasserstein", "frechet")
 NUM_TESTED, NUM_ANCHORS, SEEDS = 32, 12, (0, 1, 2)
 SCHEDULE = SubnetSchedule(num_steps=800, batch_size=32, learning_rate=1e-3)
 FINE_TUNING = SubnetSchedule(num_steps=100, batch_size=32, learning_rate=5e-4)
@@ -57,7 +65,7 @@ TUNED_ALL = "warm_up"  # the mode in which all are
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("truths", "supernets", "proxies"))
+    parser.add_argument("stage", choices=("truths", "supernets", "proxies", "table"))
     parser.add_argument("--data", default="digits")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--seed", type=int, default=0, help="of the supernets")
@@ -66,6 +74,7 @@ def main() -> None:
     folder = Path("runs") / "ranking" / given.data
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(given.data, [f"run_dir={folder}"])
+    scatter(folder, given.data)
     part, parts = map(int, given.part.split("/"))
     modes = given.modes.split(",")[part - 1 :: parts]
     with terminal_progress() as progress:
@@ -80,6 +89,8 @@ def main() -> None:
             case "proxies":
                 for mode in modes:
                     proxies(config, folder, mode, given.seed, progress)
+            case "table":
+                table(config, folder, given.data)
 
 
 def chosen(config: SweepConfig) -> list[Architecture]:
@@ -171,6 +182,117 @@ def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: P
             if not path.is_file():
                 write_whole(path, json.dumps(told(tune(shared, architecture, batches, seed=100), architecture)))
             stage.advance()
+
+
+def gathered(folder: Path) -> dict[str, Any]:
+    """What has been measured, by the paths of its files."""
+    found = [path for path in folder.rglob("*.json") if path.parent.parent.name == "truths" or path.parent.name == "proxies"]
+    return {str(path.relative_to(folder)): json.loads(path.read_text("utf-8")) for path in sorted(found)}
+
+
+def scatter(folder: Path, data: str) -> None:
+    """Puts back what was measured before, so that it is not measured again."""
+    path = MEASUREMENTS / f"ranking_{data}.json"
+    for name, content in (json.loads(path.read_text("utf-8")) if path.is_file() else {}).items():
+        if not (folder / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / name, json.dumps(content))
+
+
+def table(config: SweepConfig, folder: Path, data: str) -> None:
+    """Gathers the measurements and writes every rank correlation."""
+    measured = gathered(folder)
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(content)}" for name, content in measured.items())
+    write_whole(MEASUREMENTS / f"ranking_{data}.json", f"{{\n{lines}\n}}\n")
+    architectures = chosen(config)
+    by_seed = {seed: [_value(measured, f"{x.digest}-{seed}.json") for x in architectures] for seed in SEEDS}
+    complete = [seed for seed, values in by_seed.items() if None not in values]
+    truths = np.array([by_seed[seed] for seed in complete]).T
+    columns = counted_costs(architectures, get_scale(config.deploy_scale))
+    costs = {name: np.asarray(columns[name], np.float64) for name in ("macs", "parameters")}
+    numbers: dict[str, Any] = {}
+    for one, other in itertools.combinations(range(len(complete)), 2):
+        tau = kendall_tau(truths[:NUM_TESTED, one], truths[:NUM_TESTED, other])
+        numbers[f"seed_{complete[one]}_with_seed_{complete[other]}"] = _number(tau)
+    for name, cost in costs.items():
+        numbers |= _taus(name, -cost, truths, costs["macs"])
+    for kept in sorted((folder / "supernets").iterdir()):
+        for suffix in ("", "-tuned"):
+            records = [measured.get(f"supernets/{kept.name}/proxies/{x.digest}{suffix}.json") for x in architectures]
+            if None not in records:
+                numbers |= _of_supernet(f"{kept.name}{suffix}", records, truths, costs["macs"])
+        numbers |= _worth(kept.name, measured, architectures)
+    path = write_result(
+        f"ranking_{data}",
+        shows=f"Kendall's tau of scores with the Frechet distance of {NUM_TESTED} architectures trained alone for "
+        f"{SCHEDULE.num_steps} steps (mean of {len(complete)} seeds), over all pairs and over those within 1.5 times each "
+        f"other's MACs; {NUM_ANCHORS} anchors choose the band of noise levels and fit the score. By mode of supernet training, "
+        "each of which trained 2,000 subnets a batch; what weights are worth is told for 16 of the architectures.",
+        command=f"python benchmarks/bench_ranking.py table --data {data}",
+        numbers=numbers,
+    )
+    for name, number in numbers.items():
+        print(f"{name:60} {number['value']:8.3f}  [{number['low']}, {number['high']}]")
+    print(path)
+
+
+def _value(measured: dict[str, Any], ending: str) -> float | None:
+    found = [content["value"] for name, content in measured.items() if name.startswith("truths/") and name.endswith(ending)]
+    return found[0] if found else None
+
+
+def _of_supernet(name: str, records: list[Any], truths: np.ndarray, macs: np.ndarray) -> dict[str, Any]:
+    """Taus of single proxies, and of scores fitted on the anchors, of one supernet."""
+    losses = np.array([record["losses"] for record in records])
+    tested, anchors = slice(0, NUM_TESTED), slice(NUM_TESTED, None)
+    first = best_band(losses[anchors], truths[anchors].mean(axis=1), num_levels=3, usual=9)
+    scores = {
+        "loss_mid_band": losses[:, 9:12].mean(axis=1),
+        "loss_chosen_band": losses[:, first : first + 3].mean(axis=1),
+        "loss_all_levels": losses.mean(axis=1),
+        **{key: np.array([record[key] for record in records]) for key in R1},
+        "frechet_1000": np.array([record[TRUTH]["value"] for record in records]),
+    }
+    logs = {key: np.log(np.maximum(score, 1e-12)) for key, score in scores.items()} | {"macs": np.log(macs)}
+    for title, keys in {"fitted_loss_macs": ("loss_chosen_band", "macs"), "fitted": ("loss_chosen_band", *R1, "macs")}.items():
+        seen = np.stack([logs[key] for key in keys], axis=1)
+        score = AnchoredScore(keys, seen[anchors], truths[anchors])
+        scores[title] = np.array([score(row).value for row in seen])
+    found: dict[str, Any] = {f"{name}_chosen_band_begins": _plain(first / LEVELS, "noise level", NUM_ANCHORS)}
+    for key, score in scores.items():
+        found |= _taus(f"{name}_{key}", score[tested], truths, macs)
+    for part in ("losses", "sampled"):
+        seconds = float(np.median([record["seconds"][part] for record in records]))
+        found[f"{name}_seconds_{part}"] = _plain(seconds, "s of CPU on one core", len(records))
+    return found
+
+
+def _worth(name: str, measured: dict[str, Any], architectures: list[Architecture]) -> dict[str, Any]:
+    """Mean Fréchet distance of sixteen architectures with inherited weights, and after a little training."""
+    found: dict[str, Any] = {}
+    for suffix, title in (("", "inherited"), ("-tuned", f"after_{FINE_TUNING.num_steps}_steps")):
+        records = [measured.get(f"supernets/{name}/proxies/{x.digest}{suffix}.json") for x in architectures[TUNED]]
+        if None not in records:
+            mean = mean_estimate(np.array([record[TRUTH]["value"] for record in records if record]))
+            found[f"{name}_quality_{title}"] = {**_number(mean), "unit": TRUTH}
+    return found
+
+
+def _taus(name: str, score: np.ndarray, truths: np.ndarray, macs: np.ndarray) -> dict[str, Any]:
+    tested = slice(0, NUM_TESTED)
+    truth, score, macs = truths[tested].mean(axis=1), score[tested], macs[tested]
+    return {
+        f"{name}_tau": _number(kendall_tau(score, truth)),
+        f"{name}_tau_equal_macs": _number(kendall_tau_at_equal_cost(score, truth, cost=macs)),
+    }
+
+
+def _number(estimate: Estimate) -> dict[str, Any]:
+    return {"value": estimate.value, "unit": "tau", "n": estimate.n, "low": estimate.low, "high": estimate.high}
+
+
+def _plain(value: float, unit: str, n: int) -> dict[str, Any]:
+    return {"value": value, "unit": unit, "n": n, "low": None, "high": None}
 
 
 if __name__ == "__main__":

@@ -79,5 +79,9 @@ def test_the_band_is_where_losses_rank_the_anchors():
     losses = rng.random((12, 20))
     losses[:, 6:9] = truths[:, None] + 0.01 * rng.random((12, 3))
     assert best_band(losses, truths, num_levels=3, usual=9) == 6
+    slightly = losses.copy()
+    slightly[:, 9:12] = truths[:, None]
+    slightly[0, 9:12] = truths[1] + 1e-6
+    assert best_band(slightly, truths, num_levels=3, usual=9) == 9  # one anchor out of place is no evidence
     equal = np.tile(truths[:, None], (1, 20))
     assert best_band(equal, truths, num_levels=3, usual=9) == 9
