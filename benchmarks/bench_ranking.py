@@ -58,6 +58,7 @@ MODES: dict[str, dict[str, Any]] = {
     "stochastic_depth": {"num_steps": 1000, "mode": "stochastic_depth"},
     "stage_distillation": {"num_steps": 850, "stage_distillation": 0.1},
     "four_times": {"num_steps": 4000},
+    "small_batches": {"num_steps": 8000, "batch_size": 32},  # as many images as four_times
 }
 TUNED = slice(0, NUM_TESTED, 2)  # of the tested, whose weights are judged after a little training too
 TUNED_ALL = "warm_up"  # the mode in which all are

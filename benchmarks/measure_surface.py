@@ -18,6 +18,7 @@ from experiments.latency import Costs
 from experiments.quality import loss_program
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from latency_models.predictor import Predictor
+from objectives.denoising import mid_band_times
 from search_space import get_scale, get_space
 
 _PART = 512
@@ -52,7 +53,7 @@ def _start(run: Path) -> None:
     config = load_config(run / "sweep.yaml")
     task, supernet, parameters = sweep_task(config), sweep_supernet(config), load_supernet(config, run)
     images, prompts = all_examples(load_examples(config.data, task.scale, split="validation"), task.scale)
-    losses = loss_program(task, supernet.apply, images, prompts, num_samples=_NUM_SAMPLES)
+    losses = loss_program(task, supernet.apply, images, prompts, times=mid_band_times(_NUM_SAMPLES))
     _architectures = every_architecture(get_space(DIGITS))
     _loss = lambda architecture: losses(parameters, jnp.asarray(supernet.route(architecture))).mean()  # noqa: E731
 

@@ -48,11 +48,6 @@ class Anchor(BaseModel):
     costs: dict[str, float]
     truths: list[float | None]
 
-    @property
-    def proxies(self) -> ProxyValues:
-        """As they were measured."""
-        return ProxyValues(self.losses, self.sampled)
-
 
 class AnchorsRecord(BaseModel):
     """What is known of the anchors, the cheapest first, measured by settings that the fingerprint names."""
@@ -87,18 +82,29 @@ class QualityPredictor:
         truths = np.array([anchor.truths for anchor in anchors], np.float64)
         losses = np.array([anchor.losses for anchor in anchors])
         first = best_band(losses, truths.mean(axis=1), num_levels=_BAND, usual=round(LEVELS * MID_BAND_LOW))
-        rows = [_vector(anchor.proxies, anchor.costs, first) for anchor in anchors]
+        band = slice(first, first + _BAND)
+        rows = [_vector(ProxyValues(anchor.losses[band], anchor.sampled), anchor.costs) for anchor in anchors]
         return QualityPredictor(AnchoredScore(tuple(rows[0]), np.array([list(row.values()) for row in rows]), truths), first)
 
+    @property
+    def levels(self) -> range:
+        """The noise levels whose loss it sees."""
+        return range(self.first_level, self.first_level + _BAND)
+
     def __call__(self, proxies: ProxyValues, costs: Mapping[str, float]) -> Estimate:
-        """The Fréchet distance of a network with these once it is trained alone, with its 95 % interval."""
-        return self.score(np.array(list(_vector(proxies, costs, self.first_level).values())))
+        """The Fréchet distance of a network with these once it is trained alone, with its 95 % interval.
+
+        Args:
+            proxies: at the levels of the band alone.
+            costs: `macs` and `latency_ms` at the deploy scale.
+        """
+        return self.score(np.array(list(_vector(proxies, costs).values())))
 
     def __str__(self) -> str:
         """How well it does, for people."""
         truth = self.score.truths.mean(axis=1)
         tau = kendall_tau(self.score.left_out(), truth)
-        low, high = self.first_level / LEVELS, (self.first_level + _BAND) / LEVELS
+        low, high = self.levels.start / LEVELS, self.levels.stop / LEVELS
         return (
             f"{PREDICTED}: fitted on {len(truth)} anchors, noise levels {low:g} to {high:g}; each told by all others: "
             f"Kendall's tau {tau.value:.2f} [{tau.low:.2f}, {tau.high:.2f}]"
@@ -194,8 +200,7 @@ def _measure(
     write_whole(path, f"{AnchorsRecord(fingerprint=path.stem, anchors=rows).model_dump_json(indent=1)}\n")
 
 
-def _vector(proxies: ProxyValues, costs: Mapping[str, float], first: int) -> dict[str, float]:
+def _vector(proxies: ProxyValues, costs: Mapping[str, float]) -> dict[str, float]:
     """What the score sees, by name: logarithms, since quality and cost are known by factors."""
-    loss = float(np.mean(proxies.losses[first : first + _BAND]))
-    seen = {"loss": loss, **proxies.sampled, **{name: costs[name] for name in COSTS}}
+    seen = {"loss": float(np.mean(proxies.losses)), **proxies.sampled, **{name: costs[name] for name in COSTS}}
     return {name: float(np.log(max(value, np.finfo(float).tiny))) for name, value in seen.items()}

@@ -10,6 +10,7 @@ from experiments.denoising_task import all_examples, load_examples, open_example
 from experiments.errors import InputError
 from experiments.quality import loss_estimate, loss_program
 from objectives import Estimate
+from objectives.denoising import mid_band_times
 from objectives.fingerprint import fingerprint
 from search_space import picture
 
@@ -73,7 +74,7 @@ def bundle_loss(bundle: Bundle, *, split: str) -> Estimate:
     def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
         return apply_network(network, parameters, x, timestep, context)
 
-    losses = loss_program(task, apply, images, prompts, num_samples=_LOSS_SAMPLES)(bundle.parameters)
+    losses = loss_program(task, apply, images, prompts, times=mid_band_times(_LOSS_SAMPLES))(bundle.parameters)
     return loss_estimate(losses, num_images=len(images))
 
 

@@ -23,6 +23,7 @@ from experiments.supernet_training import load_supernet, sweep_supernet, sweep_t
 from experiments.sweep_sampling import held_out, sweep_samples
 from latency_models.predictor import Predictor
 from objectives import Estimate
+from objectives.denoising import mid_band_times
 from objectives.features import classifier_extractor
 from search_space import Architecture, get_scale
 
@@ -76,7 +77,8 @@ class SupernetEvaluator:
         self._shared = jax.tree.map(jnp.asarray, inputs.parameters)
         self._losses = None
         if "denoising_loss" in config.objectives:
-            self._losses = loss_program(task, supernet.apply, inputs.images, prompts, num_samples=config.quality.loss_samples)
+            times = mid_band_times(config.quality.loss_samples)
+            self._losses = loss_program(task, supernet.apply, inputs.images, prompts, times=times)
         self._num_images = len(inputs.images)
         self._is_compiled = False
         self._tune = tuning(config, inputs.batches)
@@ -88,7 +90,7 @@ class SupernetEvaluator:
         if inputs.predictor is not None:
             assert inputs.distances is not None
             assert inputs.costs is not None
-            proxies = Proxies(config, self._shared, inputs.images, prompts, inputs.distances)
+            proxies = Proxies(config, self._shared, inputs.images, prompts, inputs.distances, levels=inputs.predictor.levels)
             self._predicted = proxies, inputs.predictor, inputs.costs
 
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:

@@ -23,7 +23,7 @@ from objectives.sliced_wasserstein import sliced_wasserstein
 from search_space import Architecture
 
 LEVELS = 20  # of noise, from none to all
-_LOSSES_PER_LEVEL = 96
+_LOSSES_PER_LEVEL = 192  # three chunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ProxyValues:
     """What one architecture shows.
 
     Attributes:
-        losses: R0, mean denoising loss at each level of noise.
+        losses: R0, mean denoising loss at each level of noise that is looked at.
         sampled: R1, by name, in the features of the distances: `paired_distance` is the mean squared distance to the largest
             subnet's sample from the same noise, in units of the variance of the data; `sliced_wasserstein` and `frechet` are
             distances of all samples to the data.
@@ -45,7 +45,14 @@ class Proxies:
     """Measures architectures of a sweep; each program compiles once."""
 
     def __init__(
-        self, config: SweepConfig, shared: Any, images: np.ndarray, prompts: np.ndarray, distances: FeatureDistances
+        self,
+        config: SweepConfig,
+        shared: Any,
+        images: np.ndarray,
+        prompts: np.ndarray,
+        distances: FeatureDistances,
+        *,
+        levels: range = range(LEVELS),
     ) -> None:
         """Draws the samples of the largest subnet, to which the others are compared.
 
@@ -55,11 +62,14 @@ class Proxies:
             images: held out.
             prompts: of the images.
             distances: of samples to the data.
+            levels: of noise that are looked at; what is seen at one does not depend on which others are.
         """
         self._supernet, self._distances = sweep_supernet(config), distances
-        num = LEVELS * _LOSSES_PER_LEVEL
-        self._level = np.minimum(np.asarray(mid_band_times(num, 0.0, 1.0)) * LEVELS, LEVELS - 1).astype(int)
-        self._losses = loss_program(sweep_task(config), self._supernet.apply, images, prompts, num_samples=num, band=(0.0, 1.0))
+        times = [mid_band_times(_LOSSES_PER_LEVEL, level / LEVELS, (level + 1) / LEVELS) for level in levels]
+        self._losses = loss_program(
+            sweep_task(config), self._supernet.apply, images, prompts, times=np.concatenate(times),
+            first_sample=levels.start * _LOSSES_PER_LEVEL,
+        )  # fmt: skip
         self._draw = sweep_samples(config, self._supernet.apply, prompts)
         self._of_largest = self._features(shared, self._supernet.space.largest())
         self._spread = float(np.sum(np.var(distances.reference, axis=0)))
@@ -71,7 +81,7 @@ class Proxies:
     def losses(self, parameters: Any, architecture: Architecture) -> list[float]:
         """R0."""
         losses = self._losses(parameters, jnp.asarray(self._supernet.route(architecture)))
-        return (np.bincount(self._level, weights=losses) / np.bincount(self._level)).tolist()
+        return losses.reshape(-1, _LOSSES_PER_LEVEL).mean(axis=1).tolist()
 
     def sampled(self, parameters: Any, architecture: Architecture) -> dict[str, float]:
         """R1."""

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from diffusion import get_sampler, guided_denoiser, sample_noise
 from experiments.denoising_task import DenoisingTask
 from objectives import Estimate
-from objectives.denoising import MID_BAND_HIGH, MID_BAND_LOW, denoising_loss, mean_estimate, mid_band_times
+from objectives.denoising import denoising_loss, mean_estimate
 from objectives.extractor import CLASSIFIER, FeatureExtractor, MeasureNames, array_digest, features
 from objectives.fingerprint import fingerprint
 from objectives.frechet import GaussianStatistics, frechet_jackknife, gaussian_statistics
@@ -51,18 +51,18 @@ def loss_program(
     images: np.ndarray,
     prompts: np.ndarray,
     *,
-    num_samples: int,
-    band: tuple[float, float] = (MID_BAND_LOW, MID_BAND_HIGH),
+    times: Float[np.ndarray | Array, " n"],
+    first_sample: int = 0,
     chunk: int = _CHUNK,
 ) -> Callable[..., Float[np.ndarray, " n"]]:
-    """A compiled `(parameters, *extra) -> losses`: the denoising loss in a band of noise levels of each of so many samples.
+    """A compiled `(parameters, *extra) -> losses`: the denoising loss of one sample at each of the times.
 
-    Sample i is the i-th image of a fixed shuffle (counted round), with the i-th noise and the i-th time of the band.
+    Sample i, counted from `first_sample`, is the i-th image of a fixed shuffle (counted round), with the i-th noise.
     """
-    index = np.arange(num_samples)
+    index = first_sample + np.arange(len(times))
     order = mixed(len(images))[index % len(images)]
     x0, prompt = jnp.asarray(images[order]), jnp.asarray(prompts[order])
-    eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), mid_band_times(num_samples, *band)
+    eps, t = sample_noise(_LOSS_SEED, jnp.asarray(index), x0.shape[1:]), jnp.asarray(times)
 
     def losses(parameters: Any, part: tuple[Array, ...], *extra: Any) -> Array:
         x0, prompt, eps, t = part

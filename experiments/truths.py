@@ -67,8 +67,9 @@ def stand_alone_schedule(config: SweepConfig, num_steps: int) -> SubnetSchedule:
 
 def truth_fingerprint(config: SweepConfig, schedule: SubnetSchedule, distances: FeatureDistances) -> str:
     """Names all that decides a truth but the architecture and the seed; how the supernet is trained does not."""
+    drawn = {"num_samples", "num_steps", "sampler", "guidance_scale"}
     return fingerprint(
-        **config.model_dump(mode="json", include={"space", "proxy_scale", "data", "quality"}),
+        **config.model_dump(mode="json", include={"space": True, "proxy_scale": True, "data": True, "quality": drawn}),
         trained_alone=vars(schedule),
         **distances.extractor.settings(),
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.denoising_task import DenoisingTask
 from experiments.quality import SampleSettings, loss_program, sample_program
+from objectives.denoising import mid_band_times
 from search_space import get_scale
 
 TASK = DenoisingTask(get_scale("digits-proxy"))
@@ -41,7 +42,7 @@ def drawn(**how):
     images = np.clip(rng.normal(size=(NUM_IMAGES, 8, 8, 1)), -1, 1).astype(np.float32)
     prompts = rng.integers(1, 11, (NUM_IMAGES, 1)).astype(np.int32)
     samples = sample_program(TASK, predict, prompts, SETTINGS, **how)(parameters())
-    return samples, loss_program(TASK, predict, images, prompts, num_samples=150, **how)(parameters())
+    return samples, loss_program(TASK, predict, images, prompts, times=mid_band_times(150), **how)(parameters())
 
 
 def digest(array):

@@ -40,7 +40,8 @@ def test_the_predictor_finds_the_band_and_tells_the_truth_of_others():
     predict = QualityPredictor.of(_record())
     assert predict.first_level == 4
     others = _record(40, seed=1).anchors
-    told = [predict(anchor.proxies, anchor.costs) for anchor in others]
+    assert predict.levels == range(4, 7)
+    told = [predict(ProxyValues(anchor.losses[4:7], anchor.sampled), anchor.costs) for anchor in others]
     assert kendall_tau(np.array([x.value for x in told]), np.array([np.mean(x.truths) for x in others])).value > 0.85
     assert str(predict).startswith(
         "predicted_frechet: fitted on 12 anchors, noise levels 0.2 to 0.35; each told by all others: "

@@ -15,7 +15,7 @@ from drawn_samples import SETTINGS, TASK, digest, drawn, parameters, predict
 
 from diffusion import sample_noise
 from experiments import quality
-from experiments.quality import SampleSettings, sample_program
+from experiments.quality import SampleSettings, loss_program, sample_program
 from objectives.extractor import features
 from objectives.features import Classifier, classifier_extractor
 
@@ -38,6 +38,14 @@ def test_more_samples_begin_with_the_same_to_the_bit():
     more = SampleSettings(**{**vars(SETTINGS), "num_samples": 333})
     few, many = (sample_program(TASK, predict, PROMPTS, settings)(parameters()) for settings in (SETTINGS, more))
     assert digest(many[: len(few)]) == digest(few)
+
+
+def test_losses_of_a_part_are_those_of_the_whole_to_the_bit():
+    images = np.random.default_rng(0).normal(size=(50, 8, 8, 1)).astype(np.float32)
+    prompts, times = np.resize(PROMPTS, (50, 1)), np.linspace(0.01, 0.99, 192, dtype=np.float32)
+    whole = loss_program(TASK, predict, images, prompts, times=times)(parameters())
+    part = loss_program(TASK, predict, images, prompts, times=times[64:128], first_sample=64)(parameters())
+    assert digest(part) == digest(whole[64:128])
 
 
 def test_noise_and_prompts_are_those_of_the_sample_to_the_bit(monkeypatch):
