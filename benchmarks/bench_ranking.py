@@ -20,6 +20,7 @@ from record import write_result
 from experiments.bundle import Bundle, write_bundle
 from experiments.config import SweepConfig, load_config, with_samples
 from experiments.denoising_task import load_examples, training_examples
+from experiments.feature_training import load_classifier
 from experiments.handoff import training_settings
 from experiments.progress import Progress, terminal_progress
 from experiments.proxies import LEVELS, Proxies
@@ -28,7 +29,7 @@ from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_pa
 from experiments.supernet_start import start_supernet
 from experiments.supernet_training import load_supernet, sweep_supernet, train_supernet
 from experiments.sweep_sampling import held_out, sweep_samples
-from experiments.truths import TRUTH, measure_truths, stratified
+from experiments.truths import TRUTH, measure_truths, stratified, truth_fingerprint
 from experiments.whole_files import write_whole
 from objectives import Estimate
 from objectives.anchored import AnchoredScore, best_band
@@ -60,6 +61,7 @@ MODES: dict[str, dict[str, Any]] = {
     "four_times": {"num_steps": 4000},
     "small_batches": {"num_steps": 8000, "batch_size": 32},  # as many images as four_times
 }
+LONGER = ("four_times", "small_batches")  # 8,000, and 16,000 of half the batch
 TUNED = slice(0, NUM_TESTED, 2)  # of the tested, whose weights are judged after a little training too
 TUNED_ALL = "warm_up"  # the mode in which all are
 
@@ -206,9 +208,11 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(content)}" for name, content in measured.items())
     write_whole(MEASUREMENTS / f"ranking_{data}.json", f"{{\n{lines}\n}}\n")
     architectures = chosen(config)
-    by_seed = {seed: [_value(measured, f"{x.digest}-{seed}.json") for x in architectures] for seed in SEEDS}
+    distances = sweep_distances(config, classifier_extractor(load_classifier(folder / "features")))
+    kept = f"truths/{truth_fingerprint(with_samples(config, NUM_SAMPLES), SCHEDULE, distances)}"
+    by_seed = {seed: [measured.get(f"{kept}/{x.digest}-{seed}.json") for x in architectures] for seed in SEEDS}
     complete = [seed for seed, values in by_seed.items() if None not in values]
-    truths = np.array([by_seed[seed] for seed in complete]).T
+    truths = np.array([[truth["value"] for truth in by_seed[seed] if truth] for seed in complete]).T
     columns = counted_costs(architectures, get_scale(config.deploy_scale))
     costs = {name: np.asarray(columns[name], np.float64) for name in ("macs", "parameters")}
     numbers: dict[str, Any] = {}
@@ -217,29 +221,24 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
         numbers[f"seed_{complete[one]}_with_seed_{complete[other]}"] = _number(tau)
     for name, cost in costs.items():
         numbers |= _taus(name, -cost, truths, costs["macs"])
-    for kept in sorted((folder / "supernets").iterdir()):
+    for run in sorted((folder / "supernets").iterdir()):
         for suffix in ("", "-tuned"):
-            records = [measured.get(f"supernets/{kept.name}/proxies/{x.digest}{suffix}.json") for x in architectures]
+            records = [measured.get(f"supernets/{run.name}/proxies/{x.digest}{suffix}.json") for x in architectures]
             if None not in records:
-                numbers |= _of_supernet(f"{kept.name}{suffix}", records, truths, costs["macs"])
-        numbers |= _worth(kept.name, measured, architectures)
+                numbers |= _of_supernet(f"{run.name}{suffix}", records, truths, costs["macs"])
+        numbers |= _worth(run.name, measured, architectures)
     path = write_result(
         f"ranking_{data}",
         shows=f"Kendall's tau of scores with the Frechet distance of {NUM_TESTED} architectures trained alone for "
         f"{SCHEDULE.num_steps} steps (mean of {len(complete)} seeds), over all pairs and over those within 1.5 times each "
         f"other's MACs; {NUM_ANCHORS} anchors choose the band of noise levels and fit the score. By mode of supernet training, "
-        "each of which trained 2,000 subnets a batch; what weights are worth is told for 16 of the architectures.",
+        f"each of which trained 2,000 subnets a batch but for {', '.join(LONGER)}; what weights are worth is told for 16.",
         command=f"python benchmarks/bench_ranking.py table --data {data}",
         numbers=numbers,
     )
     for name, number in numbers.items():
         print(f"{name:60} {number['value']:8.3f}  [{number['low']}, {number['high']}]")
     print(path)
-
-
-def _value(measured: dict[str, Any], ending: str) -> float | None:
-    found = [content["value"] for name, content in measured.items() if name.startswith("truths/") and name.endswith(ending)]
-    return found[0] if found else None
 
 
 def _of_supernet(name: str, records: list[Any], truths: np.ndarray, macs: np.ndarray) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from experiments.config import SweepConfig, evaluation_settings, judged_at
 from experiments.errors import InputError
 from experiments.progress import Progress
 from experiments.proxies import LEVELS, Proxies, ProxyValues
-from experiments.quality import PREDICTED, FeatureDistances
+from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import read_json
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet
@@ -25,27 +25,29 @@ from experiments.sweep_sampling import held_out
 from experiments.truths import measure_truths, stand_alone_schedule, stratified
 from experiments.whole_files import write_whole
 from objectives import Estimate
-from objectives.anchored import AnchoredScore, best_band
+from objectives.anchored import MIN_ANCHORS, AnchoredScore, best_band
 from objectives.denoising import MID_BAND_LOW
 from objectives.fingerprint import fingerprint
+from objectives.objective import PREDICTED
 from objectives.rank import kendall_tau
 from search_space import Architecture
 
 COSTS = ("macs", "latency_ms")
+# Of architectures at the deploy scale, by name, those of COSTS among them.
+Costs = Callable[[list[Architecture]], Mapping[str, np.ndarray]]
 _FOLDER = "anchors"
 _STREAM = 0xA2C4  # of the draws
 _BAND = 3  # noise levels that are taken together, of twenty
 
 
 class Anchor(BaseModel):
-    """One architecture: proxies by its shared weights, costs at the deploy scale, and truths by seed, NaN as None."""
+    """One architecture: proxies by its shared weights, which may be unusable, and truths by seed, None where it diverged."""
 
     model_config = ConfigDict(frozen=True)
 
     architecture: dict[str, Any]
     losses: list[float]
-    sampled: dict[str, float]
-    costs: dict[str, float]
+    sampled: dict[str, float] | None
     truths: list[float | None]
 
 
@@ -72,18 +74,27 @@ class QualityPredictor:
     first_level: int
 
     @staticmethod
-    def of(record: AnchorsRecord) -> "QualityPredictor":
+    def of(record: AnchorsRecord, costs: Costs) -> "QualityPredictor":
         """Chooses the band and fits; anchors that diverged are left out.
 
         Raises:
             ValueError: too few are left.
         """
-        anchors = [anchor for anchor in record.anchors if None not in anchor.truths]
+        anchors = [anchor for anchor in record.anchors if anchor.sampled is not None and None not in anchor.truths]
+        if len(anchors) <= MIN_ANCHORS:  # one more, since each is told by all others
+            raise ValueError(
+                f"only {len(anchors)} of {len(record.anchors)} anchors did not diverge, and a score needs {MIN_ANCHORS + 1}; "
+                "lower supernet.learning_rate, or raise anchors.num, in another run folder"
+            )
         truths = np.array([anchor.truths for anchor in anchors], np.float64)
         losses = np.array([anchor.losses for anchor in anchors])
         first = best_band(losses, truths.mean(axis=1), num_levels=_BAND, usual=round(LEVELS * MID_BAND_LOW))
         band = slice(first, first + _BAND)
-        rows = [_vector(ProxyValues(anchor.losses[band], anchor.sampled), anchor.costs) for anchor in anchors]
+        columns = costs([Architecture.from_json(anchor.architecture) for anchor in anchors])
+        rows = [
+            _vector(ProxyValues(anchor.losses[band], anchor.sampled or {}), {name: columns[name][row] for name in COSTS})
+            for row, anchor in enumerate(anchors)
+        ]
         return QualityPredictor(AnchoredScore(tuple(rows[0]), np.array([list(row.values()) for row in rows]), truths), first)
 
     @property
@@ -106,14 +117,18 @@ class QualityPredictor:
         tau = kendall_tau(self.score.left_out(), truth)
         low, high = self.levels.start / LEVELS, self.levels.stop / LEVELS
         return (
-            f"{PREDICTED}: fitted on {len(truth)} anchors, noise levels {low:g} to {high:g}; each told by all others: "
-            f"Kendall's tau {tau.value:.2f} [{tau.low:.2f}, {tau.high:.2f}]"
+            f"{PREDICTED}: fitted on {len(truth)} anchors, noise levels {low:g} to {high:g}; each told by all "
+            f"others in that band: Kendall's tau {tau.value:.2f} [{tau.low:.2f}, {tau.high:.2f}]"
         )
 
 
 def anchors_of(config: SweepConfig) -> list[Architecture]:
-    """The architectures that a sweep trains alone, if it does."""
-    return [] if config.anchors is None else stratified(config, config.anchors.num, stream=_STREAM)
+    """The architectures that a sweep trains alone, if it does.
+
+    Raises:
+        InputError: too few random architectures keep the limits that can be counted.
+    """
+    return [] if config.anchors is None else stratified(config, config.anchors.num, stream=_STREAM, key="anchors.num")
 
 
 def fit_anchors(
@@ -121,7 +136,7 @@ def fit_anchors(
     run_dir: Path,
     *,
     distances: FeatureDistances,
-    costs: Callable[[list[Architecture]], Mapping[str, np.ndarray]],
+    costs: Costs,
     progress: Progress,
 ) -> None:
     """Trains the anchors alone and measures their proxies, for the search and for every rung that predicts quality.
@@ -130,17 +145,17 @@ def fit_anchors(
         config: the sweep.
         run_dir: its folder, with a trained supernet.
         distances: of samples to the data.
-        costs: of architectures at the deploy scale, `macs` and `latency_ms` among them.
+        costs: of architectures.
         progress: where to report.
     """
     for level in (judged_at(config, rung) for rung in (None, *config.rungs)):
         if PREDICTED in level.objectives:
             if not _path(run_dir, level).is_file():
-                _measure(level, run_dir, distances, costs, progress)
-            progress.say(str(read_predictor(level, run_dir)))
+                _measure(level, run_dir, distances, progress)
+            progress.say(str(read_predictor(level, run_dir, costs)))
 
 
-def read_predictor(level: SweepConfig, run_dir: Path) -> QualityPredictor:
+def read_predictor(level: SweepConfig, run_dir: Path, costs: Costs) -> QualityPredictor:
     """The predictor of a sweep as far as its search, or one of its rungs, goes.
 
     Raises:
@@ -152,12 +167,13 @@ def read_predictor(level: SweepConfig, run_dir: Path) -> QualityPredictor:
         raise InputError(f"{path}: there are no anchors for these settings; run the sweep again to train them")
     try:
         record = AnchorsRecord.model_validate(found)
-        if record.fingerprint != path.stem:
-            raise InputError(f"{path}: key 'fingerprint' says {record.fingerprint}, wanted is {path.stem}; {remedy}")
-        return QualityPredictor.of(record)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InputError(f"{path}: key {'.'.join(map(str, first['loc']))!r}: {first['msg'].lower()}; {remedy}") from None
+    if record.fingerprint != path.stem:
+        raise InputError(f"{path}: key 'fingerprint' says {record.fingerprint}, wanted is {path.stem}; {remedy}")
+    try:
+        return QualityPredictor.of(record, costs)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -170,7 +186,6 @@ def _measure(
     level: SweepConfig,
     run_dir: Path,
     distances: FeatureDistances,
-    costs: Callable[[list[Architecture]], Mapping[str, np.ndarray]],
     progress: Progress,
 ) -> None:
     settings = level.anchors
@@ -180,27 +195,29 @@ def _measure(
         level, anchors, distances, schedule=stand_alone_schedule(level, settings.num_steps), seeds=range(settings.num_seeds),
         num_samples=settings.num_samples, folder=run_dir / _FOLDER, progress=progress,
     )  # fmt: skip
-    measure, columns = Proxies(level, shared, *held_out(level), distances), costs(anchors)
+    measure = Proxies(level, shared, *held_out(level), distances)
     tune = tuning(level, tuning_batches(level))
     rows = []
     with progress.stage("Proxies of the anchors", len(anchors)) as stage:
         for row, architecture in enumerate(anchors):
-            proxies = measure(tune(shared, architecture), architecture)
-            rows.append(
-                Anchor(
-                    architecture=architecture.to_json(),
-                    losses=list(proxies.losses),
-                    sampled=proxies.sampled,
-                    costs={name: float(columns[name][row]) for name in COSTS},
-                    truths=[float(truth) if np.isfinite(truth) else None for truth in truths[row]],
-                )
-            )
+            parameters = tune(shared, architecture)
+            try:
+                sampled = measure.sampled(parameters, architecture)
+            except UnusableSamplesError:
+                sampled = None
+            found = [float(truth) if np.isfinite(truth) else None for truth in truths[row]]
+            losses = measure.losses(parameters, architecture)
+            rows.append(Anchor(architecture=architecture.to_json(), losses=losses, sampled=sampled, truths=found))
             stage.advance()
     path = _path(run_dir, level)
     write_whole(path, f"{AnchorsRecord(fingerprint=path.stem, anchors=rows).model_dump_json(indent=1)}\n")
 
 
 def _vector(proxies: ProxyValues, costs: Mapping[str, float]) -> dict[str, float]:
-    """What the score sees, by name: logarithms, since quality and cost are known by factors."""
-    seen = {"loss": float(np.mean(proxies.losses)), **proxies.sampled, **{name: costs[name] for name in COSTS}}
-    return {name: float(np.log(max(value, np.finfo(float).tiny))) for name, value in seen.items()}
+    """What the score sees, by name: logarithms, since quality and cost are known by factors.
+
+    The largest subnet is at no distance from itself: distances below a hundredth of the data's variance are about the same.
+    """
+    sampled = {**proxies.sampled, "paired_distance": 0.01 + proxies.sampled["paired_distance"]}
+    seen = {"loss": float(np.mean(proxies.losses)), **sampled, **{name: costs[name] for name in COSTS}}
+    return {name: float(np.log(value)) for name, value in seen.items()}

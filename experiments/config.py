@@ -18,6 +18,7 @@ from experiments.searchers.registry import searcher_names
 from latency_models.device import device_names
 from objectives import get_objective
 from objectives.fingerprint import fingerprint
+from objectives.objective import PREDICTED
 from search_space import get_scale, get_space
 from search_space.narrowing import narrowed_name
 
@@ -60,7 +61,6 @@ def _limit_name(name: str) -> str:
 
 
 _DEFAULT_TRIALS = 200
-_PREDICTED = "predicted_frechet"
 ObjectiveName = Annotated[str, AfterValidator(_objective_name)]
 
 
@@ -97,6 +97,17 @@ class SupernetSection(Section):
     def _has_a_teacher(self) -> "SupernetSection":
         if self.stage_distillation is not None and self.start is None:
             raise ValueError("stage_distillation needs the teacher that `start` was made from; give start, or leave it out")
+        if self.stage_distillation is not None and self.mode == "sandwich_distill":
+            raise ValueError("stage_distillation and sandwich_distill both name a teacher; use mode sandwich, or leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_steps_for_all(self) -> "SupernetSection":
+        if self.recovery_steps is not None and self.largest_steps + self.recovery_steps > self.num_steps:
+            raise ValueError(
+                f"largest_steps and recovery_steps must leave num_steps room, got {self.largest_steps} + {self.recovery_steps} "
+                f"of {self.num_steps}; lower them"
+            )
         return self
 
 
@@ -217,7 +228,7 @@ class RungSection(Section):
     Attributes:
         objective: of samples, in the place of the quality objectives of the way before.
         num_samples: that are drawn of each architecture.
-        fine_tune_steps: by which each is trained on before it is judged.
+        fine_tune_steps: by which each is trained on before it is judged; without them, `quality.fine_tune_steps`.
         share: of those that are done in the way before, the most promising ones, which are judged so.
     """
 
@@ -291,14 +302,14 @@ class SweepConfig(Section):
     def _anchors_where_they_are_needed(cls, data: Any) -> Any:
         if not isinstance(data, dict) or data.get("anchors") is not None:
             return data
-        rungs = data.get("rungs") or ()
-        named = (*(data.get("objectives") or ()), *(rung.get("objective") for rung in rungs if isinstance(rung, dict)))
-        return {**data, "anchors": {}} if _PREDICTED in named else data
+        lists = [found if isinstance(found := data.get(key), list | tuple) else () for key in ("objectives", "rungs")]
+        named = [*lists[0], *(rung.get("objective") for rung in lists[1] if isinstance(rung, dict))]
+        return {**data, "anchors": {}} if PREDICTED in named else data
 
     @model_validator(mode="after")
     def _anchors_serve(self) -> "SweepConfig":
-        if self.anchors is not None and _PREDICTED not in (*self.objectives, *(rung.objective for rung in self.rungs)):
-            raise ValueError(f"anchors serve {_PREDICTED} alone, which nothing asks for; list it, or leave anchors out")
+        if self.anchors is not None and PREDICTED not in (*self.objectives, *(rung.objective for rung in self.rungs)):
+            raise ValueError(f"anchors serve {PREDICTED} alone, which nothing asks for; list it, or leave anchors out")
         return self
 
     @model_validator(mode="after")
@@ -323,12 +334,14 @@ class SweepConfig(Section):
         if self.rungs and all(get_objective(name).is_cost for name in self.objectives):
             raise ValueError("rungs judge quality better, and no objective is a quality; add denoising_loss, or leave them out")
         draws = any(rung.objective in self.objectives for rung in self.rungs)  # the search itself judges samples
-        nums = [self.quality.num_samples] * draws + [rung.num_samples for rung in self.rungs]
-        for fewer, more in itertools.pairwise(nums):
-            if more <= fewer:
+        steps = self.quality.fine_tune_steps or 0
+        efforts = [(self.quality.num_samples, steps)] * draws
+        efforts += [(rung.num_samples, rung.fine_tune_steps or steps) for rung in self.rungs]
+        for less, more in itertools.pairwise(efforts):
+            if more <= less:
                 raise ValueError(
-                    f"each rung must draw more samples than what is below it, got {fewer} and then {more}; sort rungs, lower "
-                    "quality.num_samples, or leave one out"
+                    f"each rung must draw more samples than what is below it, or train on for longer, got {less[0]} and then "
+                    f"{more[0]} samples; sort rungs, lower quality.num_samples, or leave one out"
                 )
         return self
 
@@ -375,6 +388,8 @@ def resolved_yaml(config: SweepConfig) -> str:
 def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
     """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
     excluded = {"name", "run_dir", "trials", "budget", "start_from", "search", "distill", "limits", "objectives", "rungs"}
+    if PREDICTED not in config.objectives:
+        excluded.add("anchors")  # a rung's alone
     return config.model_dump(mode="json", exclude=excluded, exclude_none=True)  # a key that came later changes no fingerprint
 
 
@@ -408,7 +423,7 @@ def judged_at(config: SweepConfig, rung: RungSection | None) -> SweepConfig:
         return config.model_copy(update={"rungs": ()})
     costs = tuple(name for name in config.objectives if get_objective(name).is_cost)
     judged = with_samples(config, rung.num_samples)
-    quality = judged.quality.model_copy(update={"fine_tune_steps": rung.fine_tune_steps})
+    quality = judged.quality.model_copy(update={"fine_tune_steps": rung.fine_tune_steps or config.quality.fine_tune_steps})
     return judged.model_copy(update={"quality": quality, "rungs": (), "objectives": (rung.objective, *costs)})
 
 

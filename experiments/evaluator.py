@@ -16,7 +16,7 @@ from experiments.feature_training import load_classifier
 from experiments.latency import Costs
 from experiments.memory import trim_memory
 from experiments.proxies import Proxies
-from experiments.quality import PREDICTED, FeatureDistances, loss_estimate, loss_program
+from experiments.quality import FeatureDistances, loss_estimate, loss_program
 from experiments.sample_features import judged_objectives, sweep_distances
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
@@ -25,6 +25,7 @@ from latency_models.predictor import Predictor
 from objectives import Estimate
 from objectives.denoising import mid_band_times
 from objectives.features import classifier_extractor
+from objectives.objective import PREDICTED
 from search_space import Architecture, get_scale
 
 
@@ -60,8 +61,8 @@ def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInp
     if judged_objectives(config):
         distances = sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
     if PREDICTED in config.objectives:
-        predictor = read_predictor(config, run_dir)
         costs = Costs(get_scale(config.deploy_scale), Predictor.load(run_dir / "latency"))
+        predictor = read_predictor(config, run_dir, costs.columns)
     shared = jax.tree.map(np.asarray, load_supernet(config, run_dir))
     return EvaluationInputs(config, shared, *held_out(config), distances, predictor, costs, tuning_batches(config))
 

@@ -120,6 +120,10 @@ def _check(config: SweepConfig) -> str:
     limits, later = _checkable(config.limits, has_predictor=predictor is not None)
     costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image).columns
     found = feasibility(get_space(config.space), costs, limits=limits, seed=config.seed)
+    if config.anchors is not None:
+        from experiments.anchors import anchors_of
+
+        anchors_of(config)
     if config.supernet.start is not None:
         from experiments.supernet_start import check_start
         from experiments.supernet_training import sweep_supernet

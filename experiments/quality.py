@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
 from diffusion import get_sampler, guided_denoiser, sample_noise
@@ -28,7 +28,6 @@ from supernet.training import COMPILER_OPTIONS
 
 _OF_CLASSIFIER = MeasureNames.of(CLASSIFIER)
 SAMPLE_OBJECTIVES = (_OF_CLASSIFIER.frechet, _OF_CLASSIFIER.kid)
-PREDICTED = "predicted_frechet"  # by proxies, in a way that was fitted on networks trained alone
 _CHUNK = 64  # samples that are computed together: rounding depends on it
 _LOSS_SEED, _SAMPLE_SEED = 101, 202
 # (network parameters, noisy images, time steps, contexts, anything more such as a route) to a prediction.
@@ -155,7 +154,7 @@ class FeatureDistances:
             ValueError: there are too few samples, or they have another shape than the extractor takes.
         """
         samples = np.clip(samples, -1, 1)
-        _check_samples(samples)
+        check_samples(samples)
         found = features(self.extractor, samples)
         names = self.names
         known = {
@@ -176,7 +175,8 @@ class FeatureDistances:
         return fingerprint(**self.extractor.settings(), reference=self._reference_digest, measure=measure, n=n)
 
 
-def _check_samples(samples: Float[np.ndarray, "n height width channels"]) -> None:
+def check_samples(samples: Float[np.ndarray, "n height width channels"]) -> None:
+    """Raises UnusableSamplesError where samples are not finite, or all are the same image."""
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=(1, 2, 3)))
     if len(bad):
         raise UnusableSamplesError(
@@ -213,15 +213,18 @@ def _in_chunks(function: Callable[..., Array], data: tuple[Array, ...], *, chunk
     filled = [jnp.concatenate([x, jnp.repeat(x[:1], missing, 0)]) for x in data]
     chunks = [tuple(x[start : start + size] for x in filled) for start in range(0, num, size)]
     of_each = lambda parameters, part, extra: function(parameters, part, *extra)  # noqa: E731
+    mesh = Mesh(np.array(devices), ("samples",))
     if len(devices) > 1:
         everywhere, split = PartitionSpec(), PartitionSpec("samples")
         of_each = jax.shard_map(
-            of_each, mesh=Mesh(np.array(devices), ("samples",)),
+            of_each, mesh=mesh,
             in_specs=(everywhere, split, everywhere), out_specs=split, check_vma=False,
         )  # fmt: skip
     compiled = jax.jit(of_each, compiler_options=COMPILER_OPTIONS)
 
     def mapped(parameters: Any, *extra: Any) -> np.ndarray:
+        if len(devices) > 1:
+            parameters, extra = jax.device_put((parameters, extra), NamedSharding(mesh, PartitionSpec()))
         return np.concatenate([compiled(parameters, part, extra) for part in chunks])[:num]
 
     return mapped

@@ -21,6 +21,7 @@ from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import Run, read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import save_grid
+from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet, sweep_supernet
 from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.whole_files import write_whole
@@ -94,6 +95,7 @@ def measure_quality(
         progress.say(_too_few(distances, num_samples))
     prompted = sweep_agreement(config, classifier)
     draw = sweep_samples(config, supernet.apply, held_out(config)[1])
+    tune = tuning(config, tuning_batches(config))
     name = fingerprint(**evaluation_settings(config), **extractor.settings())
     described = {"name": extractor.name, "digest": extractor.digest, "preprocessing": extractor.preprocessing}
     folder = run_dir / "quality" / name
@@ -102,7 +104,7 @@ def measure_quality(
     first: Mapping[str, Jackknifed] = {}
     with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
         for architecture in architectures:
-            samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
+            samples = draw(tune(parameters, architecture), jnp.asarray(supernet.route(architecture)))
             try:
                 measured = distances.jackknifed(samples)
             except UnusableSamplesError as error:

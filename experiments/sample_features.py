@@ -15,9 +15,10 @@ from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
 from experiments.progress import Progress, reaching
-from experiments.quality import PREDICTED, SAMPLE_OBJECTIVES, FeatureDistances
+from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
 from objectives.extractor import FeatureExtractor
 from objectives.features import Classifier
+from objectives.objective import PREDICTED
 from search_space import get_scale
 
 MAX_IMAGES = 20_000

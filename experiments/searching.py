@@ -16,7 +16,6 @@ from experiments.latency import Costs, fit_predictor, held_out_text
 from experiments.ledger import Ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress, reaching
-from experiments.quality import PREDICTED
 from experiments.rungs import Level, levels
 from experiments.sample_features import judged_objectives, sweep_distances
 from experiments.searchers.listed import listed
@@ -26,6 +25,7 @@ from experiments.sweep import SweepProgress, Workers, run_search
 from experiments.sweep_session import EvaluatorFactory
 from objectives import Objective, get_objective
 from objectives.features import classifier_extractor
+from objectives.objective import PREDICTED
 from search_space import SearchSpace, get_scale, get_space
 
 

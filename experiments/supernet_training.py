@@ -173,13 +173,15 @@ def _rates(config: SweepConfig, supernet: Supernet) -> Callable[[int, Paths], fl
     def log_macs(architectures: list[Architecture]) -> np.ndarray:
         return np.log(np.asarray(counted_costs(architectures, scale)["macs"], np.float64))
 
-    decay = warmup_and_decay(1.0, warmup_steps=0, num_steps=settings.num_steps)
+    decay = warmup_and_decay(1.0, warmup_steps=settings.warmup_steps, num_steps=settings.num_steps)
     low, high = log_macs([space.smallest(), space.largest()])
 
     def rate(number: int, chosen: Paths) -> float:
+        if number <= settings.warmup_steps:
+            return 1.0
         found = log_macs([space.decode(genotype) for genotype in chosen.genotypes[: chosen.num_paths]])
         complexity = (np.mean(found) - low) / (high - low)
-        return np.asarray(decay(number)).item() ** (spread * (1 - 2 * complexity))
+        return np.asarray(decay(number - 1)).item() ** (spread * (1 - 2 * complexity))
 
     return rate
 

@@ -19,6 +19,7 @@ from experiments.ledger_contents import check_header
 from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
+from experiments.quality import UnusableSamplesError
 from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
@@ -148,6 +149,10 @@ def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture],
     with progress.stage("Scoring with the supernet's weights", len(architectures)) as stage:
         rows = []
         for architecture in architectures:
-            rows.append({name: estimate.value for name, estimate in evaluator(architecture).items()})
+            try:
+                rows.append({name: estimate.value for name, estimate in evaluator(architecture).items()})
+            except UnusableSamplesError:
+                rows.append({})
             stage.advance()
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}

@@ -32,7 +32,9 @@ TRUTH = "frechet_classifier"
 _DRAWS_PER_STRATUM = 50
 
 
-def stratified(config: SweepConfig, num: int, *, stream: int, excluded: Sequence[Architecture] = ()) -> list[Architecture]:
+def stratified(
+    config: SweepConfig, num: int, *, stream: int, excluded: Sequence[Architecture] = (), key: str = "--n"
+) -> list[Architecture]:
     """One random architecture of each of so many strata of MACs at the deploy scale, the cheapest first.
 
     Args:
@@ -40,6 +42,7 @@ def stratified(config: SweepConfig, num: int, *, stream: int, excluded: Sequence
         num: architectures.
         stream: draws with another one are independent.
         excluded: are not drawn.
+        key: that says how many, for messages.
 
     Raises:
         InputError: too few random architectures keep the limits that can be counted.
@@ -53,7 +56,7 @@ def stratified(config: SweepConfig, num: int, *, stream: int, excluded: Sequence
     keeps = np.flatnonzero(np.zeros(len(architectures)) + violations(columns, config.limits) == 0)
     if len(keeps) < num:
         raise InputError(
-            f"--n {num}: only {len(keeps)} of {len(architectures)} random architectures keep the limits; ask for fewer"
+            f"{key} {num}: only {len(keeps)} of {len(architectures)} random architectures keep the limits; ask for fewer"
         )
     order = keeps[np.argsort(columns["macs"][keeps], kind="stable")]
     return [architectures[rng.choice(stratum)] for stratum in np.array_split(order, num)]

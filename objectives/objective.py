@@ -33,6 +33,7 @@ class Objective:
             raise ValueError(f"`direction` of objective {self.name!r} must be 'minimize' or 'maximize', got {self.direction!r}")
 
 
+PREDICTED = "predicted_frechet"
 OBJECTIVES: tuple[Objective, ...] = (
     Objective(
         "denoising_loss",
@@ -56,7 +57,7 @@ OBJECTIVES: tuple[Objective, ...] = (
         is_cost=False,
     ),
     Objective(
-        "predicted_frechet",
+        PREDICTED,
         "minimize",
         "",
         "Fréchet distance that the network is told to have once trained alone, by proxies fitted on a few that were.",

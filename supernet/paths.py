@@ -50,7 +50,8 @@ def fair_genotypes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Int
 def thinned_genotypes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Int[np.ndarray, " genes"]]:
     """Endless genotypes whose depths are those of the largest where each block is dropped with a probability of 0.3.
 
-    Other genes are dealt fairly. A dropped block leaves a shallower stage, since stages lose their last blocks.
+    Other genes are dealt fairly. A dropped block leaves a shallower stage, since stages lose their last blocks; of the depths
+    that a stage may have, the nearest is taken.
 
     Source: Li et al. 2023 (SnapFusion), section 3.1, robust training, in which a dropped block hands its input on.
     """
@@ -91,7 +92,7 @@ def training_paths(
             yield Paths(np.stack([largest] * rows), 1)
             continue
         drawn = [next(genotypes) for _ in range(_RANDOM_PATHS)]
-        if mode.startswith("sandwich") or step >= num_steps - recovery_steps > 0:
+        if mode.startswith("sandwich") or (recovery_steps and step >= num_steps - recovery_steps):
             yield Paths(np.stack([largest, *drawn, smallest]), rows, mode == "sandwich_distill")
         else:
             yield Paths(np.stack([*drawn, largest, smallest]), _RANDOM_PATHS)

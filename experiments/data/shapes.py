@@ -41,7 +41,7 @@ ROUNDS = {"train": 20, "validation": 3, "test": 3}  # how often each scene comes
 DEFAULT_RESOLUTION = 32
 MIN_RESOLUTION, MAX_RESOLUTION = 16, 256
 SEED = 0
-_STRIDE = 217  # has no divisor in common with NUM_SCENES; from one example to the next it changes every attribute
+_STRIDE = 217  # has no divisor in common with NUM_SCENES, and changes most attributes from one example to the next
 
 # Whole numbers of a seeded example, one a call, between two bounds (both included).
 Between = Callable[[int, int], int]

@@ -51,5 +51,7 @@ def digest(array):
 
 
 if __name__ == "__main__":
+    held = jax.device_put(parameters(), jax.devices()[0])  # as what was restored from a checkpoint is
+    parameters = lambda: held  # noqa: E731
     assert len(jax.devices()) == int(sys.argv[1])
     print(*map(digest, drawn()))

@@ -1,13 +1,12 @@
 """Anchors: the record, what is predicted of it, and a sweep that predicts quality."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 
 from experiments.anchors import Anchor, AnchorsRecord, QualityPredictor, anchors_of, read_predictor
-from experiments.config import evaluation_settings, judged_at, load_config
+from experiments.config import evaluation_settings, judged_at, ledger_header, load_config
 from experiments.errors import InputError
 from experiments.proxies import LEVELS, ProxyValues
 from objectives.fingerprint import fingerprint
@@ -15,7 +14,7 @@ from objectives.rank import kendall_tau
 from search_space import get_space
 
 PREDICTS = ["objectives=[predicted_frechet,latency_ms]"]
-RNG = np.random.default_rng(0)
+COSTS = {"macs": 1e6, "latency_ms": 3.0}
 
 
 def _anchor(hidden, rng):
@@ -26,9 +25,12 @@ def _anchor(hidden, rng):
         name: float(np.exp(hidden + 0.3 * rng.normal())) for name in ("paired_distance", "sliced_wasserstein", "frechet")
     }
     truths = (20 * np.exp(hidden + 0.05 * rng.normal(size=2))).tolist()
-    return Anchor(
-        architecture={}, losses=losses.tolist(), sampled=sampled, costs={"macs": 1e6, "latency_ms": 3.0}, truths=truths
-    )
+    architecture = get_space("digits").sample(rng).to_json()
+    return Anchor(architecture=architecture, losses=losses.tolist(), sampled=sampled, truths=truths)
+
+
+def _costs(architectures):
+    return {"macs": np.full(len(architectures), 1e6), "latency_ms": np.full(len(architectures), 3.0)}
 
 
 def _record(num=12, seed=0, name="f0"):
@@ -37,31 +39,38 @@ def _record(num=12, seed=0, name="f0"):
 
 
 def test_the_predictor_finds_the_band_and_tells_the_truth_of_others():
-    predict = QualityPredictor.of(_record())
+    predict = QualityPredictor.of(_record(), _costs)
     assert predict.first_level == 4
     others = _record(40, seed=1).anchors
     assert predict.levels == range(4, 7)
-    told = [predict(ProxyValues(anchor.losses[4:7], anchor.sampled), anchor.costs) for anchor in others]
+    told = [predict(ProxyValues(anchor.losses[4:7], anchor.sampled), COSTS) for anchor in others]
     assert kendall_tau(np.array([x.value for x in told]), np.array([np.mean(x.truths) for x in others])).value > 0.85
     assert str(predict).startswith(
-        "predicted_frechet: fitted on 12 anchors, noise levels 0.2 to 0.35; each told by all others: "
+        "predicted_frechet: fitted on 12 anchors, noise levels 0.2 to 0.35; each told by all others in"
     )
 
 
 def test_anchors_that_diverged_are_left_out():
     record = _record()
     diverged = record.anchors[2].model_copy(update={"truths": [None, 3.0]})
-    found = QualityPredictor.of(record.model_copy(update={"anchors": [*record.anchors, diverged]}))
+    unusable = record.anchors[3].model_copy(update={"sampled": None})
+    found = QualityPredictor.of(record.model_copy(update={"anchors": [*record.anchors, diverged, unusable]}), _costs)
     assert found.score.truths.shape == (12, 2)
-    with pytest.raises(ValueError, match="a score needs at least 6 anchors"):
-        QualityPredictor.of(record.model_copy(update={"anchors": [diverged, *record.anchors[:5]]}))
+    for num, told in ((6, "only 6 of 8 anchors did not diverge, and a score needs 7; lower supernet"), (0, "only 0 of 2")):
+        few = record.model_copy(update={"anchors": [diverged, unusable, *record.anchors[:num]]})
+        with pytest.raises(ValueError, match=told):
+            QualityPredictor.of(few, _costs)
+    assert str(QualityPredictor.of(record.model_copy(update={"anchors": record.anchors[:7]}), _costs))
 
 
-def test_proxies_of_zero_have_a_logarithm():
+def test_what_is_at_no_distance_is_told_as_what_is_at_little():
     """The largest subnet's samples are at no distance from themselves."""
-    predict, anchor = QualityPredictor.of(_record()), _record().anchors[0]
-    proxies = ProxyValues(anchor.losses, {**anchor.sampled, "paired_distance": 0.0})
-    assert math.isfinite(predict(proxies, anchor.costs).value)
+    predict, anchor = QualityPredictor.of(_record(), _costs), _record().anchors[0]
+    none, little = (
+        predict(ProxyValues(anchor.losses[4:7], {**anchor.sampled, "paired_distance": distance}), COSTS).value
+        for distance in (0.0, 0.001)
+    )
+    assert none == pytest.approx(little, rel=0.1)
 
 
 def test_anchors_are_asked_for_where_something_predicts():
@@ -76,6 +85,12 @@ def test_anchors_are_asked_for_where_something_predicts():
     assert judged.objectives == ("predicted_frechet", "latency_ms")
     assert (judged.quality.num_samples, judged.quality.fine_tune_steps) == (256, 20)
     assert judged_at(as_rung, None).quality.fine_tune_steps is None
+    tuned = load_config("digits", ["quality.fine_tune_steps=7", "rungs=[{num_samples: 256}]"])
+    assert judged_at(tuned, tuned.rungs[0]).quality.fine_tune_steps == 7
+    both = "rungs=[{objective: predicted_frechet, num_samples: 256}, {objective: predicted_frechet, num_samples: 256%s}]"
+    assert load_config("digits", [both % ", fine_tune_steps: 9"]).rungs[1].fine_tune_steps == 9
+    with pytest.raises(InputError, match="must draw more samples than what is below it, or train on for longer, got 256 and"):
+        load_config("digits", [both % ""])
     with pytest.raises(InputError, match="anchors serve predicted_frechet alone, which nothing asks for; list it, or leave"):
         load_config("digits", ["anchors.num=10"])
     with pytest.raises(InputError, match=r"anchors\.num.*8"):
@@ -86,6 +101,9 @@ def test_new_keys_changed_no_fingerprint_of_sweeps_that_do_not_use_them():
     settings = evaluation_settings(load_config("digits"))
     assert "anchors" not in settings
     assert "fine_tune_steps" not in settings["quality"]
+    as_rung = load_config("digits", ["rungs=[{objective: predicted_frechet, num_samples: 256}]"])
+    assert ledger_header(as_rung) == ledger_header(load_config("digits"))
+    assert ledger_header(load_config("digits", PREDICTS))["fingerprint"] != ledger_header(as_rung)["fingerprint"]
     assert not {"recovery_steps", "rate_by_complexity", "stage_distillation"} & set(settings["supernet"])
 
 
@@ -106,20 +124,20 @@ def test_a_record_that_is_missing_damaged_or_of_other_settings_is_refused(tmp_pa
     with pytest.raises(
         InputError, match=rf"anchors/{name}\.json: there are no anchors for these settings; run the sweep again"
     ):
-        read_predictor(config, tmp_path)
+        read_predictor(config, tmp_path, _costs)
     path = tmp_path / "anchors" / f"{name}.json"
     path.parent.mkdir()
     path.write_text(_record(name=name).model_dump_json())
-    assert read_predictor(config, tmp_path).first_level == 4
+    assert read_predictor(config, tmp_path, _costs).first_level == 4
     for text, told in (
         ("{", "no JSON file"),
         (json.dumps({"fingerprint": name}), "key 'anchors': field required; delete it, `pocketunet sweep` measures it again"),
-        (_record(name="f1").model_dump_json(), f"key 'fingerprint' says f1, wanted is {name}"),
-        (_record(5, name=name).model_dump_json(), "a score needs at least 6 anchors"),
+        (_record(name="f1").model_dump_json(), rf"^\S*/{name}\.json: key 'fingerprint' says f1, wanted is {name}"),
+        (_record(5, name=name).model_dump_json(), "only 5 of 5 anchors did not diverge"),
     ):
         path.write_text(text)
         with pytest.raises(InputError, match=told):
-            read_predictor(config, tmp_path)
+            read_predictor(config, tmp_path, _costs)
 
 
 SHRUNK = ("supernet.num_steps=4", "supernet.largest_steps=2", "features.num_steps=20", "latency.num_architectures=8")
