@@ -41,11 +41,11 @@ class Case:
 
     @cached_property
     def forward(self) -> Callable[..., Any]:
-        """(parameters, inputs, route) to the prediction; counts its traces."""
+        """(parameters, inputs, route) to the prediction and the stages' streams; counts its traces."""
 
         def apply(parameters: Any, inputs: Any, route: Any) -> Any:
             self.traces += 1
-            return self.supernet.apply(parameters, *inputs, route)
+            return self.supernet.features(parameters, *inputs, route)
 
         return jax.jit(apply, compiler_options=QUICK_COMPILE)
 
@@ -60,6 +60,10 @@ class Case:
 
     def predict(self, architecture: Architecture) -> Any:
         """The supernet's prediction."""
+        return self.features(architecture)[0]
+
+    def features(self, architecture: Architecture) -> Any:
+        """The supernet's prediction, and the stages' streams."""
         return self.forward(self.parameters, self.inputs, jnp.asarray(self.supernet.route(architecture)))
 
     def predict_alone(self, architecture: Architecture) -> Any:

@@ -109,3 +109,18 @@ def test_gradient_equals_the_stand_alone_gradient(small):
 def _loss_alone(case, parameters, architecture: Architecture) -> jax.Array:
     unet = extract(case.supernet, parameters, architecture)
     return (unet(*case.inputs) ** 2).mean()
+
+
+def test_streams_are_those_of_the_stand_alone_network_with_zeros_behind(small):
+    """By stage, where the stand-alone network's does not end with another resolution."""
+    for architecture in sampled(small.space, n=4, seed=6):
+        streams = small.features(architecture)[1]
+        stages = extract(small.supernet, small.parameters, architecture).features(*small.inputs)[1]
+        channels = small.supernet.channels(jnp.asarray(small.supernet.route(architecture)))
+        compared = [name for name in stages if name in streams and stages[name].shape[1] == streams[name].shape[1]]
+        assert "up0" in compared
+        for name in compared:
+            stage, width = stages[name], int(channels[name])
+            assert stage.shape[-1] == width
+            assert relative_error(streams[name][..., :width], stage) < 1e-5
+            assert not np.any(streams[name][..., width:])

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from search_space import get_space
-from supernet.paths import fair_genotypes, training_paths
+from supernet.paths import fair_genotypes, thinned_genotypes, training_paths
 from supernet.training import adam_with_warmup, initial_state, path_gradient, training_step
 
 SPACE = get_space("digits")
@@ -133,3 +133,40 @@ def test_gradients_flow_through_jit():
     )
     assert np.isfinite(loss)
     assert gradient["slope"].shape == (2,)
+
+
+def test_recovery_ends_with_sandwiches_whatever_came_before():
+    paths = list(
+        itertools.islice(training_paths(SPACE, "single_path", largest_steps=1, seed=0, num_steps=6, recovery_steps=2), 6)
+    )
+    assert [path.num_paths for path in paths] == [1, 2, 2, 2, 4, 4]
+    np.testing.assert_array_equal(paths[-1].genotypes[0], SPACE.encode(SPACE.largest()))
+    np.testing.assert_array_equal(paths[-1].genotypes[3], SPACE.encode(SPACE.smallest()))
+    assert not paths[-1].in_place
+    whole = list(
+        itertools.islice(training_paths(SPACE, "single_path", largest_steps=0, seed=0, num_steps=3, recovery_steps=3), 3)
+    )
+    assert [path.num_paths for path in whole] == [4, 4, 4]
+    plain = itertools.islice(training_paths(SPACE, "single_path", largest_steps=1, seed=0), 4)
+    for one, other in zip(paths, plain, strict=False):
+        np.testing.assert_array_equal(one.genotypes, other.genotypes)
+
+
+def test_thinned_genotypes_are_deeper_than_fair_ones_and_keep_the_skip_rule():
+    thinned = np.stack(list(itertools.islice(thinned_genotypes(SPACE, np.random.default_rng(0)), 300)))
+    depths = {gene.name: np.array(gene.choices)[thinned[:, i]] for i, gene in enumerate(SPACE.genes)}
+    assert depths["down0.transformer_depth"].mean() == pytest.approx(0.7, abs=0.1)  # one block of at most one
+    assert depths["mid.num_blocks"].mean() == pytest.approx(1.4, abs=0.15)
+    for genotype in thinned[:20]:
+        SPACE.validate(SPACE.decode(genotype))
+
+
+def test_the_rate_of_a_step_scales_what_it_moves():
+    step = training_step(GRADIENT, optax.sgd(0.1), ema_decay=0.5)
+    arguments = (INPUTS, jnp.zeros(2), jnp.array([[0]]), jnp.int32(1), jnp.asarray(False))
+    moved = []
+    for rate in (1.0, 0.5):
+        state, _ = step(initial_state(PARAMETERS, optax.sgd(0.1)), *arguments, rate=rate)
+        moved.append(float(state.parameters["slope"][0]) - 1.0)
+    assert moved[1] == pytest.approx(0.5 * moved[0])
+    assert moved[0] == pytest.approx(-0.5)
