@@ -152,7 +152,7 @@ def _explained(error: Mapping[str, Any], document: Document, known: Sequence[str
     rule = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
     rule = rule.replace("must be a valid integer", "must be a whole number").replace("must be a valid", "must be a")
     if error["type"] == "value_error":
-        return f"{where}: key {key!r}: {rule}"
+        return f"{where}: key {key!r}: {rule}" if key else f"{where}: {rule}"  # a rule of several keys names them itself
     if error["type"] == "model_type":
         return f"{where}: key {key!r} must be a mapping of keys to values, got {error['input']!r}"
     return f"{where}: key {key!r} {rule[0].lower() + rule[1:]}, got {error['input']!r}"

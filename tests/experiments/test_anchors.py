@@ -91,7 +91,9 @@ def test_anchors_are_asked_for_where_something_predicts():
     assert load_config("digits", [both % ", fine_tune_steps: 9"]).rungs[1].fine_tune_steps == 9
     with pytest.raises(InputError, match="must draw more samples than what is below it, or train on for longer, got 256 and"):
         load_config("digits", [both % ""])
-    with pytest.raises(InputError, match="anchors serve predicted_frechet alone, which nothing asks for; list it, or leave"):
+    with pytest.raises(
+        InputError, match=r"^digits\.yaml: anchors serve predicted_frechet alone, which nothing asks for; list it, or leave"
+    ):
         load_config("digits", ["anchors.num=10"])
     with pytest.raises(InputError, match=r"anchors\.num.*8"):
         load_config("digits", [*PREDICTS, "anchors.num=4"])
