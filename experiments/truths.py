@@ -4,10 +4,14 @@ The truth of an architecture is the Fréchet distance of samples of the network 
 the same architecture is trained once for every seed.
 """
 
+import itertools
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +20,7 @@ from experiments.config import SweepConfig, with_samples
 from experiments.denoising_task import load_examples, training_examples
 from experiments.errors import InputError
 from experiments.limits import violations
-from experiments.progress import Progress
+from experiments.progress import Progress, duration
 from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import read_json
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
@@ -30,6 +34,7 @@ from search_space import Architecture, get_scale, get_space
 
 TRUTH = "frechet_classifier"
 _DRAWS_PER_STRATUM = 50
+_TIMED_STEPS = 5
 
 
 def stratified(
@@ -112,14 +117,22 @@ def measure_truths(
     dataset = load_examples(config.data, supernet.scale, split="train")
     draw = sweep_samples(judged, supernet.apply, held_out(config)[1])
     truths = np.empty((len(architectures), len(seeds)))
+
+    def trained(architecture: Architecture, seed: int, num_steps: int, on_step: Callable[[], None] = lambda: None) -> Any:
+        examples = training_examples(dataset, supernet.scale, batch_size=schedule.batch_size, seed=seed)
+        fresh = fresh_parameters(config, architecture, seed)
+        return train(fresh, architecture, itertools.islice(examples, num_steps), seed=seed, on_step=on_step)
+
+    if num_left := sum(not _file(kept, x, seed).is_file() for x in architectures for seed in seeds):
+        seconds = _seconds_a_step(lambda num_steps: trained(architectures[len(architectures) // 2], seeds[0], num_steps))
+        budget = duration(num_left * schedule.num_steps * seconds)
+        progress.say(f"{num_left} trainings of {schedule.num_steps} steps: about {budget} of CPU")
     with progress.stage("Training alone", truths.size * schedule.num_steps) as stage:
         for column, row in np.ndindex(truths.T.shape):  # all with one seed first
             architecture, seed = architectures[row], seeds[column]
-            path = kept / f"{architecture.digest}-{seed}.json"
+            path = _file(kept, architecture, seed)
             if not path.is_file():
-                examples = training_examples(dataset, supernet.scale, batch_size=schedule.batch_size, seed=seed)
-                fresh = fresh_parameters(config, architecture, seed)
-                parameters = train(fresh, architecture, examples, seed=seed, on_step=stage.advance)
+                parameters = trained(architecture, seed, schedule.num_steps, stage.advance)
                 samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
                 write_whole(path, f"{json.dumps(_truth(samples, distances).to_json())}\n")
             else:
@@ -127,6 +140,21 @@ def measure_truths(
             truths[row, column] = _read_truth(path)
             stage.advance(0, note=f"{architecture.digest} with seed {seed}: {TRUTH} {truths[row, column]:.4g}")
     return name, truths
+
+
+def _file(folder: Path, architecture: Architecture, seed: int) -> Path:
+    return folder / f"{architecture.digest}-{seed}.json"
+
+
+def _seconds_a_step(train: Callable[[int], Any]) -> float:
+    """CPU time of one step, beyond what a training takes besides."""
+    jax.block_until_ready(train(1))  # compiles
+    times = []
+    for num_steps in (1, _TIMED_STEPS + 1):
+        begun = time.process_time()
+        jax.block_until_ready(train(num_steps))
+        times.append(time.process_time() - begun)
+    return max(times[1] - times[0], 0.0) / _TIMED_STEPS
 
 
 def _truth(samples: np.ndarray, distances: FeatureDistances) -> Estimate:
