@@ -339,7 +339,10 @@ RUNG = "{num_samples: 64, share: 0.5}"
         (["rungs=[{num_samples: 64, share: 0}]"], "rungs.0.share"),
         (["rungs=[{num_samples: 64, share: 1.5}]"], "rungs.0.share"),
         (["rungs=[{num_samples: 64, objective: denoising_loss}]"], "rungs.0.objective"),
-        ([f"rungs=[{RUNG}, {RUNG}]"], "each rung must draw more samples than what is below it, got 64 and then 64"),
+        (
+            [f"rungs=[{RUNG}, {RUNG}]"],
+            "each rung must draw more samples than what is below it, or train on for longer, got 64 and",
+        ),
         (["objectives=[frechet_classifier, macs]", "rungs=[{num_samples: 64}]"], "got 512 and then 64"),
         (["objectives=[macs, latency_ms]", f"rungs=[{RUNG}]"], "no objective is a quality"),
     ],
