@@ -20,11 +20,10 @@ from record import write_result
 from experiments.bundle import Bundle, write_bundle
 from experiments.config import SweepConfig, load_config, with_samples
 from experiments.denoising_task import load_examples, training_examples
-from experiments.feature_training import load_classifier
 from experiments.handoff import training_settings
 from experiments.progress import Progress, terminal_progress
 from experiments.proxies import LEVELS, Proxies
-from experiments.sample_features import sweep_classifier, sweep_distances
+from experiments.sample_features import run_distances, sweep_classifier, sweep_distances
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_start import start_supernet
 from experiments.supernet_training import load_supernet, sweep_supernet, train_supernet
@@ -208,7 +207,7 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(content)}" for name, content in measured.items())
     write_whole(MEASUREMENTS / f"ranking_{data}.json", f"{{\n{lines}\n}}\n")
     architectures = chosen(config)
-    distances = sweep_distances(config, classifier_extractor(load_classifier(folder / "features")))
+    distances = run_distances(config, folder)
     kept = f"truths/{truth_fingerprint(with_samples(config, NUM_SAMPLES), SCHEDULE, distances)}"
     by_seed = {seed: [measured.get(f"{kept}/{x.digest}-{seed}.json") for x in architectures] for seed in SEEDS}
     complete = [seed for seed, values in by_seed.items() if None not in values]

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from experiments.config import SweepConfig, evaluation_settings, judged_at
 from experiments.errors import InputError
 from experiments.progress import Progress
 from experiments.proxies import LEVELS, Proxies, ProxyValues
-from experiments.quality import FeatureDistances, UnusableSamplesError
-from experiments.run_folder import read_json
+from experiments.quality import UnusableSamplesError
+from experiments.run_folder import read_record
+from experiments.sample_features import run_distances
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet
 from experiments.sweep_sampling import held_out
@@ -131,27 +132,19 @@ def anchors_of(config: SweepConfig) -> list[Architecture]:
     return [] if config.anchors is None else stratified(config, config.anchors.num, stream=_STREAM, key="anchors.num")
 
 
-def fit_anchors(
-    config: SweepConfig,
-    run_dir: Path,
-    *,
-    distances: FeatureDistances,
-    costs: Costs,
-    progress: Progress,
-) -> None:
+def fit_anchors(config: SweepConfig, run_dir: Path, *, costs: Costs, progress: Progress) -> None:
     """Trains the anchors alone and measures their proxies, for the search and for every rung that predicts quality.
 
     Args:
         config: the sweep.
-        run_dir: its folder, with a trained supernet.
-        distances: of samples to the data.
+        run_dir: its folder, with a trained supernet and classifier.
         costs: of architectures.
         progress: where to report.
     """
     for level in (judged_at(config, rung) for rung in (None, *config.rungs)):
         if PREDICTED in level.objectives:
             if not _path(run_dir, level).is_file():
-                _measure(level, run_dir, distances, progress)
+                _measure(level, run_dir, progress)
             progress.say(str(read_predictor(level, run_dir, costs)))
 
 
@@ -163,13 +156,8 @@ def read_predictor(level: SweepConfig, run_dir: Path, costs: Costs) -> QualityPr
     """
     path = _path(run_dir, level)
     remedy = "delete it, `pocketunet sweep` measures it again"
-    if (found := read_json(path)) is None:
+    if (record := read_record(path, AnchorsRecord, remedy=remedy)) is None:
         raise InputError(f"{path}: there are no anchors for these settings; run the sweep again to train them")
-    try:
-        record = AnchorsRecord.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(f"{path}: key {'.'.join(map(str, first['loc']))!r}: {first['msg'].lower()}; {remedy}") from None
     if record.fingerprint != path.stem:
         raise InputError(f"{path}: key 'fingerprint' says {record.fingerprint}, wanted is {path.stem}; {remedy}")
     try:
@@ -182,15 +170,10 @@ def _path(run_dir: Path, level: SweepConfig) -> Path:
     return run_dir / _FOLDER / f"{fingerprint(**evaluation_settings(level))}.json"
 
 
-def _measure(
-    level: SweepConfig,
-    run_dir: Path,
-    distances: FeatureDistances,
-    progress: Progress,
-) -> None:
+def _measure(level: SweepConfig, run_dir: Path, progress: Progress) -> None:
     settings = level.anchors
     assert settings is not None
-    anchors, shared = anchors_of(level), load_supernet(level, run_dir)
+    anchors, shared, distances = anchors_of(level), load_supernet(level, run_dir), run_distances(level, run_dir)
     _, truths = measure_truths(
         level, anchors, distances, schedule=stand_alone_schedule(level, settings.num_steps), seeds=range(settings.num_seeds),
         num_samples=settings.num_samples, folder=run_dir / _FOLDER, progress=progress,

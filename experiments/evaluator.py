@@ -12,19 +12,17 @@ import numpy as np
 
 from experiments.anchors import QualityPredictor, read_predictor
 from experiments.config import RungSection, SweepConfig, judged_at, load_config
-from experiments.feature_training import load_classifier
 from experiments.latency import Costs
 from experiments.memory import trim_memory
 from experiments.proxies import Proxies
 from experiments.quality import FeatureDistances, loss_estimate, loss_program
-from experiments.sample_features import judged_objectives, sweep_distances
+from experiments.sample_features import judged_objectives, run_distances
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from experiments.sweep_sampling import held_out, sweep_samples
 from latency_models.predictor import Predictor
 from objectives import Estimate
 from objectives.denoising import mid_band_times
-from objectives.features import classifier_extractor
 from objectives.objective import PREDICTED
 from search_space import Architecture, get_scale
 
@@ -59,7 +57,7 @@ def read_inputs(run_dir: Path, rung: RungSection | None = None) -> EvaluationInp
     config = judged_at(load_config(run_dir / "sweep.yaml"), rung)
     distances = predictor = costs = None
     if judged_objectives(config):
-        distances = sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
+        distances = run_distances(config, run_dir)
     if PREDICTED in config.objectives:
         costs = Costs(get_scale(config.deploy_scale), Predictor.load(run_dir / "latency"))
         predictor = read_predictor(config, run_dir, costs.columns)

@@ -8,10 +8,11 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation, Status
@@ -22,6 +23,8 @@ from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective
 from objectives.front import knee
 from search_space import Architecture
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +139,30 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: this is no JSON file ({error}); delete it, what wrote it writes it again") from None
+
+
+def read_record(path: Path, model: type[Record], *, remedy: str) -> Record | None:
+    """A JSON file that may be missing, as a model.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        remedy: for messages.
+
+    Returns:
+        What it holds; None where there is no such file.
+
+    Raises:
+        InputError: the file is no JSON, or no such record; the message names the first key that is wrong.
+    """
+    if (found := read_json(path)) is None:
+        return None
+    try:
+        return model.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: key {key!r}: {first['msg'].lower()}; {remedy}") from None
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save
 from experiments.progress import Progress, reaching
 from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
 from objectives.extractor import FeatureExtractor
-from objectives.features import Classifier
+from objectives.features import Classifier, classifier_extractor
 from objectives.objective import PREDICTED
 from search_space import get_scale
 
@@ -64,6 +64,15 @@ def sweep_distances(config: SweepConfig, extractor: FeatureExtractor) -> Feature
     for place, row in enumerate(rows):
         images[place] = dataset[int(row)]["image"]
     return FeatureDistances.to(images, extractor)
+
+
+def run_distances(config: SweepConfig, run_dir: Path) -> FeatureDistances:
+    """The same in the features of the classifier of a run folder, which is trained.
+
+    Raises:
+        InputError: what lies in `features/` is damaged.
+    """
+    return sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
 
 
 def labelled_images(config: SweepConfig) -> LabelledImages:

@@ -11,20 +11,18 @@ from experiments.config import SweepConfig, ledger_header, planned_rungs
 from experiments.config_fields import seconds_of
 from experiments.evaluator import SupernetEvaluators
 from experiments.feasibility import feasibility
-from experiments.feature_training import load_classifier
 from experiments.latency import Costs, fit_predictor, held_out_text
 from experiments.ledger import Ledger
 from experiments.memory import drop_programs
 from experiments.progress import Progress, reaching
 from experiments.rungs import Level, levels
-from experiments.sample_features import judged_objectives, sweep_distances
+from experiments.sample_features import judged_objectives
 from experiments.searchers.listed import listed
 from experiments.searchers.registry import get_searcher
 from experiments.starting_points import StartingPoints
 from experiments.sweep import SweepProgress, Workers, run_search
 from experiments.sweep_session import EvaluatorFactory
 from objectives import Objective, get_objective
-from objectives.features import classifier_extractor
 from objectives.objective import PREDICTED
 from search_space import SearchSpace, get_scale, get_space
 
@@ -55,8 +53,7 @@ def search(
         executor=config.search.executor, ray_address=address,
     )  # fmt: skip
     if PREDICTED in judged_objectives(config):
-        distances = sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
-        fit_anchors(config, run_dir, distances=distances, costs=costs.columns, progress=progress)
+        fit_anchors(config, run_dir, costs=costs.columns, progress=progress)
         drop_programs()
     ledger.plan(planned_rungs(config))
     with _progress_of_search(config, workers, ledger, progress) as tell:

@@ -2,11 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from experiments.amounts import text_table
-from experiments.errors import InputError
-from experiments.run_folder import Run, read_json
+from experiments.run_folder import Run, read_record
 
 FILE = "trust/trust.json"
 BASELINES = ("macs", "parameters")
@@ -74,18 +73,9 @@ def read_trust(run: Run) -> TrustRecord | None:
     Raises:
         InputError: the file is no such record.
     """
-    path = run.path / FILE
-    if (record := read_json(path)) is None:
-        return None
-    try:
-        found = TrustRecord.model_validate(record)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{path}: key {key!r}: {first['msg'].lower()}; delete it, `pocketunet quality trust {run.path}` writes it again"
-        ) from None
-    return found if found.search_fingerprint == run.ledger.header.get("fingerprint") else None
+    remedy = f"delete it, `pocketunet quality trust {run.path}` writes it again"
+    found = read_record(run.path / FILE, TrustRecord, remedy=remedy)
+    return found if found and found.search_fingerprint == run.ledger.header.get("fingerprint") else None
 
 
 def trust_text(record: TrustRecord) -> str:
