@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments.data.dataset import Dataset, DatasetInfo, Example, RecordOrigin
+from experiments.data.generated import GeneratedSizes
+from experiments.data.pixels import bytes_to_pixels
 from experiments.data.splits import ALL, SPLITS
-from experiments.errors import InputError
 
 PHOTOS_NAME = "photos"
 PICTURES = ("china", "flower")
-DEFAULT_RESOLUTION = 32
-MIN_RESOLUTION, MAX_RESOLUTION = 8, 64  # larger ones leave too few patches to a split
+# Larger ones leave too few patches to a split.
+SIZES = GeneratedSizes(PHOTOS_NAME, made="is cut", smallest=8, largest=64, colours="is in colour")
 _EVERY = 10  # one patch in ten for validation, one for test
 _DIAGONAL = 3
 
@@ -30,8 +31,7 @@ class PatchReader:
     labels: np.ndarray
 
     def __call__(self, index: int) -> Example:
-        image = self.patches[index].astype(np.float32) / np.float32(127.5) - np.float32(1)
-        return {"image": image, "label": int(self.labels[index])}
+        return {"image": bytes_to_pixels(self.patches[index]), "label": int(self.labels[index])}
 
 
 def load_photos(*, split: str, resolution: int | None = None, channels: int | None = None) -> Dataset:
@@ -47,14 +47,7 @@ def load_photos(*, split: str, resolution: int | None = None, channels: int | No
     Raises:
         InputError: a resolution that leaves too few patches, or grey images.
     """
-    resolution = DEFAULT_RESOLUTION if resolution is None else resolution
-    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise InputError(
-            f"data set {PHOTOS_NAME!r} is cut at a `resolution` of {MIN_RESOLUTION} to {MAX_RESOLUTION}, got {resolution}; "
-            "use 16 or 32"
-        )
-    if channels not in (None, 3):
-        raise InputError(f"data set {PHOTOS_NAME!r} is in colour: `channels` must be 3, got {channels}; use 3")
+    resolution = SIZES.resolution(resolution, channels)
     cut = [_cut(picture, resolution) for picture in PICTURES]
     patches, turns = (np.concatenate(parts) for parts in zip(*cut, strict=True))
     labels = np.repeat(np.arange(len(PICTURES)), [len(part) for part, _ in cut])

@@ -67,12 +67,16 @@ def read_pixels(
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _not_decodable(origin, error) from None
-    pixels = np.asarray(fitted, np.float32).reshape(shape)
-    return pixels / np.float32(127.5) - np.float32(1)
+    return bytes_to_pixels(np.asarray(fitted).reshape(shape))
+
+
+def bytes_to_pixels(values: np.ndarray) -> Float32[np.ndarray, "..."]:
+    """Bytes as pixels in [-1, 1]: u / 127.5 - 1, in float32."""
+    return values.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def pixels_to_bytes(image: Float[np.ndarray, "*n height width channels"]) -> np.ndarray:
-    """The inverse of u / 127.5 - 1, clipped: uint8 pixels. NaN becomes 0."""
+    """The inverse of `bytes_to_pixels`, clipped: uint8 pixels. NaN becomes 0."""
     return np.rint((np.clip(np.nan_to_num(image, nan=-1.0), -1, 1) + 1) * 127.5).astype(np.uint8)
 
 

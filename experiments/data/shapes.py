@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from experiments.data.dataset import Attribute, Dataset, DatasetInfo, Example, RecordOrigin
+from experiments.data.generated import GeneratedSizes
+from experiments.data.pixels import bytes_to_pixels
 from experiments.data.shape_drawing import SHAPES, SIDE, Drawing, draw
 from experiments.data.splits import ALL, SPLITS
-from experiments.errors import InputError
 
 SHAPES_NAME = "shapes"
 COUNTS = ("one", "two", "three")
@@ -38,8 +39,7 @@ ATTRIBUTES = (
 SIZES = tuple(len(attribute.values) for attribute in ATTRIBUTES)
 NUM_SCENES = int(np.prod(SIZES))
 ROUNDS = {"train": 20, "validation": 3, "test": 3}  # how often each scene comes in a split
-DEFAULT_RESOLUTION = 32
-MIN_RESOLUTION, MAX_RESOLUTION = 16, 256
+RESOLUTIONS = GeneratedSizes(SHAPES_NAME, made="is drawn", smallest=16, largest=256, colours="has colours in its captions")
 SEED = 0
 _STRIDE = 217  # has no divisor in common with NUM_SCENES, and changes most attributes from one example to the next
 
@@ -79,8 +79,7 @@ class ShapesReader:
             index -= size
         label = _STRIDE * index % NUM_SCENES
         pixels = draw_scene(label, self.resolution, between=seeded(f"{self.seed}/{split}/{index}"))
-        image = pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
-        return {"image": image, "caption": CAPTIONS[label], "label": label}
+        return {"image": bytes_to_pixels(pixels), "caption": CAPTIONS[label], "label": label}
 
 
 def load_shapes(*, split: str, resolution: int | None = None, channels: int | None = None, seed: int = SEED) -> Dataset:
@@ -98,14 +97,7 @@ def load_shapes(*, split: str, resolution: int | None = None, channels: int | No
     Raises:
         InputError: a resolution at which shapes cannot be told apart, or grey images.
     """
-    resolution = DEFAULT_RESOLUTION if resolution is None else resolution
-    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
-        raise InputError(
-            f"data set {SHAPES_NAME!r} is drawn at a `resolution` of {MIN_RESOLUTION} to {MAX_RESOLUTION}, got {resolution}; "
-            "use 16 or 32"
-        )
-    if channels not in (None, 3):
-        raise InputError(f"data set {SHAPES_NAME!r} has colours in its captions: `channels` must be 3, got {channels}; use 3")
+    resolution = RESOLUTIONS.resolution(resolution, channels)
     sizes = {name: ROUNDS[name] * NUM_SCENES for name in SPLITS}
     info = DatasetInfo(
         name=SHAPES_NAME,
