@@ -1,7 +1,7 @@
 """What is being learned, at one scale: from images and prompts to noisy inputs and targets, and from prompts to contexts."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -66,6 +66,11 @@ class DenoisingTask:
         if not self.scale.vocabulary:
             return prompts
         return with_parameters(PromptEncoder(self.scale, init=abstract_initializer), prompt_parameters)(prompts)
+
+    def predict(self, apply: Callable[..., Any], parameters: Any, inputs: tuple[Array, Array, Array], *extra: Any) -> Any:
+        """What `apply(network, noisy images, time steps, contexts, *extra)` gives for a noisy batch, its prompts encoded."""
+        x_t, timestep, prompts = inputs
+        return apply(parameters["network"], x_t, timestep, self.encode(parameters["prompt"], prompts), *extra)
 
     def noisy_batch(self, seed: Array, step: Array, images: Array, prompts: Array) -> tuple[tuple[Array, Array, Array], Array]:
         """One training batch: (noisy images, time steps, prompts) and the targets; times are uniform and stratified."""

@@ -19,6 +19,7 @@ from experiments.supernet_training import sweep_supernet, sweep_task
 from search_space import Architecture, layer_plan
 from supernet import UNet, unet_parameters
 from supernet.initializer import random_initializer
+from supernet.parameters import of_block
 from supernet.subnets import write_block
 from supernet.training import adam_with_warmup, initial_state, training_step
 
@@ -49,9 +50,7 @@ class SubnetTraining:
         )
 
         def loss(parameters: Any, inputs: Any, target: Any, route: Any) -> Any:
-            x_t, timestep, prompts = inputs
-            context = task.encode(parameters["prompt"], prompts)
-            return jnp.mean((supernet.apply(parameters["network"], x_t, timestep, context, route) - target) ** 2)
+            return jnp.mean((task.predict(supernet.apply, parameters, inputs, route) - target) ** 2)
 
         self._step = training_step(jax.value_and_grad(loss), self._optimizer, ema_decay=schedule.ema_decay)
 
@@ -89,9 +88,7 @@ def fresh_parameters(config: SweepConfig, architecture: Architecture, seed: int)
     plan = layer_plan(architecture, task.scale)
     drawn = unet_parameters(UNet(plan, init=random_initializer(seed)))
     for block in plan.blocks:
-        prefix = f"blocks/{block.name.replace('.', '_')}/"
-        values = {path.removeprefix(prefix): x for path, x in drawn.items() if path.startswith(prefix)}
-        write_block(supernet, parameters, block, values)
+        write_block(supernet, parameters, block, of_block(drawn, block.name))
     return {"network": jax.tree.map(jnp.asarray, parameters), "prompt": task.prompt_parameters(seed)}
 
 

@@ -1,5 +1,6 @@
 """Trains the supernet of a sweep and keeps it in the run folder, resumable from the last checkpoint."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -121,20 +122,14 @@ def _compiled_step(config: SweepConfig, task: DenoisingTask, supernet: Supernet)
 
 
 def _denoising_gradient(task: DenoisingTask, supernet: Supernet) -> Gradient:
-    def predict(parameters: Any, inputs: Any, route: Any) -> Any:
-        x_t, timestep, prompts = inputs
-        return supernet.apply(parameters["network"], x_t, timestep, task.encode(parameters["prompt"], prompts), route)
-
+    predict = functools.partial(task.predict, supernet.apply)
     return path_gradient(predict, lambda prediction, target, _: jnp.mean((prediction - target) ** 2))
 
 
 def _taught_gradient(config: SweepConfig, task: DenoisingTask, supernet: Supernet, weight: float) -> Gradient:
     """With the distance of each stage to the same stage of the largest subnet that the supernet started from."""
     teacher, largest = first_state(config).parameters, jnp.asarray(supernet.route(supernet.space.largest()))
-
-    def predict(parameters: Any, inputs: Any, route: Any) -> Any:
-        x_t, timestep, prompts = inputs
-        return supernet.features(parameters["network"], x_t, timestep, task.encode(parameters["prompt"], prompts), route)
+    predict = functools.partial(task.predict, supernet.features)
 
     def loss(found: Any, wanted: Any, route: Any) -> Any:
         (prediction, streams), (target, taught) = found, wanted

@@ -1,6 +1,7 @@
 """Trains the network of a bundle on its data; distillation adds a teacher's terms to the same loop."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +26,10 @@ _HISTORY_POINTS = 100
 
 def denoising_bundle_loss(bundle: Bundle) -> BundleLoss:
     """The denoising loss of a bundle's network."""
-    task, network = bundle.task, bundle.network()
+    task, apply = bundle.task, functools.partial(apply_network, bundle.network())
 
     def loss(parameters: Any, inputs: Any, target: Any) -> Any:
-        x_t, timestep, prompts = inputs
-        context = task.encode(parameters["prompt"], prompts)
-        return jnp.mean((apply_network(network, parameters["network"], x_t, timestep, context) - target) ** 2)
+        return jnp.mean((task.predict(apply, parameters, inputs) - target) ** 2)
 
     return loss
 

@@ -7,12 +7,11 @@ score from above; agreement on real images says how far.
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from objectives.features import Classifier, logits
+from objectives.features import Classifier, cross_entropy, logits
 from objectives.jackknife import Jackknifed, jackknife
 
 UNREADABLE = -1
@@ -33,10 +32,7 @@ def attributes_loss(
     scores: Float[Array, "batch logits"], values: Int[Array, "batch attributes"], sizes: Sequence[int]
 ) -> Float[Array, " batch"]:
     """The sum over the attributes of the cross-entropy of each image, in nats."""
-    losses = [
-        -jnp.take_along_axis(jax.nn.log_softmax(part), values[:, i, None], axis=1)[:, 0]
-        for i, part in enumerate(_parts(scores, sizes))
-    ]
+    losses = [cross_entropy(part, values[:, i]) for i, part in enumerate(_parts(scores, sizes))]
     return sum(losses[1:], losses[0])
 
 

@@ -73,11 +73,9 @@ def logits(classifier: Classifier, images: Float[Array, "batch height width chan
     return classifier.to_logits(nnx.gelu(classifier(images)))
 
 
-def classification_loss(
-    classifier: Classifier, images: Float[Array, "batch height width channels"], labels: Int[Array, " batch"]
-) -> Float[Array, " batch"]:
-    """Cross-entropy of each image, in nats."""
-    log_probability = jax.nn.log_softmax(logits(classifier, images))
+def cross_entropy(scores: Float[Array, "batch classes"], labels: Int[Array, " batch"]) -> Float[Array, " batch"]:
+    """Of each image, in nats, from unnormalised log-probabilities."""
+    log_probability = jax.nn.log_softmax(scores)
     return -jnp.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0]
 
 

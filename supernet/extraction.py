@@ -5,7 +5,7 @@ from typing import Any
 from search_space import Architecture
 from supernet.convolution import XLA, Lowering
 from supernet.initializer import abstract_initializer
-from supernet.parameters import parameters_of, with_parameters
+from supernet.parameters import block_path, parameters_of, with_parameters
 from supernet.subnets import subnet_parameters
 from supernet.supernet import Supernet, SupernetParameters
 from supernet.unet import UNet
@@ -20,7 +20,7 @@ def extract(
         ValueError: the architecture is not in the supernet's space.
     """
     plan, sliced = subnet_parameters(supernet, parameters, architecture)
-    paths = {f"blocks/{name.replace('.', '_')}/{path}": a for name, of in sliced.items() for path, a in of.items()}
+    paths = {block_path(name) + path: a for name, of in sliced.items() for path, a in of.items()}
     return load_unet(UNet(plan, init=abstract_initializer, lowering=lowering), paths)
 
 

@@ -1,5 +1,6 @@
 """The parameters of a module by path, out of it and into it."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from flax import nnx, traverse_util
@@ -18,6 +19,17 @@ def with_parameters(module: Module, parameters: dict[str, Any]) -> Module:
     graph, _ = nnx.split(module)
     nested = traverse_util.unflatten_dict({_keys(path): array for path, array in parameters.items()})
     return nnx.merge(graph, nnx.State(nested))
+
+
+def block_path(name: str) -> str:
+    """Where the parameters of a block of this name begin in a UNet, "blocks/down0_0_residual/"."""
+    return f"blocks/{name.replace('.', '_')}/"
+
+
+def of_block(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The parameters of one block of a UNet, by path inside the block."""
+    prefix = block_path(name)
+    return {path.removeprefix(prefix): array for path, array in parameters.items() if path.startswith(prefix)}
 
 
 def _keys(path: str) -> tuple[str | int, ...]:

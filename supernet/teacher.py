@@ -13,6 +13,7 @@ from search_space import LayerPlan, layer_plan
 from search_space.block_map import BlockMap, block_map
 from search_space.blocks import ResidualSpec, Spec, TransformerSpec
 from supernet.families import Parameters
+from supernet.parameters import of_block
 from supernet.subnets import StoredParameters, block_parameters, write_block
 from supernet.supernet import Supernet
 
@@ -42,14 +43,9 @@ def start_from_teacher(
         if source is None:
             filled = fresh | _handing_on(block.spec, fresh)
         else:
-            filled = _taking(block.spec, specs[source], fresh, _of_block(taught, source))
+            filled = _taking(block.spec, specs[source], fresh, of_block(taught, source))
         write_block(supernet, parameters, block, filled)
     return feeding
-
-
-def _of_block(taught: Mapping[str, Array], name: str) -> Parameters:
-    prefix = f"blocks/{name.replace('.', '_')}/"
-    return {path.removeprefix(prefix): array for path, array in taught.items() if path.startswith(prefix)}
 
 
 def _handing_on(spec: Spec, fresh: Parameters) -> Parameters:

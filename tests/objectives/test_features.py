@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from experiments.errors import InputError
 from experiments.feature_training import load_classifier, save_classifier, train_classifier
 from objectives.extractor import features
-from objectives.features import NUM_FEATURES, Classifier, classification_loss, classifier_extractor, logits, weights_digest
+from objectives.features import NUM_FEATURES, Classifier, classifier_extractor, cross_entropy, logits, weights_digest
 from objectives.frechet import frechet_distance, gaussian_statistics
 
 
@@ -75,12 +75,12 @@ def test_any_small_image(shape):
     np.testing.assert_allclose(found, features(extractor, images), rtol=1e-4, atol=1e-5)
 
 
-def test_classification_loss_is_the_cross_entropy():
+def test_the_cross_entropy_is_that_of_the_softmax():
     classifier = Classifier((8, 8, 1), num_classes=3, rngs=nnx.Rngs(0))
     images, labels = jnp.ones((2, 8, 8, 1)), jnp.array([0, 2])
     scores = np.asarray(logits(classifier, images), np.float64)
     expected = np.log(np.exp(scores).sum(axis=1)) - scores[[0, 1], [0, 2]]
-    np.testing.assert_allclose(classification_loss(classifier, images, labels), expected, rtol=1e-5)
+    np.testing.assert_allclose(cross_entropy(logits(classifier, images), labels), expected, rtol=1e-5)
 
 
 def test_saved_and_loaded_is_the_same(trained, saved, digits):
