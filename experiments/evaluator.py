@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.anchors import QualityPredictor, read_predictor
-from experiments.config import RungSection, SweepConfig, judged_at, load_config
+from experiments.config import SweepConfig, judged_at, load_config
+from experiments.config_sections import RungSection
 from experiments.latency import Costs
 from experiments.memory import trim_memory
 from experiments.proxies import Proxies

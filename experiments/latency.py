@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.config import ImageSection, SweepConfig
+from experiments.config import SweepConfig
+from experiments.config_sections import ImageSection
 from experiments.errors import InputError
 from experiments.latency_measuring import measure_into
 from experiments.measured_network import build_network
