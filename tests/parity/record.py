@@ -4,12 +4,12 @@ Each folder under `golden/` holds the `config.json` that diffusers writes, the n
 of inputs and output in float32. Weights are made from the tensors' names, and are not stored.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from recorder import run_recorder
 from seeded_weights import seeded, seeded_tensor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -79,26 +79,11 @@ def record(name: str, folder: Path) -> None:
     print(f"{folder}: {sum(map(np.prod, shapes.values())):,} parameters, output of spread {y.std():.3f}")
 
 
-def main() -> int:
-    """Records every case, and with which versions."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=GOLDEN)
-    out = parser.parse_args().out
-    try:
-        import diffusers
-        import torch
-    except ImportError as error:
-        print(
-            f"{error.name} is not installed here; `make install EXTRAS=parity` brings it, then run this again", file=sys.stderr
-        )
-        return 2
-    torch.set_num_threads(1)  # sums in one order
+def write(out: Path) -> None:
+    """Records every case."""
     for name in CASES:
         record(name, out / name)
-    versions = {"diffusers": diffusers.__version__, "torch": torch.__version__, "numpy": np.__version__}
-    (out / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", "utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_recorder(write, description=__doc__, golden=GOLDEN, packages=("diffusers", "torch")))

@@ -5,7 +5,6 @@ of both; `inception/tensors.json` the names and shapes of their weights. Weights
 stored; nothing is downloaded.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from recorder import run_recorder
 from seeded_weights import COLUMNS, PICTURES, ROWS, WITH_FEATURES, seeded_inception_tensor, seeded_pictures
 
 GOLDEN = Path(__file__).parent / "inception"
@@ -76,32 +76,16 @@ def record() -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]]]:
     return found, {name: tuple(values.shape) for name, values in parts.state_dict().items()}
 
 
-def main() -> int:
-    """Records both, and with which versions."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=GOLDEN)
-    out = parser.parse_args().out
-    try:
-        import pytorch_fid
-        import torch
-        import torch_fidelity
-    except ImportError as error:
-        print(
-            f"{error.name} is not installed here; `make install EXTRAS=parity` brings it, then run this again", file=sys.stderr
-        )
-        return 2
-    torch.set_num_threads(1)  # sums in one order
+def write(out: Path) -> None:
+    """Records both."""
     found, shapes = record()
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out / "recording.npz", **found)
     (out / "tensors.json").write_text(json.dumps(shapes, separators=(",", ":")) + "\n", "utf-8")
-    modules = {"pytorch-fid": pytorch_fid, "torch-fidelity": torch_fidelity, "torch": torch, "numpy": np}
-    versions = {name: module.__version__ for name, module in modules.items()}
-    (out / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", "utf-8")
     for name, values in found.items():
         print(f"{name}: {values.shape}, spread {values.std():.3f}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    packages = ("pytorch-fid", "torch-fidelity", "torch")
+    sys.exit(run_recorder(write, description=__doc__, golden=GOLDEN, packages=packages))
