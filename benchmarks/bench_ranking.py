@@ -47,7 +47,7 @@ FINE_TUNING = SubnetSchedule(num_steps=100, batch_size=32, learning_rate=5e-4)
 NUM_SAMPLES = 1000
 TEACHER_STEPS = 300
 # By mode of training, what differs from fair single paths without any warm-up, and steps; two thousand subnets are trained in
-# each, a step of the sandwich being four of them, and of single paths two.
+# each, a step of the sandwich being four of them, and of single paths two. `--times` multiplies the steps.
 MODES: dict[str, dict[str, Any]] = {
     "single_path": {"num_steps": 1000},
     "warm_up": {"num_steps": 1050, "largest_steps": 100},
@@ -57,12 +57,24 @@ MODES: dict[str, dict[str, Any]] = {
     "rate_by_complexity": {"num_steps": 1000, "rate_by_complexity": 0.5},
     "stochastic_depth": {"num_steps": 1000, "mode": "stochastic_depth"},
     "stage_distillation": {"num_steps": 850, "stage_distillation": 0.1},
-    "four_times": {"num_steps": 4000},
-    "small_batches": {"num_steps": 8000, "batch_size": 32},  # as many images as four_times
+    "small_batches": {"num_steps": 2000, "batch_size": 32},
 }
-LONGER = ("four_times", "small_batches")  # 8,000, and 16,000 of half the batch
+STEPS = ("num_steps", "largest_steps", "recovery_steps")
 TUNED = slice(0, NUM_TESTED, 2)  # of the tested, whose weights are judged after a little training too
-TUNED_ALL = "warm_up"  # the mode in which all are
+TUNED_ALL = "warm_up-x1-0"  # the run in which all are
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One supernet: its mode of training, how many times the mode's steps it takes, and its seed."""
+
+    mode: str
+    times: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}-x{self.times}-{self.seed}"
 
 
 def main() -> None:
@@ -70,6 +82,7 @@ def main() -> None:
     parser.add_argument("stage", choices=("truths", "supernets", "proxies", "table"))
     parser.add_argument("--data", default="digits")
     parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--times", type=int, default=1, help="how many times as long the supernets are trained")
     parser.add_argument("--seed", type=int, default=0, help="of the supernets")
     parser.add_argument("--part", default="1/1")
     given = parser.parse_args()
@@ -78,19 +91,17 @@ def main() -> None:
     config = load_config(given.data, [f"run_dir={folder}"])
     scatter(folder, given.data)
     part, parts = map(int, given.part.split("/"))
-    modes = given.modes.split(",")[part - 1 :: parts]
+    runs = [Run(mode, given.times, given.seed) for mode in given.modes.split(",")][part - 1 :: parts]
     with terminal_progress() as progress:
         match given.stage:
             case "truths":
                 truths(config, folder, chosen(config)[part - 1 :: parts], progress)
             case "supernets":
-                for mode in modes:
-                    train_supernet(
-                        mode_config(config, folder, mode, given.seed), mode_folder(folder, mode, given.seed), progress
-                    )
+                for run in runs:
+                    train_supernet(run_config(config, folder, run), run_folder(folder, run), progress)
             case "proxies":
-                for mode in modes:
-                    proxies(config, folder, mode, given.seed, progress)
+                for run in runs:
+                    proxies(config, folder, run, progress)
             case "table":
                 table(config, folder, given.data)
 
@@ -109,46 +120,47 @@ def truths(config: SweepConfig, folder: Path, architectures: list[Architecture],
     )[1]  # fmt: skip
 
 
-def mode_folder(folder: Path, mode: str, seed: int) -> Path:
-    return folder / "supernets" / f"{mode}-{seed}"
+def run_folder(folder: Path, run: Run) -> Path:
+    return folder / "supernets" / run.name
 
 
-def mode_config(config: SweepConfig, folder: Path, mode: str, seed: int) -> SweepConfig:
+def run_config(config: SweepConfig, folder: Path, run: Run) -> SweepConfig:
     """The sweep with its supernet trained so."""
-    changed: dict[str, Any] = {"mode": "single_path", "largest_steps": 0, **MODES[mode]}
+    changed: dict[str, Any] = {"mode": "single_path", "largest_steps": 0, **MODES[run.mode]}
+    changed |= {key: changed[key] * run.times for key in STEPS if key in changed}
     if "stage_distillation" in changed:
-        changed["start"] = str(teacher(config, folder, seed))
+        changed["start"] = str(teacher(config, folder, run))
     section = type(config.supernet).model_validate({**config.supernet.model_dump(), **changed})
-    return config.model_copy(update={"supernet": section, "seed": seed})
+    return config.model_copy(update={"supernet": section, "seed": run.seed})
 
 
-def teacher(config: SweepConfig, folder: Path, seed: int) -> Path:
+def teacher(config: SweepConfig, folder: Path, run: Run) -> Path:
     """A supernet whose largest subnet has been trained alone."""
-    bundle, start = folder / f"teacher-{seed}", folder / f"start-{seed}"
+    bundle, start = folder / f"teacher-x{run.times}-{run.seed}", folder / f"start-x{run.times}-{run.seed}"
     if not start.is_dir():
         supernet = sweep_supernet(config)
-        schedule = dataclasses.replace(SCHEDULE, num_steps=TEACHER_STEPS, batch_size=64)
+        schedule = dataclasses.replace(SCHEDULE, num_steps=TEACHER_STEPS * run.times, batch_size=64)
         largest, dataset = supernet.space.largest(), load_examples(config.data, supernet.scale, split="train")
-        examples = training_examples(dataset, supernet.scale, batch_size=schedule.batch_size, seed=seed)
+        examples = training_examples(dataset, supernet.scale, batch_size=schedule.batch_size, seed=run.seed)
         train = SubnetTraining(config, schedule)
-        parameters = train(fresh_parameters(config, largest, seed), largest, examples, seed=seed)
+        parameters = train(fresh_parameters(config, largest, run.seed), largest, examples, seed=run.seed)
         weights = unet_parameters(extract(supernet, parameters["network"], largest))
-        settings = training_settings(config, f"trained alone for {TEACHER_STEPS} steps")
+        settings = training_settings(config, f"trained alone for {schedule.num_steps} steps")
         bundle.mkdir(exist_ok=True)
         write_bundle(bundle, Bundle(largest, settings, {**parameters, "network": weights}), expected={}, card="")
-        start_supernet(bundle, config.space, start, seed=seed)
+        start_supernet(bundle, config.space, start, seed=run.seed)
     return start
 
 
-def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: Progress) -> None:
+def proxies(config: SweepConfig, folder: Path, run: Run, progress: Progress) -> None:
     """Everything that one supernet says of every architecture, a file for each."""
-    kept = mode_folder(folder, mode, seed) / "proxies"
+    kept = run_folder(folder, run) / "proxies"
     kept.mkdir(exist_ok=True)
     supernet, distances = (
         sweep_supernet(config),
         sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress))),
     )
-    shared = load_supernet(mode_config(config, folder, mode, seed), mode_folder(folder, mode, seed))
+    shared = load_supernet(run_config(config, folder, run), run_folder(folder, run))
     images, prompts = held_out(config)
     measured = Proxies(with_samples(config, 256), shared, images, prompts, distances)
     draw = sweep_samples(with_samples(config, NUM_SAMPLES), supernet.apply, prompts)
@@ -172,8 +184,8 @@ def proxies(config: SweepConfig, folder: Path, mode: str, seed: int, progress: P
         }
 
     architectures = chosen(config)
-    tuned = architectures if mode == TUNED_ALL else architectures[TUNED]
-    with progress.stage(f"Proxies of {mode}", len(architectures) + len(tuned)) as stage:
+    tuned = architectures if run.name == TUNED_ALL else architectures[TUNED]
+    with progress.stage(f"Proxies of {run.name}", len(architectures) + len(tuned)) as stage:
         for architecture in architectures:
             path = kept / f"{architecture.digest}.json"
             if not path.is_file():
@@ -231,7 +243,7 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
         shows=f"Kendall's tau of scores with the Frechet distance of {NUM_TESTED} architectures trained alone for "
         f"{SCHEDULE.num_steps} steps (mean of {len(complete)} seeds), over all pairs and over those within 1.5 times each "
         f"other's MACs; {NUM_ANCHORS} anchors choose the band of noise levels and fit the score. By mode of supernet training, "
-        f"each of which trained 2,000 subnets a batch but for {', '.join(LONGER)}; what weights are worth is told for 16.",
+        f"each of which trained 2,000 subnets a batch, times what stands after x; what weights are worth is told for 16.",
         command=f"python benchmarks/bench_ranking.py table --data {data}",
         numbers=numbers,
     )
