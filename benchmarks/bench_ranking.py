@@ -1,8 +1,9 @@
 """Do proxies rank architectures as training each alone does, and which way of training the supernet makes them do so?
 
-Stages, each of which goes on where it was stopped: `truths` (architectures trained alone, three seeds), `supernets` (one of
-each mode of training, at equal cost), `proxies` (what each supernet says of the architectures), and `table`, which gathers all
-that there is in `measurements/` and writes `results/ranking_DATA.json`. `--part 1/2` leaves half of a stage to another process.
+Stages, each of which goes on where it was stopped: `truths` (architectures trained alone, three seeds), `baselines` (scores
+of untrained networks), `supernets` (one of each mode of training, at equal cost), `proxies` (what each supernet says of the
+architectures), and `table`, which gathers all that there is in `measurements/` and writes `results/ranking_DATA.json`.
+`--part 1/2` leaves half of a stage to another process.
 """
 
 import argparse
@@ -30,12 +31,14 @@ from experiments.supernet_training import load_supernet, sweep_supernet, train_s
 from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.truths import TRUTH, measure_truths, stratified, truth_fingerprint
 from experiments.whole_files import write_whole
+from experiments.zero_cost import zero_cost_scores
 from objectives import Estimate
 from objectives.anchored import AnchoredScore, best_band
 from objectives.cost import counted_costs
 from objectives.denoising import mean_estimate
 from objectives.features import classifier_extractor
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
+from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
 from supernet import extract, unet_parameters
 
@@ -79,7 +82,7 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("truths", "supernets", "proxies", "table"))
+    parser.add_argument("stage", choices=("truths", "baselines", "supernets", "proxies", "table"))
     parser.add_argument("--data", default="digits")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--times", type=int, default=1, help="how many times as long the supernets are trained")
@@ -96,6 +99,8 @@ def main() -> None:
         match given.stage:
             case "truths":
                 truths(config, folder, chosen(config)[part - 1 :: parts], progress)
+            case "baselines":
+                baselines(config, folder, progress)
             case "supernets":
                 for run in runs:
                     train_supernet(run_config(config, folder, run), run_folder(folder, run), progress)
@@ -118,6 +123,18 @@ def truths(config: SweepConfig, folder: Path, architectures: list[Architecture],
         config, architectures, distances, schedule=SCHEDULE, seeds=SEEDS, num_samples=NUM_SAMPLES,
         folder=folder / "truths", progress=progress,
     )[1]  # fmt: skip
+
+
+def baselines(config: SweepConfig, folder: Path, progress: Progress) -> None:
+    """Zero-cost scores of every architecture, a file for each."""
+    score, architectures = zero_cost_scores(config), chosen(config)
+    (folder / "baselines").mkdir(exist_ok=True)
+    with progress.stage("Zero-cost scores", len(architectures)) as stage:
+        for architecture in architectures:
+            path = folder / "baselines" / f"{architecture.digest}.json"
+            if not path.is_file():
+                write_whole(path, json.dumps(score(architecture)))
+            stage.advance()
 
 
 def run_folder(folder: Path, run: Run) -> Path:
@@ -200,8 +217,8 @@ def proxies(config: SweepConfig, folder: Path, run: Run, progress: Progress) -> 
 
 def gathered(folder: Path) -> dict[str, Any]:
     """What has been measured, by the paths of its files."""
-    found = [path for path in folder.rglob("*.json") if path.parent.parent.name == "truths" or path.parent.name == "proxies"]
-    return {str(path.relative_to(folder)): json.loads(path.read_text("utf-8")) for path in sorted(found)}
+    kept = [*folder.glob("truths/*/*.json"), *folder.glob("baselines/*.json"), *folder.glob("supernets/*/proxies/*.json")]
+    return {str(path.relative_to(folder)): json.loads(path.read_text("utf-8")) for path in sorted(kept)}
 
 
 def scatter(folder: Path, data: str) -> None:
@@ -226,6 +243,9 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
     truths = np.array([[truth["value"] for truth in by_seed[seed] if truth] for seed in complete]).T
     columns = counted_costs(architectures, get_scale(config.deploy_scale))
     costs = {name: np.asarray(columns[name], np.float64) for name in ("macs", "parameters")}
+    untrained = [measured.get(f"baselines/{x.digest}.json") for x in architectures]
+    if None not in untrained:
+        costs |= {name: np.array([scores[name] for scores in untrained if scores]) for name in ZERO_COST}
     numbers: dict[str, Any] = {}
     for one, other in itertools.combinations(range(len(complete)), 2):
         tau = kendall_tau(truths[:NUM_TESTED, one], truths[:NUM_TESTED, other])

@@ -18,7 +18,7 @@ from experiments.denoising_task import load_examples, training_examples
 from experiments.supernet_training import sweep_supernet, sweep_task
 from search_space import Architecture, layer_plan
 from supernet import UNet, unet_parameters
-from supernet.initializer import random_initializer
+from supernet.initializer import Initializer, random_initializer
 from supernet.parameters import of_block
 from supernet.subnets import write_block
 from supernet.training import adam_with_warmup, initial_state, training_step
@@ -81,12 +81,18 @@ class SubnetTraining:
         return state.average
 
 
-def fresh_parameters(config: SweepConfig, architecture: Architecture, seed: int) -> dict[str, Any]:
+def fresh_parameters(
+    config: SweepConfig,
+    architecture: Architecture,
+    seed: int,
+    *,
+    initializer: Callable[[int], Initializer] = random_initializer,
+) -> dict[str, Any]:
     """The supernet's parameters, with those of the architecture as its stand-alone network draws them."""
     supernet, task = sweep_supernet(config), sweep_task(config)
     parameters = jax.tree.map(np.array, supernet.initial_parameters(seed))
     plan = layer_plan(architecture, task.scale)
-    drawn = unet_parameters(UNet(plan, init=random_initializer(seed)))
+    drawn = unet_parameters(UNet(plan, init=initializer(seed)))
     for block in plan.blocks:
         write_block(supernet, parameters, block, of_block(drawn, block.name))
     return {"network": jax.tree.map(jnp.asarray, parameters), "prompt": task.prompt_parameters(seed)}

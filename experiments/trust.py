@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.anchors import anchors_of
-from experiments.config import ledger_header, load_config
+from experiments.config import SweepConfig, ledger_header, load_config
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger_contents import check_header
 from experiments.locks import locked
@@ -25,10 +25,12 @@ from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
 from experiments.truths import measure_truths, stand_alone_schedule, stratified
 from experiments.whole_files import write_whole
+from experiments.zero_cost import zero_cost_scores
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
 from objectives.features import classifier_extractor
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
+from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
 
 _STREAM = 0x7257  # of the draws
@@ -77,24 +79,24 @@ def measure_trust(
         distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)))
         scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
         drop_programs()
+        baselines = _baselines(config, architectures, progress)
+        drop_programs()
         name, truths = measure_truths(
             config, architectures, distances, schedule=stand_alone_schedule(config, settings.num_steps),
             seeds=range(num_seeds), num_samples=num_samples, folder=path.parent, progress=progress,
         )  # fmt: skip
         drop_programs()
-        columns = counted_costs(architectures, get_scale(config.deploy_scale))
-        costs = {key: np.asarray(columns[key], np.float64) for key in BASELINES}
         record = TrustRecord(
             search_fingerprint=run.ledger.header.get("fingerprint"),
             fingerprint=name,
             **dataclasses.asdict(settings),
-            **correlations(scores, truths, costs),
+            **correlations(scores, truths, baselines),
             architectures=[
                 {
                     "digest": architecture.digest,
                     "architecture": architecture.to_json(),
                     "scores": {key: _finite(column[row]) for key, column in scores.items()},
-                    "costs": {key: column[row] for key, column in costs.items()},
+                    "baselines": {key: column[row] for key, column in baselines.items()},
                     "truths": [_finite(truth) for truth in truths[row]],
                 }
                 for row, architecture in enumerate(architectures)
@@ -104,21 +106,21 @@ def measure_trust(
     return record
 
 
-def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, costs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Kendall's tau with its interval, over all pairs and over those of about equal MACs, as `TrustRecord` holds them.
 
     Args:
         scores: of qualities by objective name, one for each architecture.
         truths: [architectures, seeds], smaller is better.
-        costs: by name, `macs` among them; the more the better is what they say of quality.
+        baselines: by name, `macs` among them; the more the better is what they say of quality.
 
     Returns:
         The record's correlations and counts. An architecture with a truth or a score that is not finite is left out.
     """
     usable = np.isfinite([*truths.T, *scores.values()]).all(axis=0)
-    truths, truth, macs = truths[usable], truths[usable].mean(axis=1), costs["macs"][usable]
+    truths, truth, macs = truths[usable], truths[usable].mean(axis=1), baselines["macs"][usable]
     signed = {name: as_minimized([get_objective(name)], score[usable, None])[:, 0] for name, score in scores.items()}
-    signed |= {name: -cost[usable] for name, cost in costs.items()}
+    signed |= {name: -column[usable] for name, column in baselines.items()}
     num_pairs = int(np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)))
     enough = num_pairs >= _LEAST_PAIRS
     return {
@@ -143,6 +145,18 @@ def _tau(correlation: Callable[..., Estimate], score: np.ndarray, truth: np.ndar
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _baselines(config: SweepConfig, architectures: Sequence[Architecture], progress: Progress) -> dict[str, np.ndarray]:
+    """By name; the more the better."""
+    counted, score = counted_costs(architectures, get_scale(config.deploy_scale)), zero_cost_scores(config)
+    with progress.stage("Zero-cost scores, to compare with", len(architectures)) as stage:
+        rows = []
+        for architecture in architectures:
+            rows.append(score(architecture))
+            stage.advance()
+    columns = {**counted, **{name: [row[name] for row in rows] for name in ZERO_COST}}
+    return {name: np.asarray(columns[name], np.float64) for name in BASELINES}
 
 
 def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture], progress: Progress) -> dict[str, np.ndarray]:

@@ -6,9 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from experiments.amounts import text_table
 from experiments.run_folder import Run, read_record
+from objectives.zero_cost import ZERO_COST
 
 FILE = "trust/trust.json"
-BASELINES = ("macs", "parameters")
+BASELINES = ("macs", "parameters", *ZERO_COST)
 EQUAL_COST = 1.5  # MACs of one at most so many times the other's
 
 
@@ -42,7 +43,7 @@ class TrustRecord(BaseModel):
         tau: by score, the search's own and then the baselines; None where there is no ranking.
         tau_equal_cost: the same over pairs of about equal MACs; None where they are few.
         between_seeds: of the truths of the first two seeds; None with one.
-        architectures: each with its scores, costs and truths, for whoever wants to look closer.
+        architectures: each with its scores, baselines and truths, for whoever wants to look closer.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -13,7 +13,7 @@ from experiments.report_data import trust_notes
 from experiments.run_folder import read_run
 from experiments.subnet_training import SubnetTraining
 from experiments.trust import correlations
-from experiments.trust_record import FILE, TrustRecord, read_trust, trust_text, trust_warnings
+from experiments.trust_record import BASELINES, FILE, TrustRecord, read_trust, trust_text, trust_warnings
 from experiments.truths import stratified
 from objectives.cost import counted_costs
 from search_space import get_scale
@@ -157,7 +157,7 @@ def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
     found = TrustRecord.model_validate_json(capsys.readouterr().out.split("\n}\n")[-2] + "\n}")
     assert read_trust(read_run(run)) == found
     assert len({x["digest"] for x in found.architectures}) == 8
-    assert list(found.tau) == ["denoising_loss", "macs", "parameters"]
+    assert list(found.tau) == ["denoising_loss", *BASELINES]
     assert all(len(x["truths"]) == 2 and set(x["scores"]) == {"denoising_loss"} for x in found.architectures)
     assert found.between_seeds.n == 8
     with locked(run / FILE, what="record"), pytest.raises(SystemExit) as ended:
