@@ -1,16 +1,21 @@
 """The front of a run for a terminal, and as JSON for programs."""
 
+import dataclasses
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from experiments.amounts import amount
+from experiments.choosing import told_apart
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
 from experiments.progress import duration
+from experiments.records import evaluation_to_json
 from experiments.run_folder import Run
 from experiments.rungs import saved_share
+from experiments.searchers.minimized import minimized_values
 from objectives import Estimate, Objective, get_objective
 
 _NUM_NEAREST = 5
@@ -18,22 +23,40 @@ _DIGEST_WIDTH = 16
 _COSTS_SHOWN = ("latency_ms", "parameters", "macs", "peak_activation_bytes")
 
 
-def front_json(run: Run) -> dict[str, Any]:
-    """What `front.json` holds (counts, front, hypervolume), the folder and the knee's digest, for `json.dumps`."""
-    return {**run.summary, "run": str(run.path), "knee": run.knee.digest if run.knee else None}
+def front_json(run: Run, *, order: Objective | None = None) -> dict[str, Any]:
+    """What `front.json` holds (counts, front, hypervolume), the folder, the knee's digest and bounds, for `json.dumps`."""
+    return {
+        **run.summary,
+        "front": [evaluation_to_json(evaluation) for evaluation in _ordered(run, order)],
+        "run": str(run.path),
+        "knee": run.knee.digest if run.knee else None,
+        "where": [dataclasses.asdict(bound) for bound in run.bounds],
+    }
 
 
-def print_front(run: Run, *, console: Console | None = None) -> None:
-    """Prints the counts, the front as a table with its knee marked, and what to do next."""
+def print_front(run: Run, *, order: Objective | None = None, console: Console | None = None) -> None:
+    """Prints the counts, the front as a table with its knee marked, and what to do next.
+
+    Args:
+        run: whose front.
+        order: by which objective, best first; None for the front's own order.
+        console: where to; None for the terminal.
+    """
     console = console or Console()
     console.print("\n".join([summary(run), *rung_lines(run)]), highlight=False, markup=False, soft_wrap=True)
     if not run.front:
         console.print(why_empty(run), highlight=False, markup=False)
         return
-    console.print(_table(run))
+    shown = _ordered(run, order)
+    alike = _like_a_cheaper_one(run)
+    console.print(_table(run, shown, alike))
     assert run.knee is not None
     console.print("* the knee: where giving up a little of one objective stops paying in another", style="dim")
-    console.print(f"Next: pocketunet handoff {run.path} --pick knee --out knee", highlight=False, markup=False, soft_wrap=True)
+    if alike:
+        console.print("~ by the intervals, a cheaper one may be no worse", style="dim")
+    pick = run.knee.digest if run.bounds else "knee"
+    next_step = f"Next: pocketunet handoff {run.path} --pick {pick} --out {pick}"
+    console.print(next_step, highlight=False, markup=False, soft_wrap=True)
 
 
 def summary(run: Run) -> str:
@@ -43,7 +66,8 @@ def summary(run: Run) -> str:
     counts += [f"{in_flight} in flight"] * (in_flight > 0)
     taken_over = run.ledger.num_taken_over
     counts += [f"{taken_over} of all from an earlier ledger"] * (taken_over > 0)
-    found = f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front"
+    within = " and ".join(f"{b.name} {b.relation} {amount(b.value, get_objective(b.name).unit)}" for b in run.bounds)
+    found = f"{run.path}: {', '.join(counts)}; {len(run.front)} on the front{f' of those with {within}' if within else ''}"
     return f"{found}, judged by {run.judged.name}" if run.judged.rung else found
 
 
@@ -94,17 +118,46 @@ def interval(estimate: Estimate, objective: Objective) -> str:
     return text
 
 
-def _table(run: Run) -> Table:
+def _ordered(run: Run, order: Objective | None) -> list[Evaluation]:
+    """The front by an objective, best first, those last that do not carry it; or in its own order."""
+    if order is None:
+        return list(run.front)
+    carrying = [evaluation for evaluation in run.front if order.name in evaluation.objectives]
+    ordered = sorted(carrying, key=lambda evaluation: minimized_values(evaluation, [order])[0])
+    return ordered + [evaluation for evaluation in run.front if order.name not in evaluation.objectives]
+
+
+def _like_a_cheaper_one(run: Run) -> set[str]:
+    """Digests of members that cannot be told, in any quality, from one that costs no more of anything that is sought."""
+    costs = [objective for objective in run.objectives if objective.is_cost]
+    qualities = [objective for objective in run.objectives if not objective.is_cost]
+    if not costs or not qualities:
+        return set()
+    spent = {e.digest: minimized_values(e, costs) for e in run.front}
+
+    def is_like(one: Evaluation, other: Evaluation) -> bool:
+        return (
+            one is not other
+            and all(spent[other.digest] <= spent[one.digest])
+            and not any(told_apart(one.objectives[q.name], other.objectives[q.name]) for q in qualities)
+        )
+
+    return {one.digest for one in run.front if any(is_like(one, other) for other in run.front)}
+
+
+def _table(run: Run, shown: Sequence[Evaluation], alike: Collection[str]) -> Table:
     table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     table.add_column("digest", no_wrap=True, min_width=_DIGEST_WIDTH)  # whole on the narrowest terminal: it is copied
     known = [get_objective(name) for name in shown_objectives(run)]
     for objective in known:
         table.add_column(objective.name, justify="right")
-    for evaluation in run.front:
+    for evaluation in shown:
         is_knee = evaluation is run.knee
         cells = [_cell(evaluation, objective) for objective in known]
-        table.add_row("*" if is_knee else "", evaluation.digest, *cells, style="bold" if is_knee else "")
+        table.add_row(
+            "*" * is_knee + "~" * (evaluation.digest in alike), evaluation.digest, *cells, style="bold" if is_knee else ""
+        )
     return table
 
 

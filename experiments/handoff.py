@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.bundle import TEACHER, Bundle, TrainingSettings, new_folder, refuse_existing, write_bundle
 from experiments.bundle_quality import expectations, model_card
+from experiments.choosing import choose
 from experiments.config import SweepConfig, ledger_header, load_config
 from experiments.errors import InputError
 from experiments.latency import measure_latency
@@ -21,7 +22,7 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
 
     Args:
         run_dir: the folder of a finished sweep.
-        pick: "knee", or the digest (or its beginning) of an architecture that was evaluated.
+        pick: which architecture, as `experiments.choosing.choose` reads it.
         out: the bundle's folder; it must not exist.
         scale: "proxy"; the deploy scale has no trained weights to hand over yet.
 
@@ -41,7 +42,7 @@ def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
     run = read_run(run_dir)
     config = load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
-    architecture = run.picked(pick)
+    architecture = choose(run, pick).evaluation.architecture
     parameters = load_supernet(config, run_dir)
     largest = sweep_supernet(config).space.largest()
     bundle = _subnet_bundle(

@@ -1,7 +1,9 @@
-"""Limits as people say them: `latency_ms <= 5`, `memory_mb <= 400`, `params <= 60% of sd15`."""
+"""Bounds as people say them: `latency_ms <= 5`, `memory_mb <= 400`, `params <= 60% of sd15`."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from experiments.limits import check_limits
 from objectives import get_objective
@@ -9,7 +11,7 @@ from objectives.cost import counted_costs
 from search_space import get_scale
 from search_space.published import get_design
 
-_SENTENCE = re.compile(r"\s*(?P<name>\w+)\s*<=?\s*(?P<number>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<rest>.*?)\s*")
+_SENTENCE = re.compile(r"\s*(?P<name>\w+)\s*(?P<relation><=?|>=?)\s*(?P<number>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<rest>.*?)\s*")
 _SHARE = re.compile(r"%\s*of\s+(\S+)")
 # What a name stands for, with the units of the objective in one of its own.
 _NAMES = {
@@ -26,6 +28,19 @@ _UNITS = {
 _HELP = "write such as 'latency_ms <= 5', 'macs <= 2.5 G', 'memory_mb <= 400' or 'params <= 60% of sd15'"
 
 
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """What an objective's value may be at most, or at least."""
+
+    name: str
+    relation: Literal["<=", ">="]
+    value: float
+
+    def is_kept(self, value: float) -> bool:
+        """Whether a value is within the bound; one that is not a number never is."""
+        return value <= self.value if self.relation == "<=" else value >= self.value
+
+
 def limits_of(sentences: Sequence[str], *, scale_name: str) -> dict[str, float]:
     """Upper bound by objective name.
 
@@ -39,31 +54,38 @@ def limits_of(sentences: Sequence[str], *, scale_name: str) -> dict[str, float]:
     """
     limits: dict[str, float] = {}
     for sentence in sentences:
-        name, bound = _limit(sentence, scale_name)
-        if name in limits:
-            raise ValueError(f"two limits are on {name}, the second is {sentence!r}; keep one")
-        limits[name] = bound
+        bound = bound_of(sentence, scale_name=scale_name)
+        if bound.relation == ">=":
+            raise ValueError(f"{sentence!r}: a limit is an upper bound; {_HELP}")
+        if bound.name in limits:
+            raise ValueError(f"two limits are on {bound.name}, the second is {sentence!r}; keep one")
+        limits[bound.name] = bound.value
     check_limits(limits)
     return limits
 
 
-def _limit(sentence: str, scale_name: str) -> tuple[str, float]:
+def bound_of(sentence: str, *, scale_name: str) -> Bound:
+    """The bound on an objective that a sentence states, `<` read as `<=`.
+
+    Raises:
+        ValueError: it cannot be read, its objective or unit is unknown, or a design has no such count at this scale.
+    """
     found = _SENTENCE.fullmatch(sentence)
     if found is None:
-        raise ValueError(f"{sentence!r} is no limit; {_HELP}")
+        raise ValueError(f"{sentence!r} is no bound; {_HELP}")
     try:
         number = float(found["number"])
     except ValueError:
         raise ValueError(f"{sentence!r}: {found['number']!r} is no number; {_HELP}") from None
     name, factor = _NAMES.get(found["name"], (found["name"], 1.0))
-    unit = get_objective(name).unit
+    unit, relation = get_objective(name).unit, "<=" if found["relation"].startswith("<") else ">="
     if share := _SHARE.fullmatch(found["rest"]):
-        return name, number / 100 * _count(name, share[1], scale_name)
+        return Bound(name, relation, number / 100 * _count(name, share[1], scale_name))
     units = {"": factor} if factor != 1.0 else _UNITS.get(unit, _COUNTS)
     if found["rest"] not in units:
         known = ", ".join(key for key in units if key) or "none, it is part of the name"
         raise ValueError(f"{sentence!r}: unit {found['rest']!r} is not known here; known are {known}; {_HELP}")
-    return name, number * units[found["rest"]]
+    return Bound(name, relation, number * units[found["rest"]])
 
 
 def _count(name: str, design: str, scale_name: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from experiments.choosing import choose
 from experiments.config import evaluation_settings, load_config, with_samples
 from experiments.errors import InputError
 from experiments.progress import Progress
@@ -74,7 +75,7 @@ def measure_quality(
 
     Args:
         run_dir: the folder of a run whose supernet is trained.
-        picks: digests or their beginnings, `knee`, or `front` for all of its members; differences are to the first.
+        picks: `front` for all of its members, or what `experiments.choosing.choose` reads; differences are to the first.
         num_samples: of each architecture.
         progress: where to report.
         extractor: in whose features; None for the run's own classifier, which is trained where it is not there yet.
@@ -137,7 +138,7 @@ def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:
     for pick in picks:
         if pick == "front" and not run.front:
             raise InputError(f"{run.path}: the front is empty; let the sweep go on, or give digests")
-        members = [x.architecture for x in run.front] if pick == "front" else [run.picked(pick)]
+        members = [x.architecture for x in run.front] if pick == "front" else [choose(run, pick).evaluation.architecture]
         found |= {architecture.digest: architecture for architecture in members if architecture.digest not in found}
     return list(found.values())
 

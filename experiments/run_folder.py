@@ -18,11 +18,11 @@ from experiments.errors import InputError
 from experiments.evaluation import Evaluation, Status
 from experiments.front import front_of, summary
 from experiments.ledger_contents import LedgerContents, read_ledger
+from experiments.limit_sentences import Bound
 from experiments.rungs import Level, levels, rungs_json, top
 from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective
 from objectives.front import knee
-from search_space import Architecture
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -35,11 +35,13 @@ class Run:
         path: the folder.
         levels: the search with every architecture that it asked for and every outcome, then the rungs above it.
         settings: `sweep.yaml` as plain data; empty where the file is not there.
+        bounds: that a design must keep to be on the front, beside the limits of the search.
     """
 
     path: Path
     levels: tuple[Level, ...]
     settings: dict[str, Any]
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def ledger(self) -> LedgerContents:
@@ -62,11 +64,16 @@ class Run:
 
     @cached_property
     def front(self) -> tuple[Evaluation, ...]:
-        """The non-dominated evaluations, the fastest first; without latencies, in the first objective's order."""
-        members = front_of(self.judged.done, self.objectives)
+        """The non-dominated of the evaluations within the bounds, the fastest first, or in the first objective's order."""
+        members = front_of([e for e in self.judged.done if self.is_within(e)], self.objectives)
         if all("latency_ms" in evaluation.objectives for evaluation in members):
             members.sort(key=lambda evaluation: evaluation.objectives["latency_ms"].value)
         return tuple(members)
+
+    def is_within(self, evaluation: Evaluation) -> bool:
+        """Whether an evaluation is known to keep the bounds."""
+        known = evaluation.objectives
+        return all(bound.name in known and bound.is_kept(known[bound.name].value) for bound in self.bounds)
 
     @cached_property
     def knee(self) -> Evaluation | None:
@@ -74,26 +81,6 @@ class Run:
         if not self.front:
             return None
         return self.front[knee(np.stack([minimized_values(e, self.objectives) for e in self.front]))]
-
-    def picked(self, pick: str) -> Architecture:
-        """The architecture that a person means: `knee`, or a digest or its beginning, of the search or of a rung.
-
-        Raises:
-            InputError: the front is empty, or other than one digest begins so.
-        """
-        if pick == "knee":
-            if self.knee is None:
-                raise InputError(f"{self.path}: the front is empty, so it has no knee; let the sweep go on")
-            return self.knee.architecture
-        known = (evaluation for level in self.levels for evaluation in level.contents.evaluations)
-        found = {evaluation.digest: evaluation.architecture for evaluation in known if evaluation.digest.startswith(pick)}
-        if len(found) != 1:
-            what = "no architecture" if not found else f"{len(found)} architectures"
-            raise InputError(
-                f"{pick}: {what} of {self.path} has a digest that begins so; give knee or a digest that "
-                f"`pocketunet front {self.path}` shows"
-            )
-        return next(iter(found.values()))
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -145,6 +145,35 @@ def knee(values: Values) -> int:
     return int(rows[np.argmax(distance)])
 
 
+def knee_shares(values: Values, half_widths: Values, *, num_draws: int = 200, seed: int = 0) -> Float[np.ndarray, " points"]:
+    """How often each point is the knee where values are drawn from their intervals, independent and normal.
+
+    Args:
+        values: finite.
+        half_widths: of the 95 % intervals; 0 where a value is exact.
+        num_draws: how many times a knee is looked for.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.zeros(len(values))
+    for _ in range(num_draws):
+        counts[knee(values + half_widths / 1.96 * rng.standard_normal(values.shape))] += 1
+    return counts / num_draws
+
+
+def nearest_to_wish(values: Values, *, wish: Float[np.ndarray, " objectives"]) -> int:
+    """The row whose worst shortfall from the wish is least, in units of each objective's range; a surplus counts for it.
+
+    >>> nearest_to_wish(np.array([[0.0, 1.0], [0.5, 0.4], [1.0, 0.0]]), wish=np.array([0.6, 0.6]))
+    1
+
+    Source: Wierzbicki 1980, the augmented achievement function: the largest shortfall plus a little of their sum.
+    """
+    span = np.ptp(values, axis=0)
+    shortfalls = (values - wish) / np.where(span > 0, span, 1.0)
+    return int(np.argmin(shortfalls.max(axis=1) + 1e-3 * shortfalls.sum(axis=1)))
+
+
 def _plane_normal(scaled: Values) -> Float[np.ndarray, " objectives"]:
     """The w of the plane w . f = 1 through the best point of each objective; all ones where there is no such plane."""
     # Of several best points the one that is best elsewhere is the extreme.

@@ -12,7 +12,7 @@ SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--pick", required=True, metavar="knee|DIGEST", help="The front's knee, or an architecture's digest.")
+@click.option("--pick", required=True, metavar="PICK", help="knee, a digest, 'best quality with latency_ms <= 5', or such.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder of the bundle; must not exist.")
 @click.option("--scale", type=click.Choice(["proxy", "deploy"]), default="proxy", show_default=True)
 def handoff(run: Path, *, pick: str, out: Path, scale: str) -> None:
@@ -20,9 +20,14 @@ def handoff(run: Path, *, pick: str, out: Path, scale: str) -> None:
 
     A bundle says what it is, carries its weights, how to train it and what to expect of it.
     """
+    from experiments.choosing import choose
     from experiments.handoff import hand_off
+    from experiments.run_folder import read_run
 
-    click.echo(hand_off(run, pick, out, scale))
+    choice = choose(read_run(run), pick)
+    for note in choice.notes:
+        click.echo(f"{choice.evaluation.digest}: {note}", err=True)
+    click.echo(hand_off(run, choice.evaluation.digest, out, scale))
 
 
 @click.command()

@@ -73,20 +73,22 @@ def status(run: Path, *, as_json: bool) -> None:
 
 @click.command()
 @RUN
+@click.option("--where", multiple=True, metavar="BOUND", help="Only what keeps it, as 'latency_ms <= 5'; several in turn.")
+@click.option("--sort", metavar="NAME", help="By this objective, best first; quality for the first.  [default: fastest first]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def front(run: Path, *, as_json: bool) -> None:
-    """Show the front of a run, fastest first, its knee marked."""
+def front(run: Path, *, where: tuple[str, ...], sort: str | None, as_json: bool) -> None:
+    """Show the front of a run, its knee marked; with --where, the front of what keeps the bounds."""
+    from experiments.choosing import narrowed, objective_named
+    from experiments.front_view import front_json, print_front
     from experiments.run_folder import read_run
 
     contents = read_run(run)
+    contents = narrowed(contents, where) if where else contents
+    order = objective_named(contents, sort) if sort else None
     if as_json:
-        from experiments.front_view import front_json
-
-        click.echo(json.dumps(front_json(contents), indent=2, allow_nan=False))
-        return
-    from experiments.front_view import print_front
-
-    print_front(contents)
+        click.echo(json.dumps(front_json(contents, order=order), indent=2, allow_nan=False))
+    else:
+        print_front(contents, order=order)
 
 
 @click.command()

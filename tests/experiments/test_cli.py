@@ -79,7 +79,7 @@ def test_a_damaged_line_is_found_then_moved_aside(tmp_path, capsys):
         (("space", "describe", "digit"), "digits"),
         (("space", "describe", "mobil-sd"), "did you mean 'mobile-sd'?"),
         (("space", "describe", "digits-small", "--scale", "sd"), "there is no scale 'sd'; known are digits-proxy, "),
-        (("space", "describe", "digits-small", "--limit", "macs"), "'macs' is no limit; write such as"),
+        (("space", "describe", "digits-small", "--limit", "macs"), "'macs' is no bound; write such as"),
         (("space", "describe", "digits-small", "--limit", "mac=1"), "no objective is called 'mac'; did you mean 'macs'?"),
         (("space", "describe", "digits-small", "--limit", "latency_ms=1"), "no cost latency_ms is computed here"),
         (

@@ -3,15 +3,18 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from experiments_fixtures.run_folders import add_rung, make_run
 from rich.console import Console
 from toy_problem import architectures, evaluation, point
 
+from experiments.choosing import narrowed
 from experiments.errors import InputError
 from experiments.front_view import front_json, print_front
 from experiments.ledger import Ledger
 from experiments.run_folder import read_run
+from objectives import get_objective
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +22,9 @@ def run(tmp_path_factory):
     return read_run(make_run(tmp_path_factory.mktemp("runs") / "digits"))
 
 
-def _printed(run, *, width=200) -> str:
+def _printed(run, *, width=200, **settings) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_front(run, console=console)
+    print_front(run, console=console, **settings)
     return console.file.getvalue()
 
 
@@ -30,10 +33,41 @@ def test_the_table_is_sorted_by_latency_and_marks_the_knee_once(run):
     rows = [line for line in lines if any(member.digest in line for member in run.front)]
     latencies = [member.objectives["latency_ms"].value for member in run.front]
     assert latencies == sorted(latencies)
-    assert [line.strip("* ").split()[0] for line in rows] == [member.digest for member in run.front]
+    assert [line.strip("*~ ").split()[0] for line in rows] == [member.digest for member in run.front]
     marked = [line for line in rows if line.startswith("*")]
     assert len(marked) == 1
     assert run.knee.digest in marked[0]
+
+
+def test_members_no_better_for_sure_than_a_cheaper_one_are_marked(run):
+    """Losses have intervals of 1.5 %, so that two may be 2.1 % apart and not be told apart."""
+    losses, marked = [], []
+    for line in _printed(run).splitlines():
+        if member := next((e for e in run.front if e.digest in line), None):
+            loss = member.objectives["denoising_loss"].value
+            difference = [np.hypot(0.015 * loss, 0.015 * other) - (other - loss) for other in losses]
+            assert ("~" in line) == any(x >= 0 for x in difference)
+            marked.append("~" in line)
+            losses.append(loss)
+    assert 0 < sum(marked) < len(marked)
+    assert "by the intervals, a cheaper one may be no worse" in _printed(run)
+
+
+def test_the_order_may_be_that_of_any_objective(run):
+    by_size = sorted(run.front, key=lambda e: e.objectives["parameters"].value)
+    printed = _printed(run, order=get_objective("parameters"))
+    assert [next(word for word in line.split() if len(word) == 16) for line in printed.splitlines()[2 : 2 + len(by_size)]] == [
+        e.digest for e in by_size
+    ]
+    assert [x["digest"] for x in front_json(run, order=get_objective("parameters"))["front"]] == [e.digest for e in by_size]
+
+
+def test_a_front_within_bounds_says_so(run):
+    within = narrowed(run, ["latency_ms <= 20", "params >= 1 M"])
+    printed = _printed(within)
+    assert f"{len(within.front)} on the front of those with latency_ms <= 20.0 ms and parameters >= 1 M" in printed
+    assert f"--pick {within.knee.digest} --out {within.knee.digest}" in printed
+    assert front_json(within)["where"][0] == {"name": "latency_ms", "relation": "<=", "value": 20.0}
 
 
 def test_digests_are_whole_on_a_narrow_terminal(run):

@@ -41,10 +41,10 @@ def test_a_share_of_a_published_design_is_counted_at_the_scale_of_the_sweep():
 @pytest.mark.parametrize(
     ("sentence", "told"),
     [
-        ("params = 5", "'params = 5' is no limit; write such as 'latency_ms <= 5'"),
-        ("params >= 5", "is no limit"),
-        ("5 >= params", "is no limit"),
-        ("", "is no limit"),
+        ("params = 5", "'params = 5' is no bound; write such as 'latency_ms <= 5'"),
+        ("params >= 5", "a limit is an upper bound"),
+        ("5 >= params", "is no bound"),
+        ("", "is no bound"),
         ("latency_ms <= 1.2.3", "'1.2.3' is no number"),
         ("latency_ms <= 5 miles", "unit 'miles' is not known here; known are ms, s"),
         ("memory_mb <= 400 MB", "unit 'MB' is not known here; known are none, it is part of the name"),
@@ -73,7 +73,7 @@ def test_a_sweep_takes_sentences_and_says_where_one_is_wrong():
     config = load_config("digits", ["limits=[latency_ms <= 40, params <= 50% of sd15]"])
     assert set(config.limits) == {"latency_ms", "parameters"}
     assert load_config("digits", ["limits=macs <= 3 M"]).limits == {"macs": 3e6}
-    with pytest.raises(InputError, match="override 'limits=.*': key 'limits': 'latency_ms is small' is no limit"):
+    with pytest.raises(InputError, match="override 'limits=.*': key 'limits': 'latency_ms is small' is no bound"):
         load_config("digits", ["limits=[latency_ms is small]"])
-    with pytest.raises(InputError, match="key 'limits': '3' is no limit"):
+    with pytest.raises(InputError, match="key 'limits': '3' is no bound"):
         load_config("digits", ["limits=[3]"])

@@ -13,6 +13,8 @@ from objectives.front import (
     hypervolume,
     hypervolume_over_time,
     knee,
+    knee_shares,
+    nearest_to_wish,
     non_dominated,
     non_dominated_ranks,
 )
@@ -169,3 +171,23 @@ def test_refuses_a_reference_of_another_length():
 def test_refuses_crowding_of_failures():
     with pytest.raises(ValueError, match="crowding needs finite points"):
         crowding_distance(np.array([[np.nan, 1.0]]))
+
+
+def test_knee_shares_are_how_often_each_is_the_knee():
+    """Two points that mirror each other are the knee equally often; exact values always have the same knee."""
+    values = np.array([[0.0, 1.0], [0.3, 0.2], [0.2, 0.3], [1.0, 0.0]])
+    exact = knee_shares(values, np.zeros_like(values))
+    assert exact.tolist() == np.eye(4)[knee(values)].tolist()
+    spread = np.zeros_like(values)
+    spread[1:3] = 0.1
+    shares = knee_shares(values, spread, num_draws=1000)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[1] == pytest.approx(0.5, abs=0.06)
+    assert shares[2] == pytest.approx(0.5, abs=0.06)
+
+
+@given(tables(finite_entries, num_objectives=(2, 3)), st.lists(finite_entries, min_size=3, max_size=3))
+def test_nothing_that_another_dominates_is_nearest_to_a_wish(values, wish):
+    values = np.unique(values, axis=0)
+    row = nearest_to_wish(values, wish=np.array(wish[: values.shape[1]]))
+    assert non_dominated(values)[row]
