@@ -35,6 +35,46 @@ def export_ledger(contents: LedgerContents, path: Path, *, form: str) -> None:
     _FORMS[form](contents, get_space(name), path)
 
 
+def study_of(contents: LedgerContents, space: SearchSpace, *, name: str, storage: str | None = None) -> Any:
+    """The search as an Optuna study: one trial per outcome; failed ones failed, infeasible ones pruned, with their costs.
+
+    Args:
+        contents: what the ledger says.
+        space: whose genes are the trials' parameters.
+        name: of the study.
+        storage: address of its database; None for the memory.
+
+    Raises:
+        InputError: the ledger names no objectives.
+    """
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+    objectives = [get_objective(name) for name in contents.header.get("objectives", ())]
+    if not objectives:
+        raise InputError("the ledger's header names no objectives, which a study needs")
+    distributions: dict[str, BaseDistribution] = {
+        gene.name: CategoricalDistribution(gene.choices) for gene in space.genes if len(gene.choices) > 1
+    }
+    states = {"done": "COMPLETE", "failed": "FAIL", "infeasible": "PRUNED"}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(study_name=name, storage=storage, directions=[objective.direction for objective in objectives])
+    for evaluation in _in_order(contents.at(None)):
+        genes = _genes(evaluation, space)
+        estimates = {name: estimate.value for name, estimate in evaluation.objectives.items()}
+        told = {"digest": evaluation.digest, "index": evaluation.index, "reason": evaluation.reason, **estimates}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[states[evaluation.status]],
+                values=[estimates[objective.name] for objective in objectives] if evaluation.status == "done" else None,
+                params={name: genes[name] for name in distributions},
+                distributions=distributions,
+                user_attrs={key: value for key, value in told.items() if value is not None},
+            )
+        )
+    return study
+
+
 def export_forms() -> tuple[str, ...]:
     """The forms that `export_ledger` knows."""
     return tuple(_FORMS)
@@ -93,36 +133,9 @@ def _write_parquet(contents: LedgerContents, space: SearchSpace, path: Path) -> 
 
 
 def _write_optuna(contents: LedgerContents, space: SearchSpace, path: Path) -> None:
-    """A study in SQLite: one trial per outcome of the search; failed ones failed, infeasible ones pruned, with their costs."""
-    import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution
-
-    objectives = [get_objective(name) for name in contents.header.get("objectives", ())]
-    if not objectives:
-        raise InputError("the ledger's header names no objectives, which a study needs")
-    distributions: dict[str, BaseDistribution] = {
-        gene.name: CategoricalDistribution(gene.choices) for gene in space.genes if len(gene.choices) > 1
-    }
-    states = {"done": "COMPLETE", "failed": "FAIL", "infeasible": "PRUNED"}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     partial = path.with_name(f"{path.name}.partial")
     partial.unlink(missing_ok=True)
-    study = optuna.create_study(
-        study_name=path.stem, storage=f"sqlite:///{partial}", directions=[objective.direction for objective in objectives]
-    )
-    for evaluation in _in_order(contents.at(None)):
-        genes = _genes(evaluation, space)
-        estimates = {name: estimate.value for name, estimate in evaluation.objectives.items()}
-        told = {"digest": evaluation.digest, "index": evaluation.index, "reason": evaluation.reason, **estimates}
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState[states[evaluation.status]],
-                values=[estimates[objective.name] for objective in objectives] if evaluation.status == "done" else None,
-                params={name: genes[name] for name in distributions},
-                distributions=distributions,
-                user_attrs={key: value for key, value in told.items() if value is not None},
-            )
-        )
+    study_of(contents, space, name=path.stem, storage=f"sqlite:///{partial}")
     os.replace(partial, path)
 
 

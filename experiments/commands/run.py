@@ -98,3 +98,17 @@ def report(run: Path) -> None:
     from experiments.report import write_report
 
     click.echo(write_report(run))
+
+
+@click.command()
+@RUN
+@click.option("--id", "pick", required=True, metavar="PICK", help="knee, a digest, or what `handoff --pick` takes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def explain(run: Path, *, pick: str, as_json: bool) -> None:
+    """Say which choice buys what around a design, and which genes matter over the run."""
+    from experiments.explain_texts import explanation_json, explanation_text
+    from experiments.explaining import explain as explain_design
+    from experiments.run_folder import read_run
+
+    found = explain_design(read_run(run), pick)
+    click.echo(json.dumps(explanation_json(found), indent=2) if as_json else explanation_text(found))

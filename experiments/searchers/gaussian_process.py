@@ -40,6 +40,22 @@ class GaussianProcess:
             values: what was observed.
             queries: features of what is asked about.
         """
+        means, across, deviation = self._posterior(features, values, queries)
+        variances = np.maximum(self._kernel.diag(queries) - np.einsum("oq,oq->q", across, across), 0.0)
+        return means, deviation * np.sqrt(variances)
+
+    def predict_jointly(
+        self,
+        features: Float[np.ndarray, "observations features"],
+        values: Float[np.ndarray, " observations"],
+        queries: Float[np.ndarray, "queries features"],
+    ) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, "queries queries"]]:
+        """Mean and covariance at the queries, noise not included; the arguments are those of `predict`."""
+        means, across, deviation = self._posterior(features, values, queries)
+        return means, deviation**2 * (self._kernel(queries) - across.T @ across)
+
+    def _posterior(self, features: np.ndarray, values: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """Means, the queries' covariance with the observations by the factor, and the deviation by which values are scaled."""
         num_fitted = _milestone(len(values))
         if self._num_fitted != num_fitted:
             self._kernel, self._noise = _fitted(features[:num_fitted], values[:num_fitted])
@@ -51,8 +67,7 @@ class GaussianProcess:
         across = solve_triangular(self._factor, self._kernel(features, queries), lower=True)
         mean, deviation = values.mean(), values.std() or 1.0
         weights = solve_triangular(self._factor, (values - mean) / deviation, lower=True)
-        variances = np.maximum(self._kernel.diag(queries) - np.einsum("oq,oq->q", across, across), 0.0)
-        return mean + deviation * (weights @ across), deviation * np.sqrt(variances)
+        return mean + deviation * (weights @ across), across, float(deviation)
 
     def _grow(self, features: Float[np.ndarray, "observations features"]) -> None:
         """Adds the last observation's row to the factor."""

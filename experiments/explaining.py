@@ -1,0 +1,214 @@
+"""Why a design is what it is: which single choice buys what around it, and how much each choice matters over the run.
+
+Costs of a changed design are computed as in the search. Its quality was measured where the search came by, and is told by a
+Gaussian process over the run's evaluations otherwise, with an interval of the difference.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.choosing import choose
+from experiments.config import SweepConfig, load_config
+from experiments.errors import InputError
+from experiments.evaluation import Evaluation
+from experiments.latency import Costs
+from experiments.ledger_export import study_of
+from experiments.limits import broken_limits
+from experiments.run_folder import Run
+from experiments.searchers.described import DescribedArchitectures
+from experiments.searchers.gaussian_process import GaussianProcess
+from latency_models.predictor import RECORD_FILE, Predictor
+from objectives import Estimate, Objective
+from objectives.rank import kendall_tau
+from search_space import Architecture, Scale, SearchSpace, get_scale, get_space
+
+LEAST_DONE = 12  # evaluations, from which on there is a model
+_NUM_FOLDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One choice made otherwise.
+
+    Attributes:
+        gene: that is changed, such as `down0.convolution`.
+        before: its choice in the design.
+        after: its other choice.
+        also: other genes that have to follow, with their choices after.
+        architecture: with the change.
+        differences: by objective, from the design to the changed one.
+        is_measured: whether the search has evaluated the changed design.
+        breaks: limits of the search that it breaks.
+    """
+
+    gene: str
+    before: Any
+    after: Any
+    also: Mapping[str, Any]
+    architecture: Architecture
+    differences: Mapping[str, Estimate]
+    is_measured: bool
+    breaks: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What `explain` says.
+
+    Attributes:
+        evaluation: the design, as the search judged it.
+        scale: at which its costs are counted.
+        objectives: that changes are told in, the sweep's own.
+        changes: all that one choice can do, in the order of the genes.
+        model_tau: by modelled objective, how well the model ranks evaluations that it does not know.
+        importance: by objective, the share of its variance over the run that each gene explains, the largest first.
+    """
+
+    evaluation: Evaluation
+    scale: Scale
+    objectives: tuple[Objective, ...]
+    changes: tuple[Change, ...]
+    model_tau: Mapping[str, Estimate]
+    importance: Mapping[str, Mapping[str, float]]
+
+
+def explain(run: Run, pick: str) -> Explanation:
+    """Explains one design of a run.
+
+    Raises:
+        InputError: nothing fits `pick`, it was not evaluated to the end, or the run has too few evaluations for a model.
+    """
+    digest = choose(run, pick).evaluation.digest
+    search, config = run.levels[0], load_config(run.path / "sweep.yaml")
+    evaluation = next((e for e in search.done if e.digest == digest), None)
+    if evaluation is None:
+        raise InputError(f"{digest}: its quality was not measured, so there is nothing to explain; pick one that is done")
+    if len(search.done) < LEAST_DONE:
+        raise InputError(
+            f"{run.path}: {len(search.done)} evaluations are too few to explain by; let the sweep make {LEAST_DONE}"
+        )
+    space, costs = get_space(config.space), _costs(config, run.path)
+    changed = one_choice_changes(space, evaluation.architecture)
+    model = _Model(space, costs, search.done)
+    names = [objective.name for objective in search.objectives]
+    modelled = [name for name in names if name not in model.described.cost_names]
+    told = model.differences(evaluation, [architecture for *_, architecture in changed], modelled)
+    return Explanation(
+        evaluation,
+        get_scale(config.deploy_scale),
+        search.objectives,
+        tuple(_change(run, costs, search.done, evaluation, change, told[i], names) for i, change in enumerate(changed)),
+        {name: model.held_out_tau(name) for name in modelled},
+        importance(run, space),
+    )
+
+
+def one_choice_changes(
+    space: SearchSpace, architecture: Architecture
+) -> list[tuple[str, Any, Any, dict[str, Any], Architecture]]:
+    """Every other choice of every gene: gene, choice before and after, what has to follow, and the architecture.
+
+    Choices without effect on this architecture are left out.
+    """
+    own, found = space.encode(architecture), []
+    for i, gene in enumerate(space.genes):
+        for index in range(len(gene.choices)):
+            genotype = own.copy()
+            genotype[i] = index
+            other = space.decode(space.repair(genotype))
+            encoded = space.encode(other)
+            if index == own[i] or encoded[i] != index or other == architecture.canonical():
+                continue
+            also = {
+                space.genes[k].name: space.genes[k].choices[encoded[k]]
+                for k in np.flatnonzero(encoded != own)
+                if k != i and space.repair(genotype)[k] != own[k]
+            }
+            found.append((gene.name, gene.choices[own[i]], gene.choices[index], also, other))
+    return found
+
+
+def importance(run: Run, space: SearchSpace) -> dict[str, dict[str, float]]:
+    """By objective of the search, the share of its variance that each gene explains: functional ANOVA of a random forest.
+
+    Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance"; the implementation is Optuna's.
+    """
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    study, found = study_of(run.ledger, space, name=run.path.name), {}
+    for i, objective in enumerate(run.levels[0].objectives):
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        shares = get_param_importances(study, evaluator=evaluator, target=lambda trial, i=i: trial.values[i])
+        found[objective.name] = {gene: float(share) for gene, share in shares.items()}
+    return found
+
+
+class _Model:
+    """What the run tells of qualities that were not measured."""
+
+    def __init__(self, space: SearchSpace, costs: Costs, done: Sequence[Evaluation]) -> None:
+        self.described = DescribedArchitectures(space, costs.columns, seed=0)
+        self._done = done
+        self._features, _ = self.described.look_up([evaluation.architecture for evaluation in done])
+
+    def differences(self, base: Evaluation, others: Sequence[Architecture], names: Sequence[str]) -> list[dict[str, Estimate]]:
+        """By objective, for each of the others, how it differs from the base."""
+        queries, _ = self.described.look_up([base.architecture, *others])
+        found: list[dict[str, Estimate]] = [{} for _ in others]
+        for name in names:
+            means, covariance = GaussianProcess().predict_jointly(self._features, self._values(name), queries)
+            variances = np.diag(covariance)[1:] + covariance[0, 0] - 2 * covariance[0, 1:]
+            for row, (mean, variance) in enumerate(zip(means[1:] - means[0], variances, strict=True)):
+                half = 1.96 * np.sqrt(max(variance, 0.0))
+                found[row][name] = Estimate(mean, mean - half, mean + half, len(self._done))
+        return found
+
+    def held_out_tau(self, name: str) -> Estimate:
+        """Kendall's tau of what is predicted of each evaluation by the others, in folds, with what was measured."""
+        values, predicted = self._values(name), np.zeros(len(self._done))
+        folds = np.arange(len(values)) % _NUM_FOLDS
+        for fold in range(_NUM_FOLDS):
+            known = folds != fold
+            predicted[~known], _ = GaussianProcess().predict(self._features[known], values[known], self._features[~known])
+        return kendall_tau(predicted, values)
+
+    def _values(self, name: str) -> np.ndarray:
+        return np.array([evaluation.objectives[name].value for evaluation in self._done])
+
+
+def _change(
+    run: Run,
+    costs: Costs,
+    done: Sequence[Evaluation],
+    base: Evaluation,
+    changed: tuple[str, Any, Any, dict[str, Any], Architecture],
+    told: Mapping[str, Estimate],
+    names: Sequence[str],
+) -> Change:
+    *_, architecture = changed
+    measured = next((evaluation for evaluation in done if evaluation.digest == architecture.digest), None)
+    after, before = costs(architecture), costs(base.architecture)
+    differences = dict(told)
+    for name in names:
+        if name not in told:
+            differences[name] = Estimate.exact(after[name].value - before[name].value)
+        elif measured is not None:
+            differences[name] = _difference(measured.objectives[name], base.objectives[name])
+    broken = tuple(broken_limits(after, run.ledger.header.get("limits") or {}))
+    return Change(*changed, differences=differences, is_measured=measured is not None, breaks=broken)
+
+
+def _difference(one: Estimate, other: Estimate) -> Estimate:
+    """Of two independent estimates."""
+    half, value = np.hypot(one.half_width or 0.0, other.half_width or 0.0), one.value - other.value
+    return Estimate(value, value - half, value + half, one.n)
+
+
+def _costs(config: SweepConfig, run_dir: Path) -> Costs:
+    folder = run_dir / "latency"
+    predictor = Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
+    return Costs(get_scale(config.deploy_scale), predictor, config.latency.image)
