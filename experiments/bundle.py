@@ -1,11 +1,13 @@
 """The hand-off bundle: one architecture with its weights, how to train it, and what to expect of it, as plain files.
 
 `architecture.json`, `weights.safetensors` (keys `network/...` and `prompt/...`), `training.yaml`, `expected.json`,
-`README.md`; and `teacher/`, the network that it is distilled from, where there is one. No search code stands behind it.
+`README.md`; and `teacher/`, the network that it is distilled from, where there is one, with `block_map.json`: by block of this
+network, the teacher's block that it corresponds to, or null. No search code stands behind it.
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -28,10 +30,11 @@ from supernet import XLA, Lowering, UNet, load_unet, training_lowering, unet_par
 from supernet.initializer import abstract_initializer
 
 ARCHITECTURE, WEIGHTS, TRAINING, EXPECTED = "architecture.json", "weights.safetensors", "training.yaml", "expected.json"
-TEACHER = "teacher"
+TEACHER, BLOCK_MAP = "teacher", "block_map.json"
 EXPECTED_SCHEMA = 1
 ALWAYS_PROMISED = ("parameters", "macs")
-PROMISES = (*ALWAYS_PROMISED, "denoising_loss")  # the loss, where there are data to measure it on
+# A prediction where the network was run, and the loss where there are data to measure it on.
+PROMISES = (*ALWAYS_PROMISED, "prediction", "denoising_loss")
 
 
 class ScaleSection(Section):
@@ -160,11 +163,18 @@ def write_bundle(path: Path, bundle: Bundle, *, expected: dict[str, Any], card: 
 def write_description(
     path: Path, architecture: Architecture, settings: TrainingSettings, *, expected: dict[str, Any], card: str
 ) -> None:
-    """Writes every file of a bundle but its weights into a folder."""
+    """Writes every file of a bundle into the folder that holds its weights, whose digest is promised too."""
+    expected = {**expected, "weights_sha256": weights_digest(path)}
     (path / ARCHITECTURE).write_text(json.dumps(architecture.to_json(), indent=2) + "\n", "utf-8")
     (path / TRAINING).write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), "utf-8")
     (path / "README.md").write_text(card, "utf-8")
     (path / EXPECTED).write_text(json.dumps(expected, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a bundle's weights file, in hexadecimal."""
+    with (path / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -237,12 +247,25 @@ def read_settings(path: Path) -> TrainingSettings:
     return validated(read_document(read_text(path / TRAINING), source=str(path / TRAINING)), TrainingSettings)
 
 
+def read_bundle_with(path: Path, data: str | None) -> Bundle:
+    """A bundle that is to be trained, on its own data set or on another one.
+
+    Raises:
+        InputError: as `read_bundle`; or there is no data set.
+    """
+    if data is None:
+        check_has_data(path)
+        return read_bundle(path)
+    bundle = read_bundle(path)
+    return dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"data": data}))
+
+
 def check_has_data(path: Path) -> None:
     """Raises InputError where a bundle names no data set, as one that was imported does not."""
     if read_settings(path).data is None:
         raise InputError(
             f"{path / TRAINING}: key 'data' is null: these weights came without a data set; "
-            "set it to the name of one, or to a folder, and look through the keys below it"
+            "set it to the name of one, or to a folder, or give --data, and look through the keys below it"
         )
 
 

@@ -1,10 +1,23 @@
 """What is to be expected of a bundle: counts and denoising loss, measured; its model card; and holding it to both."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import EXPECTED_SCHEMA, Bundle, apply_network, check_has_data, read_bundle, read_expected
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bundle import (
+    EXPECTED_SCHEMA,
+    Bundle,
+    apply_network,
+    check_has_data,
+    read_bundle,
+    read_expected,
+    weights_digest,
+)
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
 from experiments.errors import InputError
@@ -13,10 +26,12 @@ from objectives import Estimate
 from objectives.denoising import mid_band_times
 from objectives.fingerprint import fingerprint
 from search_space import picture
+from supernet.training import COMPILER_OPTIONS
 
 _LOSS_SAMPLES = 600
 # Other machines round differently; float32 sums over a few million products agree far better than this.
 _LOSS_TOLERANCE = 1e-3
+_PREDICTION_TOLERANCE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,25 +39,31 @@ class Check:
     """One promise of a bundle and whether it is kept."""
 
     name: str
-    expected: float
-    found: float
-    tolerance: float
+    expected: float | str
+    found: float | str
+    tolerance: float = 0.0
 
     @property
     def is_kept(self) -> bool:
-        """Whether what was found is within the relative tolerance."""
+        """Whether what was found is within the relative tolerance; a text must be the same."""
+        if isinstance(self.expected, str) or isinstance(self.found, str):
+            return self.expected == self.found
         return abs(self.found - self.expected) <= self.tolerance * abs(self.expected)
 
     def __str__(self) -> str:
         """One line for people."""
         verdict = "kept" if self.is_kept else "NOT KEPT"
+        if isinstance(self.expected, str) or isinstance(self.found, str):
+            return f"{verdict:8}  {self.name}: expected {self.expected:.16}, found {self.found:.16}"
         return f"{verdict:8}  {self.name}: expected {self.expected:.6g} to {self.tolerance:.0e}, found {self.found:.6g}"
 
 
-def expectations(bundle: Bundle) -> dict[str, Any]:
+def expectations(bundle: Bundle, *, runs: bool = True) -> dict[str, Any]:
     """What `expected.json` holds: each promise with value and tolerance, and how the loss was measured.
 
-    A bundle without data promises its counts alone.
+    Args:
+        bundle: without data it promises no loss.
+        runs: whether the network is run; counts alone are promised otherwise.
     """
     plan = bundle.plan
     promises: dict[str, Any] = {
@@ -50,6 +71,9 @@ def expectations(bundle: Bundle) -> dict[str, Any]:
         "macs": {"value": plan.macs, "tolerance": 0.0},
     }
     expected = {"schema": EXPECTED_SCHEMA, "digest": bundle.architecture.digest, "promises": promises}
+    if not runs:
+        return expected
+    promises["prediction"] = {"value": seeded_prediction(bundle), "tolerance": _PREDICTION_TOLERANCE}
     if bundle.settings.data is None:
         return expected
     split = promise_split(bundle)
@@ -58,6 +82,20 @@ def expectations(bundle: Bundle) -> dict[str, Any]:
         "value": loss.value, "low": loss.low, "high": loss.high, "n": loss.n, "split": split, "tolerance": _LOSS_TOLERANCE,
     }  # fmt: skip
     return {**expected, "fingerprint": _loss_fingerprint(bundle, split)}
+
+
+def seeded_prediction(bundle: Bundle) -> float:
+    """Root mean square of what the network predicts from seeded inputs, less a seeded image.
+
+    Two noisy images at two time steps, with random contexts: it needs no data.
+    """
+    scale, rng = bundle.task.scale, np.random.default_rng(0)
+    image = rng.standard_normal((2, scale.resolution, scale.resolution, scale.in_channels), np.float32)
+    context = rng.standard_normal((2, scale.context_length, scale.context_width), np.float32)
+    subtracted = rng.standard_normal((2, scale.resolution, scale.resolution, scale.out_channels), np.float32)
+    run = jax.jit(functools.partial(apply_network, bundle.network()), compiler_options=COMPILER_OPTIONS)
+    found = run(bundle.parameters["network"], image, jnp.array([200.0, 800.0]), context)
+    return float(np.sqrt(np.mean((np.asarray(found, np.float64) - subtracted) ** 2)))
 
 
 def promise_split(bundle: Bundle) -> str:
@@ -97,9 +135,14 @@ def verify_bundle(path: Path) -> list[Check]:
             "make the bundle anew"
         )
     found: dict[str, float] = {"parameters": bundle.plan.parameters, "macs": bundle.plan.macs}
+    if "prediction" in promises:
+        found["prediction"] = seeded_prediction(bundle)
     if split is not None:
         found["denoising_loss"] = bundle_loss(bundle, split=split).value
-    return [Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()]
+    checks = [Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()]
+    if "weights_sha256" in expected:  # a bundle of before it was promised has none
+        checks.append(Check("weights_sha256", str(expected["weights_sha256"]), weights_digest(path)))
+    return checks
 
 
 def model_card(bundle: Bundle, expected: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from experiments.bundle import TEACHER, Bundle, check_has_data, read_bundle, refuse_existing
+from experiments.bundle import TEACHER, Bundle, read_bundle, read_bundle_with, refuse_existing
 from experiments.errors import InputError
 from experiments.progress import Progress, silent_progress
 from experiments.training import BundleLoss, fit_bundle, save_trained
@@ -73,12 +73,19 @@ def adapters(student: LayerPlan, teacher: LayerPlan, *, seed: int) -> dict[str, 
 
 
 def distill_bundle(
-    path: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None, out: Path | None = None
+    path: Path,
+    *,
+    data: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    out: Path | None = None,
 ) -> Path:
     """Distils the teacher of a bundle into its network; writes a bundle and returns its folder.
 
     Args:
         path: the bundle; `teacher/` in it is a bundle at the same resolution.
+        data: name of a data set, or a folder; by default as `training.yaml` says.
         steps: number of updates; by default as `training.yaml` says.
         seed: of batches, noise, times and adapters.
         progress: is told of every step.
@@ -89,8 +96,7 @@ def distill_bundle(
     """
     out = out or path / "distilled"
     refuse_existing(out)
-    check_has_data(path)
-    student = read_bundle(path)
+    student = read_bundle_with(path, data)
     if not (path / TEACHER).is_dir():
         raise InputError(f"{path / TEACHER}: the bundle has no teacher to distil from; train it with `pocketunet train {path}`")
     teacher = read_bundle(path / TEACHER)

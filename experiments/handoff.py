@@ -1,69 +1,156 @@
-"""Hands an architecture of a finished sweep over to training: one self-contained bundle."""
+"""Hands an architecture of a run over to training: one self-contained bundle."""
 
 import dataclasses
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import TEACHER, Bundle, TrainingSettings, new_folder, refuse_existing, write_bundle
+from experiments.bundle import (
+    BLOCK_MAP,
+    TEACHER,
+    Bundle,
+    ScaleSection,
+    TrainingSettings,
+    new_folder,
+    read_bundle,
+    refuse_existing,
+    write_bundle,
+)
 from experiments.bundle_quality import expectations, model_card
 from experiments.choosing import choose
 from experiments.config import SweepConfig, ledger_header, load_config
+from experiments.denoising_task import DenoisingTask, open_examples
 from experiments.errors import InputError
 from experiments.latency import measure_latency
 from experiments.ledger_contents import check_header
 from experiments.run_folder import Run, read_run
+from experiments.supernet_start import scale_of, started_supernet
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
-from search_space import Architecture
+from experiments.training import with_fresh_weights
+from search_space import Architecture, get_scale
+from search_space.block_map import BlockMap
 from supernet import extract, unet_parameters
 
+Say = Callable[[str], None]
 
-def hand_off(run_dir: Path, pick: str, out: Path, scale: str = "proxy") -> Path:
-    """Writes a bundle of one architecture with the supernet's weights, and the supernet's largest subnet as its teacher.
+
+@dataclasses.dataclass(frozen=True)
+class _HandOff:
+    """What is written: the bundle, its teacher (or the folder of one), and which of its blocks is fed by which."""
+
+    bundle: Bundle
+    teacher: Bundle | Path | None = None
+    feeding: BlockMap = dataclasses.field(default_factory=dict)
+
+
+def hand_off(
+    run_dir: Path, pick: str, out: Path, *, scale: str = "proxy", teacher: Path | None = None, say: Say = lambda _: None
+) -> Path:
+    """Writes a bundle of one architecture, with a teacher and the block map to it where there is one.
+
+    At the proxy scale the network has the supernet's weights, and the supernet's largest subnet is its teacher. At the deploy
+    scale it has a teacher's weights, by the block map, narrowed to its own widths. Without supernet or teacher its weights are
+    fresh.
 
     Args:
-        run_dir: the folder of a finished sweep.
+        run_dir: the folder of a run; nothing is written into it.
         pick: which architecture, as `experiments.choosing.choose` reads it.
         out: the bundle's folder; it must not exist.
-        scale: "proxy"; the deploy scale has no trained weights to hand over yet.
+        scale: "proxy" or "deploy".
+        teacher: a bundle at the deploy scale, whose network is at most as large as the space's largest.
+        say: is told what a person should know of the weights, the data and the device.
 
     Returns:
         The bundle's folder.
 
     Raises:
-        InputError: `out` exists, nothing fits `pick`, or the scale cannot be handed over.
-        FileNotFoundError: the run folder has no finished supernet.
+        InputError: `out` exists, nothing fits `pick`, or the teacher does not fit.
     """
-    if scale != "proxy":
-        raise InputError(
-            "--scale deploy needs a teacher at the deploy scale, and this run has none; "
-            "use --scale proxy, which carries the supernet's weights"
-        )
     refuse_existing(out)
-    run = read_run(run_dir)
-    config = load_config(run_dir / "sweep.yaml")
+    run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
     architecture = choose(run, pick).evaluation.architecture
-    parameters = load_supernet(config, run_dir)
-    largest = sweep_supernet(config).space.largest()
-    bundle = _subnet_bundle(
-        config, parameters, architecture, f"with weights inherited from the supernet of run {config.name!r}"
-    )
-    teacher = _subnet_bundle(config, parameters, largest, f"the largest subnet of the supernet of run {config.name!r}")
-    measured = _measured(run, config, architecture)
+    if scale == "deploy":
+        made = _at_deploy_scale(config, architecture, teacher, say)
+    elif teacher is None:
+        made = _at_proxy_scale(config, run_dir, architecture, say)
+    else:
+        raise InputError("--teacher goes with --scale deploy; at the proxy scale the supernet's largest subnet is the teacher")
+    measured = _measured(run, config, architecture, say)
+    runs, has_data = scale == "proxy", made.bundle.settings.data is None or _can_be_read(made.bundle, say)
     with new_folder(out) as folder:
-        _write(folder / TEACHER, teacher, {})
-        _write(folder, bundle, measured)
+        if made.teacher is not None:
+            _write_teacher(folder / TEACHER, made.teacher, has_data=has_data)
+            (folder / BLOCK_MAP).write_text(json.dumps(made.feeding, indent=2) + "\n", "utf-8")
+        _write(folder, made.bundle, measured, runs=runs, has_data=has_data)
     return out
 
 
-def _subnet_bundle(config: SweepConfig, parameters: dict[str, Any], architecture: Architecture, origin: str) -> Bundle:
-    weights = unet_parameters(extract(sweep_supernet(config), parameters["network"], architecture))
-    return Bundle(architecture, training_settings(config, origin), {"network": weights, "prompt": parameters["prompt"]})
+def _at_proxy_scale(config: SweepConfig, run_dir: Path, architecture: Architecture, say: Say) -> _HandOff:
+    supernet, name = sweep_supernet(config), config.name
+    try:
+        parameters = load_supernet(config, run_dir)
+    except FileNotFoundError:
+        say(f"{run_dir} has no trained supernet: the weights are drawn with seed {config.seed}, and there is no teacher")
+        return _HandOff(_fresh(config, sweep_task(config), architecture))
+
+    def bundle(architecture: Architecture, origin: str) -> Bundle:
+        weights = unet_parameters(extract(supernet, parameters["network"], architecture))
+        settings = training_settings(config, origin)
+        return Bundle(architecture, settings, {"network": weights, "prompt": parameters["prompt"]})
+
+    student = bundle(architecture, f"with weights inherited from the supernet of run {name!r}")
+    teacher = bundle(supernet.space.largest(), f"the largest subnet of the supernet of run {name!r}")
+    names = {block.name for block in teacher.plan.blocks}
+    feeding = {block.name: block.name if block.name in names else None for block in student.plan.blocks}
+    return _HandOff(student, teacher, feeding)
 
 
-def training_settings(config: SweepConfig, origin: str) -> TrainingSettings:
-    """How a network of a sweep's space is trained alone, at the proxy scale."""
-    task, distill = sweep_task(config), config.distill
+def _at_deploy_scale(config: SweepConfig, architecture: Architecture, path: Path | None, say: Say) -> _HandOff:
+    scale = get_scale(config.deploy_scale)
+    if path is None:
+        say(f"no --teacher is given: the weights are drawn with seed {config.seed}")
+        bundle = _fresh(config, dataclasses.replace(sweep_task(config), scale=scale), architecture)
+        return _HandOff(bundle if _can_be_read(bundle, say) else _with_data(bundle, None))
+    teacher = read_bundle(path)
+    wanted, found = (dataclasses.asdict(x) for x in (scale, scale_of(teacher, config.space)))
+    if differing := [
+        f"{key} is {found[key]}, not {wanted[key]}" for key in wanted if key != "name" and found[key] != wanted[key]
+    ]:
+        raise InputError(f"{path}: the teacher is not at deploy scale {scale.name!r}: {', '.join(differing)}; give one that is")
+    supernet, parameters, feeding = started_supernet(path, teacher, config.space, seed=config.seed)
+    weights = unet_parameters(extract(supernet, parameters, architecture))
+    origin = f"with the weights of teacher {teacher.architecture.digest}, by the block map"
+    settings = teacher.settings.model_copy(update={"origin": origin, "scale": ScaleSection(**wanted), "seed": config.seed})
+    student = Bundle(architecture, settings, {"network": weights, "prompt": teacher.parameters["prompt"]})
+    say(f"the weights are those of {path}, by the block map; what it does not have is drawn with seed {config.seed}")
+    return _HandOff(student, path, {block.name: feeding[block.name] for block in student.plan.blocks})
+
+
+def _fresh(config: SweepConfig, task: DenoisingTask, architecture: Architecture) -> Bundle:
+    settings = training_settings(config, f"with fresh weights of seed {config.seed}", task=task)
+    return with_fresh_weights(Bundle(architecture, settings, {}), config.seed)
+
+
+def _can_be_read(bundle: Bundle, say: Say) -> bool:
+    """Whether the data set that a bundle names is here and fits its scale."""
+    try:
+        open_examples(bundle.data, bundle.task.scale, split="train")
+    except (InputError, OSError) as error:
+        say(f"the data set cannot be read here, so that no loss is promised: {error}")
+        return False
+    return True
+
+
+def _with_data(bundle: Bundle, data: str | None) -> Bundle:
+    return dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"data": data}))
+
+
+def training_settings(config: SweepConfig, origin: str, *, task: DenoisingTask | None = None) -> TrainingSettings:
+    """How a network of a sweep's space is trained alone; by default at the proxy scale."""
+    task, distill = task or sweep_task(config), config.distill
     return TrainingSettings.model_validate(
         {
             "origin": origin,
@@ -80,24 +167,39 @@ def training_settings(config: SweepConfig, origin: str) -> TrainingSettings:
     )
 
 
-def _measured(run: Run, config: SweepConfig, architecture: Architecture) -> dict[str, Any]:
+def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Say) -> dict[str, Any]:
     """What the sweep found out about the architecture, and its latency measured on the device; for information.
 
     Promises are about the bundle's own network; these numbers are the sweep's, and the latency is that of the deploy scale.
     """
     best_judged = [*(e for level in reversed(run.levels) for e in level.done), *run.ledger.evaluations]
     evaluation = next(e for e in best_judged if e.digest == architecture.digest)
+    try:
+        latency = measure_latency(config, architecture).to_json()
+    except InputError as error:
+        say(f"its latency is not measured: {error}")
+        latency = None
     return {
         "in_sweep": {
             "fingerprint": evaluation.fingerprint,
             "objectives": {name: x.to_json() for name, x in evaluation.objectives.items()},
             "deploy_scale": config.deploy_scale,
             "device": config.latency.device,
-            "measured_latency_ms": measure_latency(config, architecture).to_json(),
+            "measured_latency_ms": latency,
         }
     }
 
 
-def _write(path: Path, bundle: Bundle, more: dict[str, Any]) -> None:
-    expected = expectations(bundle)
+def _write_teacher(path: Path, teacher: Bundle | Path, *, has_data: bool) -> None:
+    """Writes a teacher's bundle, or copies its files as they are."""
+    if isinstance(teacher, Bundle):
+        _write(path, teacher, {}, has_data=has_data)
+        return
+    path.mkdir()
+    for file in (file for file in teacher.iterdir() if file.is_file()):
+        shutil.copyfile(file, path / file.name)
+
+
+def _write(path: Path, bundle: Bundle, more: dict[str, Any], *, has_data: bool, runs: bool = True) -> None:
+    expected = expectations(bundle if has_data else _with_data(bundle, None), runs=runs)
     write_bundle(path, bundle, expected={**expected, **more}, card=model_card(bundle, expected))

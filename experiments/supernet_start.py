@@ -64,14 +64,9 @@ def start_supernet(bundle_path: Path, space_name: str, out: Path, *, seed: int =
         InputError: the teacher does not fit the space, or `out` exists.
     """
     refuse_existing(out)
-    space, teacher = get_space(space_name), read_bundle(bundle_path)
-    supernet = Supernet(space, _scale_for(space.largest().levels[0].width, teacher), XLA)
-    parameters = {name: _writable(family) for name, family in supernet.initial_parameters(seed).items()}
-    try:
-        feeding = start_from_teacher(supernet, parameters, teacher.plan, teacher.parameters["network"])
-    except ValueError as error:
-        raise InputError(f"{bundle_path}: {error}; choose a space whose largest network it fits, not {space_name!r}") from None
-    stored = {"network": jax.tree.map(jnp.asarray, parameters), "prompt": teacher.parameters["prompt"]}
+    teacher = read_bundle(bundle_path)
+    supernet, network, feeding = started_supernet(bundle_path, teacher, space_name, seed=seed)
+    stored = {"network": network, "prompt": teacher.parameters["prompt"]}
     start = Start(feeding, _distance(supernet, stored["network"], teacher))
     description = {
         "schema": SCHEMA, "space": space_name, "scale": dataclasses.asdict(supernet.scale), "seed": seed,
@@ -82,6 +77,23 @@ def start_supernet(bundle_path: Path, space_name: str, out: Path, *, seed: int =
         checkpointer.wait_until_finished()
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
     return start
+
+
+def started_supernet(
+    bundle_path: Path, teacher: Bundle, space_name: str, *, seed: int
+) -> tuple[Supernet, dict[str, Any], BlockMap]:
+    """The supernet of a space at the teacher's scale, its parameters with the teacher's among them, and the block map.
+
+    Raises:
+        InputError: the teacher does not fit the space.
+    """
+    supernet = Supernet(get_space(space_name), scale_of(teacher, space_name), XLA)
+    parameters = {name: _writable(family) for name, family in supernet.initial_parameters(seed).items()}
+    try:
+        feeding = start_from_teacher(supernet, parameters, teacher.plan, teacher.parameters["network"])
+    except ValueError as error:
+        raise InputError(f"{bundle_path}: {error}; choose a space whose largest network it fits, not {space_name!r}") from None
+    return supernet, jax.tree.map(jnp.asarray, parameters), feeding
 
 
 def check_start(folder: Path, supernet: Supernet) -> None:
@@ -116,9 +128,9 @@ def load_start(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
     return jax.tree.map(jnp.asarray, restored)
 
 
-def _scale_for(units: int, teacher: Bundle) -> Scale:
+def scale_of(teacher: Bundle, space_name: str) -> Scale:
     """The teacher's scale in the space's units of width: its first level is as wide as that of the space's largest network."""
-    scale = teacher.plan.scale
+    scale, units = teacher.plan.scale, get_space(space_name).largest().levels[0].width
     base, rest = divmod(teacher.architecture.levels[0].width * scale.base_width, units)
     if rest:
         return scale

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bundle import Bundle, apply_network, check_has_data, new_folder, read_bundle, refuse_existing, write_bundle
+from experiments.bundle import Bundle, apply_network, new_folder, read_bundle_with, refuse_existing, write_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import load_examples, training_examples
 from experiments.progress import Progress, silent_progress
@@ -85,12 +85,19 @@ def fit_bundle(
 
 
 def train_bundle(
-    path: Path, *, steps: int | None = None, seed: int = 0, progress: Progress | None = None, out: Path | None = None
+    path: Path,
+    *,
+    data: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    out: Path | None = None,
 ) -> Path:
     """Trains the network of a bundle on its data, from its weights on; writes a bundle and returns its folder.
 
     Args:
         path: the bundle.
+        data: name of a data set, or a folder; by default as `training.yaml` says.
         steps: number of updates; by default as `training.yaml` says.
         seed: of batches, noise and times.
         progress: is told of every step.
@@ -98,8 +105,7 @@ def train_bundle(
     """
     out = out or path / "trained"
     refuse_existing(out)
-    check_has_data(path)
-    bundle = read_bundle(path)
+    bundle = read_bundle_with(path, data)
     steps = steps or bundle.settings.num_steps
     trained, history = fit_bundle(
         bundle,

@@ -1,5 +1,6 @@
 """The commands about a hand-off bundle: make one, train it, distil it, sample from it, hold it to what it promises."""
 
+import functools
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist.")
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: as training.yaml says]")
+DATA = click.option("--data", metavar="NAME-or-DIR", help="The data set.  [default: as training.yaml says]")
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
 
 
@@ -15,10 +17,12 @@ SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show
 @click.option("--pick", required=True, metavar="PICK", help="knee, a digest, 'best quality with latency_ms <= 5', or such.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder of the bundle; must not exist.")
 @click.option("--scale", type=click.Choice(["proxy", "deploy"]), default="proxy", show_default=True)
-def handoff(run: Path, *, pick: str, out: Path, scale: str) -> None:
+@click.option("--teacher", type=click.Path(path_type=Path), help="With --scale deploy: the bundle that it starts from.")
+def handoff(run: Path, *, pick: str, out: Path, scale: str, teacher: Path | None) -> None:
     """Hand one architecture over, as a bundle.
 
-    A bundle says what it is, carries its weights, how to train it and what to expect of it.
+    A bundle says what it is, carries its weights, how to train it and what to expect of it. At the proxy scale the weights
+    are the supernet's; at the deploy scale a teacher's, or fresh.
     """
     from experiments.choosing import choose
     from experiments.handoff import hand_off
@@ -27,36 +31,39 @@ def handoff(run: Path, *, pick: str, out: Path, scale: str) -> None:
     choice = choose(read_run(run), pick)
     for note in choice.notes:
         click.echo(f"{choice.evaluation.digest}: {note}", err=True)
-    click.echo(hand_off(run, choice.evaluation.digest, out, scale))
+    say = functools.partial(click.echo, err=True)
+    click.echo(hand_off(run, choice.evaluation.digest, out, scale=scale, teacher=teacher, say=say))
 
 
 @click.command()
 @BUNDLE
+@DATA
 @STEPS
 @SEED
 @OUT
-def train(bundle: Path, *, steps: int | None, seed: int, out: Path | None) -> None:
+def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None) -> None:
     """Train the network of a bundle on its data."""
     from experiments.progress import terminal_progress
     from experiments.training import train_bundle
 
     with terminal_progress() as progress:
-        written = train_bundle(bundle, steps=steps, seed=seed, progress=progress, out=out)
+        written = train_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out)
     click.echo(written)
 
 
 @click.command()
 @BUNDLE
+@DATA
 @STEPS
 @SEED
 @OUT
-def distill(bundle: Path, *, steps: int | None, seed: int, out: Path | None) -> None:
+def distill(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None) -> None:
     """Distil the teacher of a bundle into its network."""
     from experiments.distillation import distill_bundle
     from experiments.progress import terminal_progress
 
     with terminal_progress() as progress:
-        written = distill_bundle(bundle, steps=steps, seed=seed, progress=progress, out=out)
+        written = distill_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out)
     click.echo(written)
 
 

@@ -301,7 +301,8 @@ def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
     [
         (("handoff", "{run}", "--pick", "zzz", "--out", "{new}"), "no architecture of .* has a digest that begins so"),
         (("handoff", "{run}", "--pick", "knee", "--out", "{run}"), "it exists already; choose another folder with --out"),
-        (("handoff", "{run}", "--pick", "knee", "--out", "{new}", "--scale", "deploy"), "needs a teacher at the deploy scale"),
+        (("handoff", "{run}", "--pick", "knee", "--out", "{new}", "--teacher", "{run}"), "--teacher goes with --scale deploy"),
+        (("train", "{run}/winner", "--data", "nothing", "--out", "{new}"), "nothing"),
         (("train", "{new}"), "there is no such bundle"),
         (("train", "{run}/winner", "--out", "{run}"), "it exists already; choose another folder with --out"),
         (("distill", "{run}/winner"), "winner/distilled: it exists already"),
