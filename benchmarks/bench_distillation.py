@@ -49,11 +49,11 @@ def main() -> None:
         for seed in range(options.seeds):
             common = {"steps": options.steps, "seed": seed, "progress": progress}
             plain, fresh = denoising_bundle_loss(student), with_fresh_weights(student, seed)
-            rows["scratch"].append(measure(fit_bundle(fresh, plain, title=f"Scratch {seed}", **common)[0]))
-            rows["inherited"].append(measure(fit_bundle(student, plain, title=f"Inherited {seed}", **common)[0]))
+            rows["scratch"].append(measure(fit_bundle(fresh, plain, title=f"Scratch {seed}", **common)))
+            rows["inherited"].append(measure(fit_bundle(student, plain, title=f"Inherited {seed}", **common)))
             extra = {"adapters": adapters(student.plan, teacher.plan, seed=seed)}
             taught = distillation_loss(student, teacher)
-            found = fit_bundle(student, taught, title=f"Distilled {seed}", extra_parameters=extra, **common)[0]
+            found = fit_bundle(student, taught, title=f"Distilled {seed}", extra_parameters=extra, **common)
             rows["distilled"].append(measure(found))
     numbers = {}
     for name, found in [*rows.items(), ("teacher", [measure(teacher)]), ("inherited_untrained", [measure(student)])]:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from experiments.bundle import TEACHER, Bundle, read_bundle, read_bundle_with, refuse_existing
 from experiments.errors import InputError
 from experiments.progress import Progress, silent_progress
-from experiments.training import BundleLoss, fit_bundle, save_trained
+from experiments.training import BundleLoss, fit_into
 from objectives.distillation import feature_distillation_loss, output_distillation_loss
 from search_space import LayerPlan
 from search_space.plan import ResidualSpec
@@ -102,13 +102,12 @@ def distill_bundle(
     teacher = read_bundle(path / TEACHER)
     check_teacher(student, teacher, path / TEACHER)
     steps = steps or student.settings.num_steps
-    trained, history = fit_bundle(
-        student, distillation_loss(student, teacher), steps=steps, seed=seed, title="Distilling",
+    then = f"distilled from {teacher.architecture.digest} for {steps} steps"
+    return fit_into(
+        out, student, distillation_loss(student, teacher), then=then, steps=steps, seed=seed, title="Distilling",
         progress=progress or silent_progress(),
         extra_parameters={"adapters": adapters(student.plan, teacher.plan, seed=seed)},
     )  # fmt: skip
-    origin = f"{student.settings.origin}, then distilled from {teacher.architecture.digest} for {steps} steps"
-    return save_trained(trained, history, out, origin=origin)
 
 
 def check_teacher(student: Bundle, teacher: Bundle, where: Path) -> None:

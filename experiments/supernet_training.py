@@ -1,7 +1,6 @@
 """Trains the supernet of a sweep and keeps it in the run folder, resumable from the last checkpoint."""
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from experiments.config import SweepConfig
 from experiments.denoising_task import DenoisingTask, load_examples, training_examples
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
-from experiments.whole_files import write_whole
+from experiments.training_curve import TrainingCurve
 from objectives.cost import counted_costs
 from search_space import Architecture, get_scale, get_space
 from supernet import Supernet, training_lowering
@@ -31,7 +30,6 @@ from supernet.training import (
 )
 
 _CHECKPOINTS_PER_RUN = 4
-_HISTORY_POINTS = 200
 
 
 def sweep_task(config: SweepConfig) -> DenoisingTask:
@@ -67,22 +65,18 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
         done = manager.latest_step() or 0
         if done >= settings.num_steps:
             return
-        history_path = run_dir / "supernet" / "history.json"
-        history = [point for point in _read_history(history_path) if point["step"] <= done]
         state = _restore(manager, done, jax.eval_shape(lambda: _fresh_state(config))) if done else first_state(config)
-        every = max(1, settings.num_steps // _HISTORY_POINTS)
         save_every = max(1, settings.num_steps // _CHECKPOINTS_PER_RUN)
-        losses: list[Any] = []
-        with progress.stage("Training the supernet", settings.num_steps, done=done) as stage:
+        with (
+            TrainingCurve(run_dir / "supernet", num_steps=settings.num_steps, done=done) as curve,
+            progress.stage("Training the supernet", settings.num_steps, done=done) as stage,
+        ):
             for step, trained, loss in _steps(config, state, done):
-                losses.append(loss)
-                if step % every == 0 or step == settings.num_steps:
-                    history.append({"step": step, "loss": float(np.mean(losses))})
-                    losses.clear()
-                    stage.advance(0, note=f"loss {history[-1]['loss']:.4f}")
+                if note := curve.add(step, loss):
+                    stage.advance(0, note=note)
                 stage.advance()
                 if step % save_every == 0 or step == settings.num_steps:
-                    write_whole(history_path, json.dumps(history) + "\n")
+                    curve.save()
                     manager.save(step, args=ocp.args.StandardSave(trained))
         manager.wait_until_finished()
 
@@ -208,7 +202,3 @@ def _checkpoints(run_dir: Path) -> ocp.CheckpointManager:
 def _restore(manager: ocp.CheckpointManager, step: int, abstract: TrainState) -> TrainState:
     restored = manager.restore(step, args=ocp.args.StandardRestore(abstract))
     return jax.tree.map(jnp.asarray, restored)
-
-
-def _read_history(path: Path) -> list[dict[str, float]]:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else []

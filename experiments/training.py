@@ -2,26 +2,24 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.bundle import Bundle, apply_network, new_folder, read_bundle_with, refuse_existing, write_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import load_examples, training_examples
 from experiments.progress import Progress, silent_progress
+from experiments.training_curve import TrainingCurve
 from supernet import UNet, unet_parameters
 from supernet.initializer import random_initializer
 from supernet.training import adam_with_warmup, initial_state, training_step
 
 # (parameters, (noisy images, time steps, prompts), target) to a number.
 BundleLoss = Callable[[Any, Any, Any], Any]
-_HISTORY_POINTS = 100
 
 
 def denoising_bundle_loss(bundle: Bundle) -> BundleLoss:
@@ -49,8 +47,9 @@ def fit_bundle(
     title: str,
     progress: Progress,
     extra_parameters: dict[str, Any] | None = None,
-) -> tuple[Bundle, list[dict[str, float]]]:
-    """Trains for so many steps; returns the bundle with averaged weights, and the loss over time.
+    curve: TrainingCurve | None = None,
+) -> Bundle:
+    """Trains for so many steps; returns the bundle with averaged weights.
 
     Args:
         bundle: where training starts.
@@ -60,6 +59,7 @@ def fit_bundle(
         title: of the progress bar.
         progress: is told of every step.
         extra_parameters: trained beside the bundle's and dropped afterwards.
+        curve: takes the losses.
     """
     settings, task = bundle.settings, bundle.task
     optimizer = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=steps)
@@ -68,20 +68,16 @@ def fit_bundle(
     noisy_batch = jax.jit(task.noisy_batch)
     dataset = load_examples(bundle.data, task.scale, split="train")
     examples = training_examples(dataset, task.scale, batch_size=settings.batch_size, seed=seed)
-    history, losses = [], []
-    every = max(1, steps // _HISTORY_POINTS)
+    curve = curve or TrainingCurve(None, num_steps=steps)
     with progress.stage(title, steps) as stage:
         for number in range(1, steps + 1):
             inputs, target = noisy_batch(jnp.uint32(seed), jnp.uint32(number), *next(examples))
             state, value = step_function(state, inputs, target)
-            losses.append(value)
-            if number % every == 0 or number == steps:
-                history.append({"step": number, "loss": float(np.mean(losses))})
-                losses.clear()
-                stage.advance(0, note=f"loss {history[-1]['loss']:.4f}")
+            if note := curve.add(number, value):
+                stage.advance(0, note=note)
             stage.advance()
     trained = {part: state.average[part] for part in bundle.parameters}
-    return dataclasses.replace(bundle, parameters=trained), history
+    return dataclasses.replace(bundle, parameters=trained)
 
 
 def train_bundle(
@@ -107,23 +103,28 @@ def train_bundle(
     refuse_existing(out)
     bundle = read_bundle_with(path, data)
     steps = steps or bundle.settings.num_steps
-    trained, history = fit_bundle(
-        bundle,
-        denoising_bundle_loss(bundle),
-        steps=steps,
-        seed=seed,
-        title="Training",
-        progress=progress or silent_progress(),
-    )
-    origin = f"{bundle.settings.origin}, then trained for {steps} steps"
-    return save_trained(trained, history, out, origin=origin)
+    return fit_into(
+        out, bundle, denoising_bundle_loss(bundle), then=f"trained for {steps} steps", steps=steps, seed=seed,
+        title="Training", progress=progress or silent_progress(),
+    )  # fmt: skip
 
 
-def save_trained(bundle: Bundle, history: list[dict[str, float]], out: Path, *, origin: str) -> Path:
-    """Writes a trained bundle with what is now to be expected of it, and the loss over time."""
-    described = dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"origin": origin}))
-    expected = expectations(described)
-    with new_folder(out) as folder:
+def fit_into(out: Path, bundle: Bundle, loss: BundleLoss, *, then: str, steps: int, **settings: Any) -> Path:
+    """Trains as `fit_bundle`, and writes a new bundle with what is now to be expected of it, and the loss over time.
+
+    Args:
+        out: the new folder.
+        bundle: where training starts.
+        loss: what is minimised.
+        then: what was done to the bundle, for its origin.
+        steps: number of updates.
+        settings: the other arguments of `fit_bundle`.
+    """
+    with new_folder(out) as folder, TrainingCurve(folder, num_steps=steps) as curve:
+        trained = fit_bundle(bundle, loss, steps=steps, curve=curve, **settings)
+        origin = f"{bundle.settings.origin}, then {then}"
+        described = dataclasses.replace(trained, settings=bundle.settings.model_copy(update={"origin": origin}))
+        expected = expectations(described)
         write_bundle(folder, described, expected=expected, card=model_card(described, expected))
-        (folder / "history.json").write_text(json.dumps(history) + "\n", "utf-8")
+        curve.save()
     return out

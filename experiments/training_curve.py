@@ -1,0 +1,66 @@
+"""The loss over the steps of a training, for programs (`history.json`) and for TensorBoard."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from experiments.whole_files import write_whole
+
+HISTORY, EVENTS = "history.json", "tensorboard"
+_NUM_POINTS = 200
+
+
+class TrainingCurve:
+    """Means of the loss over about two hundred spans of steps; a training that goes on goes on with its curve.
+
+    Attributes:
+        points: one for each span, with the number of its last step.
+    """
+
+    def __init__(self, folder: Path | None, *, num_steps: int, done: int = 0) -> None:
+        """Starts behind the last step that is done; what was written beyond it is dropped.
+
+        Args:
+            folder: of both files; None to keep nothing.
+            num_steps: of the whole training.
+            done: steps that a training before has done.
+        """
+        self._folder, self._num_steps, self._every = folder, num_steps, max(1, num_steps // _NUM_POINTS)
+        self._losses: list[Any] = []
+        self._writer: Any = None
+        kept = folder / HISTORY if folder else None
+        found = json.loads(kept.read_text("utf-8")) if kept and kept.is_file() else []
+        self.points: list[dict[str, float]] = [point for point in found if point["step"] <= done]
+        if folder:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=done + 1)
+
+    def __enter__(self) -> "TrainingCurve":
+        """Is closed when the block ends."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Writes what TensorBoard has not seen yet."""
+        if self._writer:
+            self._writer.close()
+
+    def add(self, step: int, loss: Any) -> str | None:
+        """Takes the loss of a step, an array that may still be computed; where a span ends, what is to be said of it."""
+        self._losses.append(loss)
+        if step % self._every and step != self._num_steps:
+            return None
+        mean = float(np.mean(self._losses))
+        self._losses.clear()
+        self.points.append({"step": step, "loss": mean})
+        if self._writer:
+            self._writer.add_scalar("loss", mean, step)
+        return f"loss {mean:.4f}"
+
+    def save(self) -> None:
+        """Writes `history.json` as a whole."""
+        if self._folder:
+            write_whole(self._folder / HISTORY, json.dumps(self.points) + "\n")

@@ -1,0 +1,56 @@
+"""The loss over time: its points, that a resumed training goes on with them, and what TensorBoard reads."""
+
+import json
+import struct
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from experiments.training_curve import EVENTS, HISTORY, TrainingCurve
+
+
+def events(folder):
+    """Steps and losses, and the steps from which on TensorBoard drops what came before, in the order of the files."""
+    scalars, purged = [], []
+    for path in sorted((folder / EVENTS).iterdir()):
+        data = path.read_bytes()
+        while data:
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            if event.HasField("session_log"):
+                purged.append(event.step)
+            scalars += [(event.step, value.simple_value) for value in event.summary.value if value.tag == "loss"]
+    return scalars, purged
+
+
+def train(folder, *, start=0, end, num_steps):
+    with TrainingCurve(folder, num_steps=num_steps, done=start) as curve:
+        notes = [curve.add(step, 100.0 - step) for step in range(start + 1, end + 1)]
+        curve.save()
+    return notes
+
+
+def test_points_are_means_of_spans_and_the_last_step_ends_one(tmp_path):
+    notes = train(tmp_path, end=1001, num_steps=1001)
+    points = json.loads((tmp_path / HISTORY).read_text())
+    assert [point["step"] for point in points] == [*range(5, 1001, 5), 1001]
+    assert points[0]["loss"] == pytest.approx(97)
+    assert notes[:5] == [None] * 4 + ["loss 97.0000"]
+    scalars, _ = events(tmp_path)
+    assert scalars == [(point["step"], pytest.approx(point["loss"], rel=1e-6)) for point in points]
+
+
+def test_a_training_that_goes_on_goes_on_with_its_curve(tmp_path):
+    train(tmp_path / "whole", end=40, num_steps=40)
+    train(tmp_path / "cut", end=30, num_steps=40)  # killed at 30, and its last checkpoint is of 20
+    train(tmp_path / "cut", start=20, end=40, num_steps=40)
+    assert (tmp_path / "cut" / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
+    _, purged = events(tmp_path / "cut")
+    assert 21 in purged
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(None, end=3, num_steps=3)
+    assert not list(tmp_path.iterdir())
