@@ -14,7 +14,7 @@ from parity.seeded_weights import seeded_inception_tensor
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from experiments import cli, feasibility, quality_measuring, sample_features
+from experiments import cli, explaining, feasibility, quality_measuring, sample_features
 from experiments.bundle import read_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.config import evaluation_settings, load_config, resolved_yaml, with_samples
@@ -281,6 +281,30 @@ def test_verify_keeps_and_breaks_promises(run_dir, tmp_path, capsys):
     (bundle / "expected.json").write_text(json.dumps(expected))
     assert _run("verify", bundle) == 1
     assert "NOT KEPT  denoising_loss" in capsys.readouterr().out
+
+
+def test_the_tutorial_goes_from_a_run_to_a_picture(run_dir, tmp_path, monkeypatch, capsys):
+    """Its cells in their order, on a small run in the place of its own."""
+    monkeypatch.setattr(explaining, "LEAST_DONE", 6)
+    cells = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    folders = {'"runs/digits"': json.dumps(str(run_dir)), '"tutorial"': json.dumps(str(tmp_path / "tutorial"))}
+    for written, used in folders.items():
+        assert written in sources[0]
+        sources[0] = sources[0].replace(written, used)
+    before, names = _files(run_dir), {}
+    for source in sources:
+        exec(compile(source, "docs/tutorial.ipynb", "exec"), names)
+    assert names["picture"].size[0] > 100
+    assert np.asarray(names["picture"]).std() > 1
+    told = capsys.readouterr().out
+    assert read_run(run_dir).knee.digest in told
+    assert "One choice made otherwise" in told
+    assert "NOT KEPT" not in told
+    # The sweep of this process left its cache of compiled programs in place, which grows.
+    assert {name: data for name, data in _files(run_dir).items() if not name.startswith("compiled/")} == {
+        name: data for name, data in before.items() if not name.startswith("compiled/")
+    }
 
 
 def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
