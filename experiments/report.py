@@ -3,6 +3,7 @@
 import importlib.resources
 import json
 from pathlib import Path
+from typing import Any
 
 from experiments.report_data import report_data
 from experiments.report_front import front_sections
@@ -52,16 +53,17 @@ def render(run: Run) -> str:
         f"{''.join(sections)}"
         "<footer>Written by PocketUNet from the ledger of the run.</footer></main>"
         '<dialog id="details" aria-labelledby="details-title"></dialog><div id="tip" role="status" hidden></div>'
-        f'<script type="application/json" id="data">{_inside_script(json.dumps(data, allow_nan=False))}</script>'
+        f'<script type="application/json" id="data">{_inside_script(data)}</script>'
         # No script to the browser until the page is painted: reading it takes longer than all the rest.
         f'<script type="text/plain" id="plotly">{get_plotlyjs()}</script>'
         f'<script>"use strict";\n{"".join(map(_page_file, _SCRIPTS))}</script></body></html>\n'
     )
 
 
-def _inside_script(json_text: str) -> str:
+def _inside_script(data: dict[str, Any]) -> str:
     """JSON that cannot end the script element it stands in."""
-    return json_text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    written = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _page_file(name: str) -> str:

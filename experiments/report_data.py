@@ -26,7 +26,7 @@ from search_space import Architecture
 _MAX_CURVE_POINTS = 600
 # Probabilities are then off by at most 5 %, with a confidence of 95 %.
 NUM_DRAWS = 400
-_DIGITS = 7
+_DIGITS = 6
 
 
 def report_data(run: Run) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def report_data(run: Run) -> dict[str, Any]:
         "genes": gene_columns(architectures),
         "scale": {"resolution": scale.resolution, "base_width": scale.base_width} if scale else None,
         "stages": _stages({row: architectures[row] for row in (*front, *rows.values())}, run),
-        "published": {rows[design.name]: {"name": design.name, "title": design.title} for design in designs},
+        "published": {rows[x.name]: {"name": x.name, "title": x.title, "source": x.source} for x in designs},
         "front": front,
         "knee": row_of[run.knee.digest] if run.knee else None,
         "probability": member_probabilities(run),
         "fronts": _fronts(run),
-        "axes": next(iter(objective_pairs([get_objective(name) for name in objective_names(run)])), None),
+        "axes": objective_pairs([get_objective(name) for name in objective_names(run)])[0],
         "hypervolume": run.summary["hypervolume"],
         "supernet": training_curve(read_json(run.path / "supernet" / "history.json")),
     }
@@ -74,6 +74,8 @@ def objective_names(run: Run) -> list[str]:
 def objective_pairs(objectives: Sequence[Objective]) -> list[dict[str, str]]:
     """The pairs that are worth a scatter: each quality over each cost, latency first; all pairs where one kind lacks.
 
+    A single objective is drawn over itself.
+
     >>> objective_pairs([get_objective("macs"), get_objective("denoising_loss"), get_objective("latency_ms")])[0]
     {'x': 'latency_ms', 'y': 'denoising_loss'}
     """
@@ -81,7 +83,8 @@ def objective_pairs(objectives: Sequence[Objective]) -> list[dict[str, str]]:
     qualities = [o.name for o in objectives if not o.is_cost]
     if costs and qualities:
         return [{"x": cost, "y": quality} for quality in qualities for cost in costs]
-    return [{"x": x.name, "y": y.name} for x, y in itertools.combinations(objectives, 2)]
+    pairs = itertools.combinations(objectives, 2) if len(objectives) > 1 else zip(objectives, objectives, strict=True)
+    return [{"x": x.name, "y": y.name} for x, y in pairs]
 
 
 def member_probabilities(run: Run) -> list[float]:

@@ -18,6 +18,7 @@ from search_space import (
     scale_names,
 )
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Stage))
 _TRANSFORMER_FIELDS = ("attention", "attention_function", "expansion", "shared_kv", "gating")
 _COUNTED = ("macs", "parameters", "peak_activation_bytes")
 
@@ -96,7 +97,6 @@ def counted_costs(architecture: Architecture, scale: Scale) -> dict[str, int]:
 
 
 def _effective(stage: Stage) -> dict[str, Any]:
-    values = dataclasses.asdict(stage)
     if not stage.num_blocks:
         return {"num_blocks": 0}
-    return {name: value for name, value in values.items() if stage.transformer_depth or name not in _TRANSFORMER_FIELDS}
+    return {name: getattr(stage, name) for name in _FIELDS if stage.transformer_depth or name not in _TRANSFORMER_FIELDS}

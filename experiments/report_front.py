@@ -15,7 +15,7 @@ from experiments.run_folder import Run
 from objectives import get_objective
 
 # Of all pictures together, before base64 makes them a third longer: the page stays below 8 MB.
-PICTURES_LIMIT = 1_200_000
+PICTURES_LIMIT = 900_000
 
 
 def front_sections(run: Run, data: dict[str, Any]) -> Iterable[str]:

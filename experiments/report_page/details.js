@@ -53,6 +53,7 @@ function openDetails(row) {
   hideTip();
   const dialog = document.getElementById("details");
   const chance = onFront.has(row) ? `, with a probability of ${onFront.get(row).toFixed(2)}` : "";
+  const source = data.published[row] && data.published[row].source;
   const costs = Boolean(data.stages[row]);
   const heads = ["stage", "input", "made of", ...(costs ? ["parameters", "MACs", "activations"] : [])];
   dialog.replaceChildren(
@@ -60,7 +61,7 @@ function openDetails(row) {
       element("h2", { id: "details-title", tabIndex: -1 }, nameOf(row)),
       element("button", { type: "button", className: "close", ariaLabel: "Close" }, "Close"),
     ),
-    element("p", {}, `${kindText(row)}${chance}.${data.reasons[row] ? ` ${data.reasons[row]}` : ""}`),
+    element("p", {}, [sentence(`${kindText(row)}${chance}`), data.reasons[row], source && `Built as ${source} says.`].filter(Boolean).join(" ")),
     element("div", { className: "drawn", tabIndex: 0 }, drawUNet(row)), drawingKey(),
     headed("numbers", ["objective", "value", "95 % interval", "n"], objectiveRows(row)),
     headed("stages", heads, stageRows(row)),

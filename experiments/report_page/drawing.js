@@ -28,7 +28,8 @@ function blockAt(stage, x, y, height, unit, hatch, hasTransformer) {
     const width = DRAWN.transformer * unit;
     const rect = { x: left, y: y - height / 2, width, height, rx: 6, class: "transformer", "stroke-dasharray": stage.attentionFunction === "relu" ? "3 2" : "none" };
     const told = { self_cross: "s+c", self: "s", cross: "c" }[stage.attention] + (stage.sharesKv ? "*" : "");
-    made.push(shapeOf("rect", rect), written(stage.depth > 1 ? `${told} ×${stage.depth}` : told, left + width / 2, y, "letter"));
+    const lines = stage.depth > 1 ? [told, `×${stage.depth}`] : [told];
+    made.push(shapeOf("rect", rect), ...lines.map((line, i) => written(line, left + width / 2, y + 11 * (i - (lines.length - 1) / 2), "letter")));
   }
   return made;
 }

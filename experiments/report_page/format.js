@@ -24,11 +24,13 @@ function estimate(name, row) {
 
 function kindText(row) {
   const kind = data.kinds[row];
-  const told = row === data.knee ? "the knee of the front" : onFront.has(row) ? "on the front" : kind === "done" ? "dominated" : kind;
+  const names = { done: "dominated", published: "published, not evaluated here" };
+  const told = row === data.knee ? "the knee of the front" : onFront.has(row) ? "on the front" : names[kind] || kind;
   const design = data.published[row];
   return design && kind !== "published" ? `${told}, published as ${design.title}` : told;
 }
 
+const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
 const nameOf = (row) => (data.kinds[row] === "published" ? data.published[row].title : data.digests[row]);
 const choiceText = (choice) => String(choice).replace("_", " + ");
 const geneText = (name, row) => (geneValue(name, row) === null ? "-" : choiceText(geneValue(name, row)));

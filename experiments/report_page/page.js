@@ -36,7 +36,7 @@ function drawSoon() {
   requestAnimationFrame(() => {
     isAsked = false;
     drawParallel();
-    drawScatter();
+    if (!isBrushing) drawScatter();
   });
 }
 
@@ -65,6 +65,7 @@ function begin() {
     readPlotly();
     drawScatter();
     drawCurves();
+    performance.mark("figures-drawn");
     document.documentElement.dataset.drawn = "true";
   }));
 }

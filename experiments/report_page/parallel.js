@@ -1,5 +1,7 @@
 // Parallel coordinates: a line a design over objectives and genes; drawing along an axis keeps a part of it.
-const AXIS = { top: 44, bottom: 46, side: 76, least: 118, reach: 18, spread: 14 };
+const AXIS = { top: 44, bottom: 46, side: 76, least: 106, reach: 18, spread: 14 };
+
+let isBrushing = false; // the scatter waits for the end of it: drawing thousands of points anew takes longer than a frame
 
 const firstAxes = () => {
   const varied = data.genes.filter((column) => column.of).map((column) => column.name);
@@ -63,7 +65,7 @@ function drawLines(pen, shape) {
     pen.stroke();
   };
   // Each line on its own would blend better; one path for all is what thousands can afford.
-  const faint = Math.max(0.08, Math.min(0.5, 60 / kept.length));
+  const faint = Math.max(0.03, Math.min(0.5, 60 / kept.length));
   if (state.ranges.size) stroke(dropped, "line", 0.6, Math.min(0.6, 300 / dropped.length));
   for (let i = 0; i < kept.length; i += 50) stroke(kept.slice(i, i + 50).filter((row) => kindOf(row) === "done"), "dominated", 1, faint * 2);
   stroke(kept.filter((row) => data.kinds[row] === "infeasible"), "infeasible", 1, faint, [2, 3]);
@@ -137,11 +139,14 @@ function brush(event) {
     keepBetween(name, ...(gene[name] ? [Math.ceil(ends[0] - 0.4), Math.floor(ends[1] + 0.4)] : ends));
   };
   const up = (ended) => {
+    isBrushing = false;
     removeEventListener("pointermove", move);
     removeEventListener("pointerup", up);
     removeEventListener("pointercancel", up);
     if (ended.type === "pointerup" && Math.abs(ended.clientY - top - begun) < 4) keepBetween(name, -Infinity, Infinity);
+    else changed();
   };
+  isBrushing = true;
   addEventListener("pointermove", move);
   addEventListener("pointerup", up);
   addEventListener("pointercancel", up);

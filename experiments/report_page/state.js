@@ -7,8 +7,8 @@ const onFront = new Map(data.front.map((row, i) => [row, data.probability[i]]));
 const MOST_COMPARED = 4;
 
 const state = {
-  x: data.axes && data.axes.x,
-  y: data.axes && data.axes.y,
+  x: data.axes.x,
+  y: data.axes.y,
   ranges: new Map(), // by name of an axis: the least and the greatest that is kept
   axes: [], // names of objectives and genes, from left to right
   compared: [], // rows

@@ -15,7 +15,7 @@ from experiments.errors import InputError
 from experiments.front import front_of
 from experiments.provenance import read_provenance, record_session
 from experiments.report import write_report
-from experiments.report_data import report_data, training_curve
+from experiments.report_data import objective_pairs, report_data, training_curve
 from experiments.report_designs import gene_columns, gene_values
 from experiments.report_front import PICTURES_LIMIT
 from experiments.run_folder import read_run
@@ -204,6 +204,19 @@ def test_counts_hypervolume_and_held_out_error_are_on_the_page(page):
 def test_quality_over_latency_is_the_first_figure(run_dir):
     data = report_data(read_run(run_dir))
     assert data["axes"] == {"x": "latency_ms", "y": "denoising_loss"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["denoising_loss"], [("denoising_loss", "denoising_loss")]),
+        (["macs", "parameters"], [("macs", "parameters")]),
+        (["macs", "kid_classifier", "latency_ms"], [("latency_ms", "kid_classifier"), ("macs", "kid_classifier")]),
+    ],
+)
+def test_pairs_that_are_worth_a_scatter(names, expected):
+    pairs = objective_pairs([get_objective(name) for name in names])
+    assert [(pair["x"], pair["y"]) for pair in pairs] == expected
 
 
 def test_a_rung_replaces_what_the_search_compared(tmp_path):

@@ -74,7 +74,7 @@ def test_a_click_on_a_point_opens_it(page, data):
     page.mouse.click(x, y)
     dialog = page.locator("dialog[open]")
     assert dialog.locator("h2").inner_text() == data["digests"][row]
-    assert "on the front, with a probability of" in dialog.inner_text()
+    assert "On the front, with a probability of" in dialog.inner_text()
     stages = {stage["stage"] for stage in data["stages"][str(row)]}
     assert set(dialog.locator("table.stages tbody th").all_inner_texts()) == stages
     assert dialog.locator("code").inner_text().endswith(f"--pick {data['digests'][row]} --out {data['digests'][row]}")
@@ -217,6 +217,11 @@ def test_any_two_objectives_have_their_front(page, data, x, y):
     assert set(found["other"]) == set(data["front"]) - set(front["rows"]) - {data["knee"]}
     titles = page.evaluate("['xaxis', 'yaxis'].map((a) => document.getElementById('scatter').layout[a].title.text)")
     assert [title.split()[0] for title in titles] == [x, y]
+
+
+def test_an_objective_over_itself_is_a_figure_too(page):
+    page.locator("#axis-x").select_option("denoising_loss")
+    assert _drawn(page)["star"] == 1
 
 
 def test_designs_are_compared_side_by_side(page, data):
