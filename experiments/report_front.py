@@ -172,7 +172,7 @@ def _grids(run: Run, data: dict[str, Any], pictures: "_Pictures") -> str:
             left_out.append(str(path.relative_to(run.path)))
     if not figures and not left_out:
         return ""
-    words = "What `pocketunet quality measure` drew with the supernet's weights, the first samples of each."
+    words = "What pocketunet quality measure drew with the supernet's weights, the first samples of each."
     rest = paragraph(f"Not in here, to keep this page small: {', '.join(left_out)}.") if left_out else ""
     return section("Samples", paragraph(words), f'<div class="grids">{"".join(figures)}</div>', rest, name="samples")
 

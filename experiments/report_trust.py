@@ -52,10 +52,10 @@ def trust_measures(run: Run) -> list[tuple[str, str]]:
         found += [(str(tau), f"Kendall's tau of {name} with the truth") for name in record.own if (tau := record.tau[name])]
     if error := held_out_error(run):
         found.append((f"{100 * error['mape']:.1f} %", f"mean error of predicted latency, {error['n']} held out"))
-    if asked := [e for e in run.ledger.evaluations if e.status != "failed"]:
-        share = 100 - 100 * len(run.with_status("infeasible")) / len(asked)
-        what = "keep the limits, of those looked at" if _limits(run) else "feasible, since there are no limits"
-        found.append((f"{share:.0f} %", what))
+    asked = [e for e in run.ledger.evaluations if e.status != "failed"]
+    if asked and _limits(run):
+        share = 1 - len(run.with_status("infeasible")) / len(asked)
+        found.append((f"{100 * share:.0f} %", "keep the limits, of those looked at"))
     return found
 
 

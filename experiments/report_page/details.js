@@ -65,7 +65,7 @@ function openDetails(row) {
     element("div", { className: "drawn", tabIndex: 0 }, drawUNet(row)), drawingKey(),
     headed("numbers", ["objective", "value", "95 % interval", "n"], objectiveRows(row)),
     headed("stages", heads, stageRows(row)),
-    costs ? "" : element("p", { className: "key" }, "Costs by stage are kept of the front and of published designs; `pocketunet describe` tells those of any other."),
+    costs ? "" : element("p", { className: "key" }, "Costs by stage are kept of the front and of published designs; what is handed over tells its own."),
     samplesOf(row) || "",
     data.kinds[row] === "published" ? element("p", { className: "key" }, "The run has not evaluated it, so there is nothing to hand over.") : commandOf(row),
     element("p", { className: "key" }, `digest ${data.digests[row]}${data.kinds[row] === "done" ? `, measured the way of fingerprint ${data.fingerprint}` : ""}`),
