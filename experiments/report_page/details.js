@@ -54,6 +54,7 @@ function openDetails(row) {
   const dialog = document.getElementById("details");
   const chance = onFront.has(row) ? `, with a probability of ${onFront.get(row).toFixed(2)}` : "";
   const source = data.published[row] && data.published[row].source;
+  const pairs = pairTexts(row, data.fronts);
   const costs = Boolean(data.stages[row]);
   const heads = ["stage", "input", "made of", ...(costs ? ["parameters", "MACs", "activations"] : [])];
   dialog.replaceChildren(
@@ -64,6 +65,7 @@ function openDetails(row) {
     element("p", {}, [sentence(`${kindText(row)}${chance}`), data.reasons[row], source && `Built as ${source} says.`].filter(Boolean).join(" ")),
     element("div", { className: "drawn", tabIndex: 0 }, drawUNet(row)), drawingKey(),
     headed("numbers", ["objective", "value", "95 % interval", "n"], objectiveRows(row)),
+    pairs.length ? element("p", { className: "key" }, `P(front) of two objectives alone: ${pairs.join("; ")}.`) : "",
     headed("stages", heads, stageRows(row)),
     costs ? "" : element("p", { className: "key" }, "Costs by stage are kept of the front and of published designs; what is handed over tells its own."),
     samplesOf(row) || "",

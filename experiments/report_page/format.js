@@ -30,6 +30,12 @@ function kindText(row) {
   return design && kind !== "published" ? `${told}, published as ${design.title}` : told;
 }
 
+// The fronts of two objectives that a design is on, each with its probability.
+function pairTexts(row, fronts) {
+  const on = fronts.filter((front) => front.rows.includes(row));
+  return on.map((front) => `${front.of.join(" and ")} ${front.probability[front.rows.indexOf(row)].toFixed(2)}`);
+}
+
 const sentence = (words) => `${words[0].toUpperCase()}${words.slice(1)}.`;
 const nameOf = (row) => (data.kinds[row] === "published" ? data.published[row].title : data.digests[row]);
 const choiceText = (choice) => String(choice).replace("_", " + ");

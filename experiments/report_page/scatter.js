@@ -133,7 +133,9 @@ function showTip(row, x, y) {
   const tip = document.getElementById("tip");
   const lines = data.objectives.map(({ name }) => element("div", {}, `${name} ${estimate(name, row)}`));
   const stages = stagesOf(row).map((name) => element("div", { className: "stage" }, `${name} ${stageText(stageOf(row, name))}`));
-  tip.replaceChildren(element("strong", {}, nameOf(row)), element("div", {}, kindText(row)), ...lines, ...stages);
+  const front = frontOf(state.x, state.y);
+  const chances = pairTexts(row, front ? [front] : []).map((words) => element("div", {}, `P(front) of ${words}`));
+  tip.replaceChildren(element("strong", {}, nameOf(row)), element("div", {}, kindText(row)), ...lines, ...chances, ...stages);
   tip.hidden = false;
   const { width, height } = tip.getBoundingClientRect();
   const left = x + 14 + width > innerWidth ? Math.max(x - 14 - width, 4) : x + 14;

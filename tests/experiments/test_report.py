@@ -20,6 +20,7 @@ from experiments.report_designs import gene_columns, gene_values
 from experiments.report_front import PICTURES_LIMIT
 from experiments.run_folder import read_run
 from experiments.rungs import levels
+from experiments.trust_record import FILE, Tau, TrustRecord
 from latency_models.phone_profiles import phone_profile
 from objectives import get_objective
 from search_space import Architecture, Level, Stage, design_names, get_design, get_scale, layer_plan
@@ -182,6 +183,20 @@ def test_how_it_was_made_is_told(tmp_path):
     (path / "provenance.json").write_text("{}x")
     with pytest.raises(InputError, match=r"provenance\.json: this is no JSON file"):
         write_report(path)
+
+
+def test_the_trust_score_stands_where_it_was_measured(tmp_path):
+    path = make_run(tmp_path / "run", num_done=3)
+    assert "tau" not in _own_markup(write_report(path).read_text("utf-8"))
+    tau = {"denoising_loss": Tau(value=0.6, low=0.4, high=0.8, n=20), "macs": None, "parameters": None}
+    record = TrustRecord(
+        search_fingerprint="f0", fingerprint="t0", num=20, num_left_out=0, num_pairs=30, num_seeds=1, num_steps=100,
+        num_samples=64, tau=tau, tau_equal_cost=tau, between_seeds=None, architectures=[],
+    )  # fmt: skip
+    (path / FILE).parent.mkdir()
+    (path / FILE).write_text(record.model_dump_json())
+    page = write_report(path).read_text("utf-8")
+    assert "<dt>Kendall&#x27;s tau of denoising_loss with the truth</dt><dd>0.60 [0.40, 0.80]</dd>" in page
 
 
 def test_what_keeps_the_limits_is_counted(tmp_path):

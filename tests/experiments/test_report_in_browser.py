@@ -225,6 +225,12 @@ def test_any_two_objectives_have_their_front(page, data, x, y):
     found = page.evaluate("rowsByKind()")
     assert set(found["front"]) | (set(found["knee"]) & set(front["rows"])) == set(front["rows"])
     assert set(found["other"]) == set(data["front"]) - set(front["rows"]) - {data["knee"]}
+    row, probability = front["rows"][0], front["probability"][0]
+    page.evaluate(f"showTip({row}, 0, 0)")
+    told = f"{' and '.join(front['of'])} {probability:.2f}"
+    assert f"P(front) of {told}" in page.locator("#tip").inner_text()
+    page.evaluate(f"openDetails({row})")
+    assert told in page.locator("dialog[open]").inner_text()
     titles = page.evaluate("['xaxis', 'yaxis'].map((a) => document.getElementById('scatter').layout[a].title.text)")
     assert [title.split()[0] for title in titles] == [x, y]
 
