@@ -1,7 +1,7 @@
 """A sweep from data to a distilled winner: the stages in their order, each of which the same command takes up where it stopped.
 
 The run folder holds what each stage made: `features/`, `supernet/`, `latency/`, `ledger.jsonl`, `front.json`, `report.html`,
-`winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`.
+`winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`; `provenance.json` says with what.
 """
 
 import shutil
@@ -48,6 +48,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or
             something in the configuration cannot be done here.
     """
+    from experiments.provenance import record_session
     from experiments.run_folder import read_run
     from experiments.sample_features import judged_objectives, sweep_classifier
     from experiments.searching import search
@@ -61,6 +62,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         _check_cluster(config, address)
     with _claim(config, run_dir) as ledger:
         write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
+        record_session(run_dir)
         start.take_stages(run_dir)
         use_compilation_cache(run_dir)
         if judged_objectives(config):

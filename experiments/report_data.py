@@ -1,29 +1,63 @@
-"""What the report says, as plain data: points, curves, notes; `report_page/page.js` draws it."""
+"""What the report's page draws, as plain data in columns: one entry a row, a row for each design that is known of.
+
+Rows are what was judged, then what broke a limit, then what failed, then published designs that were not evaluated. Strings
+are as the files have them: the page shows them as text.
+"""
 
 import html
 import itertools
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from experiments.evaluation import Evaluation
-from experiments.front_view import interval
+from experiments.report_designs import counted_costs, deployed_at, gene_columns, published_designs, stage_costs
+from experiments.report_trust import failures
 from experiments.run_folder import Run, read_json
-from experiments.rungs import saved_share
-from experiments.trust_record import read_trust, trust_summary, trust_warnings
-from objectives import Objective, get_objective
-from search_space import get_space, picture
+from experiments.searchers.minimized import minimized_values
+from objectives import Estimate, Objective, as_minimized, get_objective
+from objectives.front import front_probability, non_dominated
+from search_space import Architecture
 
 # A curve with more points than a screen has columns is thinned.
 _MAX_CURVE_POINTS = 600
+# Probabilities are then off by at most 5 %, with a confidence of 95 %.
+NUM_DRAWS = 400
+_DIGITS = 6
 
 
 def report_data(run: Run) -> dict[str, Any]:
-    """Everything that the page's figures draw; strings that may hold anything are escaped for HTML."""
+    """Everything that the page draws."""
+    evaluations = [*run.judged.done, *run.with_status("infeasible"), *failures(run)]
+    row_of = {evaluation.digest: row for row, evaluation in reversed([*enumerate(evaluations)])}
+    designs, scale = published_designs(run), deployed_at(run)
+    others = [design for design in designs if design.architecture.digest not in row_of]
+    row_of |= {design.architecture.digest: len(evaluations) + i for i, design in enumerate(others)}
+    rows = {design.name: row_of[design.architecture.digest] for design in designs}
+    architectures = [e.architecture for e in evaluations] + [design.architecture for design in others]
+    costs = [counted_costs(design.architecture, scale) for design in others if scale]
+    estimates = [e.objectives for e in evaluations]
+    estimates += [{name: Estimate.exact(value) for name, value in counted.items()} for counted in costs]
+    front = [row_of[member.digest] for member in run.front]
     return {
-        "objectives": [_objective(name) for name in objective_names(run)],
-        "pairs": objective_pairs([get_objective(name) for name in objective_names(run)]),
-        "points": [_point(run, e) for e in (*run.judged.done, *run.with_status("infeasible"))],
+        "run": shlex.quote(str(run.path)),
+        "fingerprint": run.judged.done[0].fingerprint if run.judged.done else None,
+        "digests": [architecture.digest for architecture in architectures],
+        "kinds": [e.status for e in evaluations] + ["published"] * len(others),
+        "reasons": {row: e.reason for row, e in enumerate(evaluations) if e.reason},
+        "objectives": [_column(name, [known.get(name) for known in estimates]) for name in objective_names(run)],
+        "genes": gene_columns(architectures),
+        "scale": {"resolution": scale.resolution, "base_width": scale.base_width} if scale else None,
+        "stages": _stages({row: architectures[row] for row in (*front, *rows.values())}, run),
+        "published": {rows[x.name]: {"name": x.name, "title": x.title, "source": x.source} for x in designs},
+        "front": front,
+        "knee": row_of[run.knee.digest] if run.knee else None,
+        "probability": member_probabilities(run),
+        "fronts": _fronts(run),
+        "axes": objective_pairs([get_objective(name) for name in objective_names(run)])[0],
         "hypervolume": run.summary["hypervolume"],
         "supernet": training_curve(read_json(run.path / "supernet" / "history.json")),
     }
@@ -40,6 +74,8 @@ def objective_names(run: Run) -> list[str]:
 def objective_pairs(objectives: Sequence[Objective]) -> list[dict[str, str]]:
     """The pairs that are worth a scatter: each quality over each cost, latency first; all pairs where one kind lacks.
 
+    A single objective is drawn over itself.
+
     >>> objective_pairs([get_objective("macs"), get_objective("denoising_loss"), get_objective("latency_ms")])[0]
     {'x': 'latency_ms', 'y': 'denoising_loss'}
     """
@@ -47,7 +83,19 @@ def objective_pairs(objectives: Sequence[Objective]) -> list[dict[str, str]]:
     qualities = [o.name for o in objectives if not o.is_cost]
     if costs and qualities:
         return [{"x": cost, "y": quality} for quality in qualities for cost in costs]
-    return [{"x": x.name, "y": y.name} for x, y in itertools.combinations(objectives, 2)]
+    pairs = itertools.combinations(objectives, 2) if len(objectives) > 1 else zip(objectives, objectives, strict=True)
+    return [{"x": x.name, "y": y.name} for x, y in pairs]
+
+
+def member_probabilities(run: Run) -> list[float]:
+    """How probably each member of the front is on it, in the front's order; see `objectives.front.front_probability`."""
+    done = run.judged.done
+    if not done:
+        return []
+    values = np.stack([minimized_values(evaluation, run.objectives) for evaluation in done])
+    found = front_probability(values, _half_widths(done, run.objectives), num_samples=NUM_DRAWS)
+    by_digest = dict(zip((evaluation.digest for evaluation in done), found.round(3).tolist(), strict=True))
+    return [by_digest[member.digest] for member in run.front]
 
 
 def training_curve(history: Any) -> dict[str, Any] | None:
@@ -63,155 +111,52 @@ def training_curve(history: Any) -> dict[str, Any] | None:
         return None
     thinned = records[:: math.ceil(len(records) / _MAX_CURVE_POINTS)]
     series = [key for key in records[0] if key != step and all(_is_number(r.get(key)) for r in thinned)]
+    # Plotly reads a little HTML in the names of its traces.
     columns = {html.escape(str(key)): [record[key] for record in thinned] for key in series}
     return {"step": [record[step] for record in thinned], "series": columns} if columns else None
 
 
-def trust_notes(run: Run) -> list[tuple[str, str]]:
-    """What a reader should weigh before trusting the front: pairs of a level (note, warning) and a sentence."""
-    done, failed = run.with_status("done"), failures(run)
-    notes = [_evaluations_note(run, len(done)), *_rungs_note(run)]
-    notes += [
-        ("note", f"{o.name} is a stand-in, judged at the proxy scale with shared weights. {o.description}")
-        for o in run.objectives
-        if not o.is_cost
-    ]
-    scales = [str(run.settings.get(key, f"the {key.split('_')[0]} scale")) for key in ("proxy_scale", "deploy_scale")]
-    if any(not o.is_cost for o in run.objectives) and any(o.is_cost for o in run.objectives):
-        notes.append(
-            (
-                "note",
-                f"Quality is ranked at {scales[0]}, cost counted at {scales[1]}: that ranks carry over is an assumption.",
-            )
-        )
-    notes += _ranking_notes(run)
-    if any("latency_ms" in evaluation.objectives for evaluation in done):
-        notes.append(_latency_note(run))
-    if overlaps := _overlapping_neighbours(run):
-        notes.append(("warning", f"{overlaps}; their order may be chance."))
-    if failed:
-        share = 100 * len(failed) / max(len(failed) + len(done), 1)
-        level = "warning" if share > 5 else "note"
-        notes.append((level, f"{len(failed)} evaluations failed ({share:.1f} %). The first: {failed[0].reason}"))
-    if run.ledger.torn:
-        notes.append(("note", "The ledger's last line is torn, as a kill leaves it; the same sweep goes on from there."))
-    return notes
+def _fronts(run: Run) -> list[dict[str, Any]]:
+    """The front of any two objectives: names, rows of the members, and how probably each of them is one."""
+    done, objectives = run.judged.done, [get_objective(name) for name in objective_names(run)]
+    found = []
+    for pair in itertools.combinations(objectives, 2) if done else ():
+        values = as_minimized(pair, np.array([[e.objectives[o.name].value for o in pair] for e in done]))
+        rows = np.flatnonzero(non_dominated(values)).tolist()
+        probability = front_probability(values, _half_widths(done, pair), num_samples=NUM_DRAWS)
+        found.append({"of": [o.name for o in pair], "rows": rows, "probability": probability[rows].round(3).tolist()})
+    return found
 
 
-def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
-    size = space_size(run)
-    of = f" of {size:.2g} architectures" if size else ""
-    level = "warning" if num_done < 50 else "note"
-    return level, f"{num_done} evaluations{of}: the true front may lie beyond this one."
+def _half_widths(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> np.ndarray:
+    """As [evaluations, objectives]; 0 where no interval is known."""
+    return np.array([[e.objectives[o.name].half_width or 0.0 for o in objectives] for e in evaluations])
 
 
-def _ranking_notes(run: Run) -> list[tuple[str, str]]:
-    if all(objective.is_cost for objective in run.objectives):
-        return []
-    if (record := read_trust(run)) is None:
-        return [("note", f"Nobody has looked how well the search ranks; this does: pocketunet quality trust {run.path}")]
-    return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]
+def _stages(architectures: Mapping[int, Architecture], run: Run) -> dict[int, list[dict[str, Any]]]:
+    """Costs by stage, by row: of the front and of what was published, since every plan takes milliseconds."""
+    scale = deployed_at(run)
+    return {row: stage_costs(architecture, scale) for row, architecture in architectures.items()} if scale else {}
 
 
-def failures(run: Run) -> list[Evaluation]:
-    """What failed, in the search and on its rungs."""
-    return [e for level in run.levels for e in level.contents.evaluations if e.status == "failed"]
-
-
-def _rungs_note(run: Run) -> list[tuple[str, str]]:
-    if len(run.levels) == 1:
-        return []
-    steps = [f"{len(level.done)} of them by {level.name}" for level in run.levels[1:]]
-    text = f"{len(run.levels[0].done)} were judged by {run.levels[0].name}, {', '.join(steps)}. "
-    left = sum(len(level.left) for level in run.levels)
-    text += f"{left} that were promoted are still to be judged. " if left else ""
-    text += f"The front is that of {run.judged.name}"
-    text += ": what was not promoted cannot be on it." if run.judged.rung else "."
-    if (saved := saved_share(run.levels)) is not None:
-        text += f" That took {100 * (1 - saved):.0f} % of the time that judging all in the last way would take."
-    return [("note", text)]
-
-
-def space_size(run: Run) -> int | None:
-    """The number of architectures of the run's space; None where this version does not know the space."""
-    try:
-        return get_space(str(run.ledger.header.get("space"))).size
-    except ValueError:
-        return None
-
-
-def held_out_error(run: Run) -> dict[str, Any] | None:
-    """The latency predictor's error on networks that it has not seen, as `latency/predictor.json` states it."""
-    held_out = _predictor_record(run).get("held_out")
-    held_out = held_out.get("score") if isinstance(held_out, Mapping) else None
-    keys = ("mape", "within_10", "spearman", "n")
-    complete = isinstance(held_out, Mapping) and all(_is_number(held_out.get(key)) for key in keys)
-    return dict(held_out) if complete and isinstance(held_out, Mapping) else None
-
-
-def _predictor_record(run: Run) -> Mapping[str, Any]:
-    record = read_json(run.path / "latency" / "predictor.json")
-    return record if isinstance(record, Mapping) else {}
-
-
-def _anchored(run: Run) -> str:
-    """The device of a predictor that published figures anchor, in brackets; empty where it was measured."""
-    record = _predictor_record(run)
-    fingerprint = record.get("fingerprint") if "execution" in record else None
-    return f" for {fingerprint.get('device')}" if isinstance(fingerprint, Mapping) else ""
-
-
-def _latency_note(run: Run) -> tuple[str, str]:
-    error = held_out_error(run)
-    if error is None:
-        return (
-            "warning",
-            "Latency comes without a held-out error: measure the architecture that you pick on its device.",
-        )
-    anchored = _anchored(run)
-    text = (
-        f"Latency is predicted{anchored}. On {error['n']} {'published figures' if anchored else 'networks'} that it had not "
-        f"seen, the predictor is off by "
-        f"{100 * error['mape']:.1f} % on average, {100 * error['within_10']:.0f} % are within 10 %, and the rank "
-        f"correlation is {error['spearman']:.3f}. The hand-off measures the pick."
-    )
-    return ("warning" if error["mape"] > 0.1 else "note"), text
-
-
-def _overlapping_neighbours(run: Run) -> str:
-    """Which share of neighbours on the front have overlapping intervals of a quality; empty where none do."""
-    for objective in run.objectives:
-        ends = [e.objectives[objective.name] for e in run.front]
-        spans = [(e.low, e.high) for e in ends if e.low is not None and e.high is not None and e.low < e.high]
-        if objective.is_cost or len(spans) < 2:
-            continue
-        pairs = list(itertools.pairwise(spans))
-        count = sum(a[0] <= b[1] and b[0] <= a[1] for a, b in pairs)
-        if count:
-            return f"{count} of {len(pairs)} neighbours on the front have overlapping intervals of {objective.name}"
-    return ""
-
-
-def _objective(name: str) -> dict[str, str]:
+def _column(name: str, estimates: Sequence[Estimate | None]) -> dict[str, Any]:
+    """An objective with its value in every row; the ends of intervals, where any has a length; n, where it is one number."""
     objective = get_objective(name)
-    return {"name": name, "unit": objective.unit, "direction": objective.direction}
+    known = [e if e and e.is_finite else None for e in estimates]
+    column: dict[str, Any] = {"name": name, "unit": objective.unit, "direction": objective.direction}
+    column["values"] = [None if e is None else _short(e.value) for e in known]
+    if any(e is not None and e.half_width for e in known):
+        column["low"] = [None if e is None or e.low is None else _short(e.low) for e in known]
+        column["high"] = [None if e is None or e.high is None else _short(e.high) for e in known]
+    numbers = {e.n for e in known if e is not None and e.half_width}
+    column["n"] = numbers.pop() if len(numbers) == 1 else None
+    return column
 
 
-def _point(run: Run, evaluation: Evaluation) -> dict[str, Any]:
-    kind = evaluation.status if evaluation.status != "done" else "dominated"
-    if any(evaluation.digest == member.digest for member in run.front):
-        kind = "knee" if run.knee and evaluation.digest == run.knee.digest else "front"
-    values = {name: [e.value, e.low, e.high] for name, e in evaluation.objectives.items() if e.is_finite}
-    return {"kind": kind, "digest": evaluation.digest, "values": values, "hover": _hover(evaluation)}
-
-
-def _hover(evaluation: Evaluation) -> str:
-    known = [(name, get_objective(name)) for name in evaluation.objectives]
-    lines = [f"{name} {interval(evaluation.objectives[name], objective)}" for name, objective in known]
-    if evaluation.reason:
-        lines.append(evaluation.reason)
-    drawn = html.escape(picture(evaluation.architecture)).replace(" ", "&nbsp;").replace("\n", "<br>")
-    return "<br>".join([f"<b>{evaluation.digest}</b>", *map(html.escape, lines), "", drawn])
+def _short(value: float) -> float:
+    """As many digits as anything shows: a page of thousands of designs stays small."""
+    rounded = float(f"{value:.{_DIGITS}g}")
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 def _is_number(value: Any) -> bool:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger_contents import read_ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
+from experiments.provenance import read_provenance
 from experiments.quality_measuring import measure_quality
 from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier
@@ -77,6 +79,7 @@ def test_a_resumed_sweep_continues_its_ledger(run_dir):
     assert [e.status for e in contents.evaluations] == ["done"] * 6
     assert [asked.index for asked in contents.asked] == list(range(6))
     assert len({e.digest for e in contents.evaluations}) == 6
+    assert [session.versions["pocketunet"] for session in read_provenance(run_dir).sessions] == [version("pocketunet")] * 2
     losses = [e.objectives["denoising_loss"] for e in contents.evaluations]
     assert all(estimate.low < estimate.value < estimate.high for estimate in losses)
     assert len({estimate.value for estimate in losses}) == 6

@@ -1,7 +1,10 @@
 """The report: one file that fetches nothing, says what the ledger says, and shows text from files as text."""
 
 import collections
+import dataclasses
+import itertools
 import json
+import platform
 import re
 
 import pytest
@@ -9,10 +12,18 @@ import yaml
 from experiments_fixtures.run_folders import add_rung, add_side_files, make_run
 
 from experiments.errors import InputError
+from experiments.front import front_of
+from experiments.provenance import read_provenance, record_session
 from experiments.report import write_report
-from experiments.report_data import report_data, training_curve
+from experiments.report_data import objective_pairs, report_data, training_curve
+from experiments.report_designs import gene_columns, gene_values
+from experiments.report_front import PICTURES_LIMIT
 from experiments.run_folder import read_run
+from experiments.rungs import levels
+from experiments.trust_record import FILE, Tau, TrustRecord
 from latency_models.phone_profiles import phone_profile
+from objectives import get_objective
+from search_space import Architecture, Level, Stage, design_names, get_design, get_scale, layer_plan
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -46,37 +57,181 @@ def test_the_page_fetches_nothing(page):
     assert "default-src 'none'" in page
 
 
-def test_every_member_of_the_front_has_a_row_a_picture_and_its_command(run_dir, page):
-    run = read_run(run_dir)
+def test_every_member_of_the_front_has_a_row_its_stages_and_a_probability(run_dir, page):
+    run, data = read_run(run_dir), _data(page)
     assert len(run.front) > 2
-    for member in run.front:
+    for member, row in zip(run.front, data["front"], strict=True):
+        assert data["digests"][row] == member.digest
         assert f'data-value="{member.digest}"' in page
-        assert f"pocketunet handoff {run_dir} --pick {member.digest} --out {member.digest}" in page
-    assert _own_markup(page).count("<pre>") == len(run.front)
+        plan = layer_plan(member.architecture, get_scale("digits-deploy"))
+        for count in ("macs", "parameters"):
+            assert sum(stage[count] for stage in data["stages"][str(row)]) == getattr(plan, count)
+    assert len(data["probability"]) == len(run.front)
+    assert all(0 < probability <= 1 for probability in data["probability"])
+    assert data["run"] == str(run_dir)
     assert _own_markup(page).count('<span class="badge">knee</span>') == 1
+    assert data["digests"][data["knee"]] == run.knee.digest
 
 
-def test_points_are_shown_as_what_they_are(run_dir, page):
+def test_every_outcome_is_a_row_and_what_failed_has_no_values(page):
+    data = _data(page)
+    assert collections.Counter(data["kinds"]) == {"done": 24, "infeasible": 3, "failed": 2}
+    columns = {column["name"]: column["values"] for column in data["objectives"]}
+    known = {kind: [row for row, found in enumerate(data["kinds"]) if found == kind] for kind in data["kinds"]}
+    assert all(columns["latency_ms"][row] > 0 for row in known["done"] + known["infeasible"])
+    assert all(columns["denoising_loss"][row] is None for row in known["infeasible"])
+    assert all(column[row] is None for column in columns.values() for row in known["failed"])
+    assert "2 failed: they have no values to draw, and are listed below." in page
+
+
+def test_the_front_of_any_two_objectives_is_on_the_page(run_dir):
     run = read_run(run_dir)
-    kinds = [point["kind"] for point in _data(page)["points"]]
-    assert kinds.count("infeasible") == 3
-    assert kinds.count("knee") == 1
-    assert kinds.count("front") == len(run.front) - 1
-    assert kinds.count("dominated") == 24 - len(run.front)
-    assert len(kinds) == 27  # the two that failed are no points
+    data = report_data(run)
+    fronts = {tuple(front["of"]): front for front in data["fronts"]}
+    names = ["denoising_loss", "latency_ms", "macs", "parameters"]
+    assert set(fronts) == set(itertools.combinations(names, 2))
+    own = fronts["denoising_loss", "latency_ms"]
+    assert sorted(own["rows"]) == sorted(data["front"])
+    assert dict(zip(own["rows"], own["probability"], strict=True)) == dict(zip(data["front"], data["probability"], strict=True))
+    counted = fronts["macs", "parameters"]
+    assert counted["probability"] == [1.0] * len(counted["rows"])  # both are exact
+    digests = {data["digests"][row] for row in counted["rows"]}
+    assert digests == {e.digest for e in front_of(run.judged.done, [get_objective("macs"), get_objective("parameters")])}
+
+
+def test_genes_of_every_row_can_be_read_back(run_dir):
+    run = read_run(run_dir)
+    data = report_data(run)
+    columns = {column["name"]: column for column in data["genes"]}
+    assert len(columns) == 1 + 3 * 17 + 8
+    for row, evaluation in enumerate(run.judged.done):
+        genes = gene_values(evaluation.architecture)
+        for name, column in columns.items():
+            index = column["of"][row] if "of" in column else 0
+            assert genes.get(name) == (None if index < 0 else column["choices"][index])
+
+
+def test_genes_without_effect_have_no_value():
+    plain = Architecture((Level(2, Stage(1), Stage(2)),))
+    assert set(gene_values(plain)) == {
+        *("num_levels", "level0.width", "down0.num_blocks", "down0.convolution", "down0.transformer_depth"),
+        *("up0.num_blocks", "up0.convolution", "up0.transformer_depth", "mid.num_blocks"),
+    }
+    deep = Architecture((Level(2, Stage(1, transformer_depth=1), Stage(2)),), Stage(1))
+    columns = {column["name"]: column for column in gene_columns([plain, deep])}
+    assert columns["down0.attention"] == {"name": "down0.attention", "choices": ["self_cross"], "of": [-1, 0]}
+    assert columns["mid.num_blocks"] == {"name": "mid.num_blocks", "choices": [0, 1], "of": [0, 1]}
+    assert columns["level0.width"] == {"name": "level0.width", "choices": [2]}
+
+
+def test_published_designs_of_the_space_are_counted_and_not_judged(tmp_path):
+    path = make_run(tmp_path / "run", num_done=3, num_failed=0, num_infeasible=0, space="mobile-sd", deploy_scale="sd15")
+    page = write_report(path).read_text("utf-8")
+    data = _data(page)
+    assert [data["published"][row]["name"] for row in data["published"]] == list(design_names())
+    row = next(int(row) for row, design in data["published"].items() if design["name"] == "sd15")
+    columns = {column["name"]: column["values"] for column in data["objectives"]}
+    assert (data["kinds"][row], columns["parameters"][row], columns["latency_ms"][row]) == ("published", 859_521_000, None)
+    assert sum(stage["parameters"] for stage in data["stages"][str(row)]) == 859_520_964
+    assert ">Stable Diffusion 1.5</button></th><td>402 G</td><td>860 M</td>" in page
+    assert page.count("<td>not evaluated</td>") == 2 * len(design_names())
+
+
+def test_no_published_design_is_in_the_space_of_digits(page):
+    assert _data(page)["published"] == {}
+    assert 'id="published"' not in page
+
+
+def test_a_published_design_that_was_evaluated_is_one_row(tmp_path):
+    path = make_run(tmp_path / "run", num_done=2, space="mobile-sd", deploy_scale="sd15")
+    run = read_run(path)
+    sd15 = get_design("sd15").architecture
+    first = dataclasses.replace(run.ledger.events[1], architecture=sd15, digest=sd15.digest)
+    events = (dataclasses.replace(run.ledger.events[0], architecture=sd15), first, *run.ledger.events[2:])
+    ledger = dataclasses.replace(run.ledger, events=events)
+    run = dataclasses.replace(run, levels=tuple(levels(ledger, run.objectives)))
+    data = report_data(run)
+    assert data["digests"].count(sd15.digest) == 1
+    row = data["digests"].index(sd15.digest)
+    assert data["published"][row]["name"] == "sd15"
+    assert data["kinds"][row] == first.status
+
+
+def test_grids_of_the_front_are_inlined_up_to_a_limit(tmp_path):
+    path = make_run(tmp_path / "run")
+    members = [member.digest for member in read_run(path).front]
+    folder = path / "quality" / "q0"
+    folder.mkdir(parents=True)
+    for digest, size in zip(members, [10, PICTURES_LIMIT, *[10] * len(members)], strict=False):
+        (folder / f"{digest}.png").write_bytes(b"\x89PNG" + bytes(size))
+    (folder / "0123456789abcdef.png").write_bytes(b"\x89PNG")  # of no member
+    page = write_report(path).read_text("utf-8")
+    assert page.count('alt="Samples of') == len(members) - 1
+    assert f"Not in here, to keep this page small: quality/q0/{members[1]}.png." in page
+
+
+def test_how_it_was_made_is_told(tmp_path):
+    path = make_run(tmp_path / "run", num_done=3)
+    assert "Nothing says under which versions" in write_report(path).read_text("utf-8")
+    record_session(path)
+    record_session(path)
+    page = write_report(path).read_text("utf-8")
+    assert f"python {platform.python_version()}" in page
+    assert page.count("<p>Since ") == 1  # the second is like the first
+    assert "deploy_scale: digits-deploy" in page
+    assert len(read_provenance(path).sessions) == 2
+    (path / "provenance.json").write_text("{}x")
+    with pytest.raises(InputError, match=r"provenance\.json: this is no JSON file"):
+        write_report(path)
+
+
+def test_the_trust_score_stands_where_it_was_measured(tmp_path):
+    path = make_run(tmp_path / "run", num_done=3)
+    assert "tau" not in _own_markup(write_report(path).read_text("utf-8"))
+    tau = {"denoising_loss": Tau(value=0.6, low=0.4, high=0.8, n=20), "macs": None, "parameters": None}
+    record = TrustRecord(
+        search_fingerprint="f0", fingerprint="t0", num=20, num_left_out=0, num_pairs=30, num_seeds=1, num_steps=100,
+        num_samples=64, tau=tau, tau_equal_cost=tau, between_seeds=None, architectures=[],
+    )  # fmt: skip
+    (path / FILE).parent.mkdir()
+    (path / FILE).write_text(record.model_dump_json())
+    page = write_report(path).read_text("utf-8")
+    assert "<dt>Kendall&#x27;s tau of denoising_loss with the truth</dt><dd>0.60 [0.40, 0.80]</dd>" in page
+
+
+def test_what_keeps_the_limits_is_counted(tmp_path):
+    path = make_run(tmp_path / "run", limits={"latency_ms": 8.0})
+    run = read_run(path)
+    known = [e.objectives["latency_ms"].value for e in run.ledger.evaluations if e.objectives]
+    page = write_report(path).read_text("utf-8")
+    assert f"latency_ms at most 8.00 ms: {sum(value > 8 for value in known)} of 27 break it." in page
+    assert "<dt>keep the limits, of those looked at</dt><dd>89 %</dd>" in page
 
 
 def test_counts_hypervolume_and_held_out_error_are_on_the_page(page):
     assert "<dd>24</dd>" in page
     assert "the predictor is off by 3.1 % on average" in page
     assert len(_data(page)["hypervolume"]["history"]) == 24
-    assert {"hypervolume", "supernet", "scatters"} <= set(re.findall(r'id="(\w+)"', page))
+    assert {"hypervolume", "supernet", "scatter"} <= set(re.findall(r'id="(\w+)"', page))
     assert "that ranks carry over is an assumption" in page
 
 
 def test_quality_over_latency_is_the_first_figure(run_dir):
     data = report_data(read_run(run_dir))
-    assert data["pairs"][0] == {"x": "latency_ms", "y": "denoising_loss"}
+    assert data["axes"] == {"x": "latency_ms", "y": "denoising_loss"}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["denoising_loss"], [("denoising_loss", "denoising_loss")]),
+        (["macs", "parameters"], [("macs", "parameters")]),
+        (["macs", "kid_classifier", "latency_ms"], [("latency_ms", "kid_classifier"), ("macs", "kid_classifier")]),
+    ],
+)
+def test_pairs_that_are_worth_a_scatter(names, expected):
+    pairs = objective_pairs([get_objective(name) for name in names])
+    assert [(pair["x"], pair["y"]) for pair in pairs] == expected
 
 
 def test_a_rung_replaces_what_the_search_compared(tmp_path):
@@ -84,10 +239,9 @@ def test_a_rung_replaces_what_the_search_compared(tmp_path):
     add_rung(path)
     page = write_report(path).read_text("utf-8")
     data = _data(page)
-    assert data["pairs"][0] == {"x": "latency_ms", "y": "frechet_classifier"}
-    kinds = collections.Counter(point["kind"] for point in data["points"])
-    assert (kinds["infeasible"], sum(kinds.values())) == (3, 9)
-    assert "Every architecture that was judged by frechet_classifier of 128 samples." in page
+    assert data["axes"] == {"x": "latency_ms", "y": "frechet_classifier"}
+    assert collections.Counter(data["kinds"]) == {"done": 6, "infeasible": 3, "failed": 2}
+    assert "Every architecture that was judged by frechet_classifier of 128 samples;" in page
     told = "24 were judged by denoising_loss, 6 of them by frechet_classifier of 128 samples. The front is that of"
     assert told in _own_markup(page)
     assert "That took 40 % of the time" in page
@@ -102,14 +256,14 @@ def test_text_from_files_stays_text(tmp_path):
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "&lt;script&gt;alert" in page
-    assert any("&lt;img" in point["hover"] for point in _data(page)["points"])
+    assert HOSTILE in _data(page)["reasons"].values()
 
 
 def test_a_run_with_nothing_done_says_why(tmp_path):
     path = make_run(tmp_path / "run", num_done=0, num_failed=2, num_infeasible=0, reason="FloatingPointError: loss is nan")
     page = write_report(path).read_text("utf-8")
     assert "No architecture is done, so there is no front. The first failure: FloatingPointError: loss is nan" in page
-    assert 'id="scatters"' not in page
+    assert 'id="scatter"' not in page
 
 
 def test_a_missing_predictor_is_a_warning(tmp_path):

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import yaml
@@ -19,20 +21,28 @@ OBJECTIVES = ["denoising_loss", "latency_ms"]
 
 
 def make_run(
-    path: pathlib.Path, *, num_done: int = 24, num_failed: int = 2, num_infeasible: int = 3, reason: str = "loss is nan"
+    path: pathlib.Path,
+    *,
+    num_done: int = 24,
+    num_failed: int = 2,
+    num_infeasible: int = 3,
+    reason: str = "loss is nan",
+    space: str = "digits",
+    deploy_scale: str = "digits-deploy",
+    limits: Mapping[str, float] = MappingProxyType({}),
 ) -> pathlib.Path:
     """Writes a run folder whose quality falls with the network's size, up to seeded noise."""
     path.mkdir(parents=True)
-    settings = {"name": "digits", "space": "digits", "proxy_scale": "digits-proxy", "deploy_scale": "digits-deploy"}
+    settings = {"name": "digits", "space": space, "proxy_scale": "digits-proxy", "deploy_scale": deploy_scale}
     (path / "sweep.yaml").write_text(yaml.safe_dump({**settings, "latency": {"device": "litert-cpu"}}))
     rng = np.random.default_rng(0)
-    space, scale = get_space("digits"), get_scale("digits-deploy")
+    searched, scale = get_space(space), get_scale(deploy_scale)
     statuses = ["done"] * num_done + ["failed"] * num_failed + ["infeasible"] * num_infeasible
     rng.shuffle(statuses)
-    header = {"space": "digits", "fingerprint": "f0", "objectives": OBJECTIVES, "limits": {}, "searcher": "nsga2"}
+    header = {"space": space, "fingerprint": "f0", "objectives": OBJECTIVES, "limits": dict(limits), "searcher": "nsga2"}
     with Ledger.open(path / "ledger.jsonl", header=header) as ledger:
         for index, status in enumerate(statuses):
-            architecture = space.sample(rng)
+            architecture = searched.sample(rng)
             plan = layer_plan(architecture, scale)
             ledger.asked(index, architecture)
             estimates = _estimates(plan.macs, plan.parameters, rng)

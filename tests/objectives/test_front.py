@@ -1,6 +1,7 @@
 """The front against brute force under permutation, duplication, ties and failures; hypervolume; knee."""
 
 import itertools
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from objectives.front import (
     certain_ranks,
     crowding_distance,
+    front_probability,
     hypervolume,
     hypervolume_over_time,
     knee,
@@ -102,6 +104,44 @@ def test_certain_ranks_are_one_more_than_the_worst_of_what_certainly_dominates(e
         assert ranks[i] == max(above, default=-1) + 1
     order = np.random.default_rng(seed).permutation(len(low))
     np.testing.assert_array_equal(certain_ranks(low[order], high[order]), ranks[order])
+
+
+def test_front_probability_of_two_points_is_that_of_the_normal_distribution():
+    """One is on the front unless the other is better in both: one minus a product of normal probabilities."""
+    values, half_widths = np.array([[1.0, 1.0], [1.5, 1.2]]), np.array([[0.8, 0.2], [0.6, 0.4]])
+    deviation = np.sqrt((half_widths**2).sum(axis=0)) / 1.959964
+    better = [NormalDist().cdf(gap / sigma) for gap, sigma in zip(values[1] - values[0], deviation, strict=True)]
+    expected = [1 - np.prod([1 - p for p in better]), 1 - np.prod(better)]
+    found = front_probability(values, half_widths, num_samples=20_000)
+    np.testing.assert_allclose(found, expected, atol=0.015)  # four standard errors: fails once in 8,000 choices of the seed
+    np.testing.assert_array_equal(found, front_probability(values, half_widths, num_samples=20_000))
+
+
+def test_front_probability_of_the_least_of_equals_is_shared():
+    values, half_widths = np.full((4, 1), 3.0), np.full((4, 1), 0.5)
+    found = front_probability(values, half_widths, num_samples=10_000)
+    assert found.sum() == pytest.approx(1)
+    np.testing.assert_allclose(found, 0.25, atol=0.02)
+
+
+@given(tables(entries))
+def test_without_intervals_the_front_is_certain(values):
+    np.testing.assert_array_equal(front_probability(values, np.zeros_like(values)), non_dominated(values))
+
+
+@given(tables(entries))
+def test_intervals_that_hardly_matter_change_nothing(values):
+    """Each row that is a duplicate is left out: noise, however small, decides between equals."""
+    values = np.unique(values, axis=0) + np.linspace(0, 0.1, len(np.unique(values, axis=0)))[:, None]
+    found = front_probability(values, np.full_like(values, 1e-9), num_samples=20)
+    np.testing.assert_array_equal(found, non_dominated(values))
+
+
+def test_refuses_widths_that_are_none():
+    with pytest.raises(ValueError, match=r"`half_widths` must have the shape of `values`, \(2, 2\), got \(2, 1\)"):
+        front_probability(np.ones((2, 2)), np.ones((2, 1)))
+    with pytest.raises(ValueError, match="`half_widths` must be finite and 0 or more; give 0 for a value that is exact"):
+        front_probability(np.ones((1, 1)), np.full((1, 1), -1.0))
 
 
 @given(tables(finite_entries, num_objectives=(2, 3), max_rows=8))

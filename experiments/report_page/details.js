@@ -1,0 +1,92 @@
+// What opens on a design: its drawing, its numbers, what each stage costs, its samples, and how to hand it over.
+function rowOfCells(head, ...cells) {
+  return element("tr", {}, element("th", { scope: "row" }, head), ...cells.map((cell) => element("td", {}, cell)));
+}
+
+function scrolled(table) {
+  return element("div", { className: "scroll", tabIndex: 0 }, table);
+}
+
+function headed(kind, heads, rows) {
+  const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
+  return scrolled(element("table", { className: kind }, element("thead", {}, head), element("tbody", {}, ...rows)));
+}
+
+function objectiveRows(row) {
+  return data.objectives.map(({ name, low, high, n }) => {
+    const interval = hasInterval(objective[name], row) ? `${amount(low[row], "")} to ${amount(high[row], "")}` : "exact";
+    const known = objective[name].values[row] !== null;
+    return rowOfCells(name, estimate(name, row), known ? interval : "", known && n && interval !== "exact" ? String(n) : "");
+  });
+}
+
+function stageRows(row) {
+  const costs = data.stages[row];
+  const described = new Map(stagesOf(row).map((name) => [name, stageOf(row, name)]));
+  if (!costs) return [...described].map(([name, stage]) => rowOfCells(name, labelOf(stage), stageText(stage)));
+  return costs.map(({ stage, resolution: pixels, parameters, macs, peak_activation_bytes: bytes }) => {
+    const known = described.get(stage);
+    return rowOfCells(stage, known ? labelOf(known) : `${pixels}×${pixels}`, known ? stageText(known) : "", amount(parameters, "parameters"), amount(macs, "MACs"), amount(bytes, "bytes"));
+  });
+}
+
+function commandOf(row) {
+  const copy = element("button", { type: "button", className: "copy" }, "Copy");
+  return element("p", { className: "command" }, element("code", {}, command(row)), copy);
+}
+
+function samplesOf(row) {
+  const grid = document.querySelector(`figure img[data-row="${row}"]`);
+  return grid ? element("img", { className: "samples", alt: grid.alt, src: grid.src }) : null;
+}
+
+function compareButton(row) {
+  const isIn = state.compared.includes(row);
+  const isFull = !isIn && state.compared.length >= MOST_COMPARED;
+  const words = isIn ? "Take out of the comparison" : isFull ? "Four are compared already" : "Add to the comparison";
+  const button = element("button", { type: "button", className: "toggle-compared", disabled: isFull }, words);
+  button.dataset.row = row;
+  return button;
+}
+
+function openDetails(row) {
+  hideTip();
+  const dialog = document.getElementById("details");
+  const chance = onFront.has(row) ? `, with a probability of ${onFront.get(row).toFixed(2)}` : "";
+  const source = data.published[row] && data.published[row].source;
+  const pairs = pairTexts(row, data.fronts);
+  const costs = Boolean(data.stages[row]);
+  const heads = ["stage", "input", "made of", ...(costs ? ["parameters", "MACs", "activations"] : [])];
+  dialog.replaceChildren(
+    element("header", {},
+      element("h2", { id: "details-title", tabIndex: -1 }, nameOf(row)),
+      element("button", { type: "button", className: "close", ariaLabel: "Close" }, "Close"),
+    ),
+    element("p", {}, [sentence(`${kindText(row)}${chance}`), data.reasons[row], source && `Built as ${source} says.`].filter(Boolean).join(" ")),
+    element("div", { className: "drawn", tabIndex: 0 }, drawUNet(row)), drawingKey(),
+    headed("numbers", ["objective", "value", "95 % interval", "n"], objectiveRows(row)),
+    pairs.length ? element("p", { className: "key" }, `P(front) of two objectives alone: ${pairs.join("; ")}.`) : "",
+    headed("stages", heads, stageRows(row)),
+    costs ? "" : element("p", { className: "key" }, "Costs by stage are kept of the front and of published designs; what is handed over tells its own."),
+    samplesOf(row) || "",
+    data.kinds[row] === "published" ? element("p", { className: "key" }, "The run has not evaluated it, so there is nothing to hand over.") : commandOf(row),
+    element("p", { className: "key" }, `digest ${data.digests[row]}${data.kinds[row] === "done" ? `, measured the way of fingerprint ${data.fingerprint}` : ""}`),
+    data.kinds[row] === "failed" ? "" : compareButton(row),
+  );
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  document.getElementById("details-title").focus();
+}
+
+async function copyCommand(button) {
+  const code = button.previousElementSibling;
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "Copied";
+  } catch {
+    // A file opened from disk may not be allowed to write the clipboard: select the text instead.
+    getSelection().selectAllChildren(code);
+    button.textContent = "Selected: press Ctrl+C";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+}
