@@ -16,7 +16,7 @@ from experiments.commands.bundle import distill, handoff, sample, train, verify
 from experiments.commands.inspect import compare, data, describe, ledger, space
 from experiments.commands.latency import latency
 from experiments.commands.quality import quality
-from experiments.commands.run import explain, front, report, status, sweep
+from experiments.commands.run import dashboard, explain, front, report, status, sweep
 from experiments.commands.supernet import supernet
 from experiments.commands.weights import weights
 
@@ -41,8 +41,8 @@ def pocketunet() -> None:
 
 
 _COMMANDS = (
-    sweep, status, front, explain, report, handoff, train, distill, sample, verify, weights, supernet, quality, latency, data,
-    space, describe, compare, ledger,
+    sweep, status, front, explain, report, dashboard, handoff, train, distill, sample, verify, weights, supernet,
+    quality, latency, data, space, describe, compare, ledger,
 )  # fmt: skip
 for _command in _COMMANDS:
     pocketunet.add_command(_command)

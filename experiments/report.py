@@ -20,8 +20,12 @@ _SCRIPTS = (
 )  # fmt: skip
 
 
-def write_report(run_dir: str | Path) -> Path:
-    """Writes `report.html` into a run folder, finished or not, and returns its path.
+def write_report(run_dir: str | Path, *, out: Path | None = None) -> Path:
+    """Writes the report of a run, finished or not, and returns its path.
+
+    Args:
+        run_dir: the folder of the run.
+        out: the file; by default `report.html` in the folder.
 
     Raises:
         NotADirectoryError: there is no such folder.
@@ -30,7 +34,7 @@ def write_report(run_dir: str | Path) -> Path:
     """
     run = read_run(run_dir)
     page = render(run)
-    path = run.path / "report.html"
+    path = out or run.path / "report.html"
     write_whole(path, page)
     return path
 

@@ -38,6 +38,8 @@ INSIDE_ONE_FILE = {
     "jax2onnx": ("latency_models", ("onnxruntime_cpu",)),
     "onnxruntime": ("latency_models", ("onnxruntime_cpu",)),
     "pyarrow": ("experiments", ("ledger_export",)),
+    "optuna_dashboard": ("experiments", ("dashboard",)),
+    "tensorboardX": ("experiments", ("training_curve",)),
 }
 
 

@@ -93,11 +93,12 @@ def front(run: Path, *, where: tuple[str, ...], sort: str | None, as_json: bool)
 
 @click.command()
 @RUN
-def report(run: Path) -> None:
-    """Write RUN/report.html, which needs no server."""
+@click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/report.html]")
+def report(run: Path, *, out: Path | None) -> None:
+    """Write a report of a run as one HTML file, which needs no server."""
     from experiments.report import write_report
 
-    click.echo(write_report(run))
+    click.echo(write_report(run, out=out))
 
 
 @click.command()
@@ -112,3 +113,14 @@ def explain(run: Path, *, pick: str, as_json: bool) -> None:
 
     found = explain_design(read_run(run), pick)
     click.echo(json.dumps(explanation_json(found), indent=2) if as_json else explanation_text(found))
+
+
+@click.command()
+@RUN
+@click.option("--port", type=click.IntRange(1024, 65535), default=8080, show_default=True, help="Of 127.0.0.1.")
+def dashboard(run: Path, *, port: int) -> None:
+    """Serve optuna-dashboard over the search of a run, on this machine only."""
+    from experiments.dashboard import serve_dashboard
+    from experiments.run_folder import read_run
+
+    serve_dashboard(read_run(run), port=port, say=click.echo)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from experiments_fixtures.run_folders import add_rung, add_side_files, make_run
 
+from experiments import cli
 from experiments.errors import InputError
 from experiments.front import front_of
 from experiments.provenance import read_provenance, record_session
@@ -307,3 +308,13 @@ def test_a_damaged_side_file_is_named(tmp_path):
 )
 def test_training_curves_of_both_forms(history, expected):
     assert training_curve(history) == expected
+
+
+def test_a_report_of_a_run_that_may_only_be_read_goes_elsewhere(run_dir, tmp_path, capsys):
+    before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", str(run_dir), "--out", str(tmp_path / "page.html")])
+    assert not ended.value.code
+    assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
+    assert _data((tmp_path / "page.html").read_text("utf-8"))["knee"] is not None
+    assert {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()} == before
