@@ -1,7 +1,6 @@
 """What is to be expected of a bundle: counts and denoising loss, measured; its model card; and holding it to both."""
 
 import dataclasses
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from objectives import Estimate
 from objectives.denoising import mid_band_times
 from objectives.fingerprint import fingerprint
 from search_space import picture
+from supernet import load_unet
 from supernet.training import COMPILER_OPTIONS
 
 _LOSS_SAMPLES = 600
@@ -85,17 +85,24 @@ def expectations(bundle: Bundle, *, runs: bool = True) -> dict[str, Any]:
 
 
 def seeded_prediction(bundle: Bundle) -> float:
-    """Root mean square of what the network predicts from seeded inputs, less a seeded image.
+    """What the network does with seeded inputs, as one number: how strong each stage's stream is, and what it predicts.
 
-    Two noisy images at two time steps, with random contexts: it needs no data.
+    The sum of root mean squares: of each stage's output, and of the prediction less a seeded image. Two noisy images at two
+    time steps, with random contexts: it needs no data. A network whose output layer is still zero predicts nothing, so that
+    only its stages tell.
     """
     scale, rng = bundle.task.scale, np.random.default_rng(0)
     image = rng.standard_normal((2, scale.resolution, scale.resolution, scale.in_channels), np.float32)
     context = rng.standard_normal((2, scale.context_length, scale.context_width), np.float32)
     subtracted = rng.standard_normal((2, scale.resolution, scale.resolution, scale.out_channels), np.float32)
-    run = jax.jit(functools.partial(apply_network, bundle.network()), compiler_options=COMPILER_OPTIONS)
-    found = run(bundle.parameters["network"], image, jnp.array([200.0, 800.0]), context)
-    return float(np.sqrt(np.mean((np.asarray(found, np.float64) - subtracted) ** 2)))
+    network, inputs = bundle.network(), (jnp.asarray(image), jnp.array([200.0, 800.0]), jnp.asarray(context))
+
+    def respond(parameters: Any) -> Any:
+        prediction, streams = load_unet(network, parameters).features(*inputs)
+        return [jnp.sqrt(jnp.mean(x**2)) for x in (prediction - subtracted, *streams.values())]
+
+    with jax.default_matmul_precision("highest"):
+        return float(sum(jax.jit(respond, compiler_options=COMPILER_OPTIONS)(bundle.parameters["network"])))
 
 
 def promise_split(bundle: Bundle) -> str:
@@ -112,7 +119,8 @@ def bundle_loss(bundle: Bundle, *, split: str) -> Estimate:
     def apply(parameters: Any, x: Any, timestep: Any, context: Any) -> Any:
         return apply_network(network, parameters, x, timestep, context)
 
-    losses = loss_program(task, apply, images, prompts, times=mid_band_times(_LOSS_SAMPLES))(bundle.parameters)
+    with jax.default_matmul_precision("highest"):  # accelerators multiply float32 in fewer bits by default
+        losses = loss_program(task, apply, images, prompts, times=mid_band_times(_LOSS_SAMPLES))(bundle.parameters)
     return loss_estimate(losses, num_images=len(images))
 
 

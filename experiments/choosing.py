@@ -15,11 +15,11 @@ import numpy as np
 from experiments.amounts import amount
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.limit_sentences import Bound, bound_of
+from experiments.limit_sentences import SAME, Bound, bound_of
 from experiments.run_folder import Run
 from experiments.searchers.minimized import minimized_intervals, minimized_values
 from objectives import Estimate, Objective, as_minimized, get_objective
-from objectives.front import knee_shares, nearest_to_wish
+from objectives.front import certain_ranks, knee_shares, nearest_to_wish
 
 GRAMMAR = "knee, a digest or its beginning, 'best quality with latency_ms <= 5', or 'nearest latency_ms = 5 and params = 1 M'"
 _BEST = re.compile(r"best\s+(?P<name>\w+)(?:\s+with\s+(?P<bounds>.+))?")
@@ -95,6 +95,7 @@ def objective_named(run: Run, name: str) -> Objective:
     recorded = list(dict.fromkeys(key for evaluation in run.judged.done for key in evaluation.objectives))
     if name == "quality":
         name = next((objective.name for objective in run.objectives if not objective.is_cost), name)
+    name = SAME.get(name, name)
     if name not in recorded:
         raise InputError(f"{name!r} is no objective that {run.path} recorded; recorded are {', '.join(recorded) or 'none'}")
     return get_objective(name)
@@ -126,15 +127,19 @@ def _by_digest(run: Run, pick: str) -> Evaluation:
 def _knee(run: Run) -> Choice:
     if run.knee is None:
         raise InputError(f"{run.path}: the front is empty, so it has no knee; let the sweep go on")
-    low, high = np.stack([minimized_intervals(e, run.objectives) for e in run.front], axis=1)
-    values = np.stack([minimized_values(e, run.objectives) for e in run.front])
-    shares = knee_shares(values, (high - low) / 2)
-    own = run.front.index(run.knee)
-    first, *others = sorted(range(len(run.front)), key=lambda row: (row != own, -shares[row]))
-    if shares[first] >= _LEAST_SURE:
+    candidates = [evaluation for evaluation in run.judged.done if run.is_within(evaluation)]
+    low, high = np.stack([minimized_intervals(e, run.objectives) for e in candidates], axis=1)
+    may_be = certain_ranks(low, high) == 0  # on the front
+    candidates = [evaluation for evaluation, may in zip(candidates, may_be, strict=True) if may]
+    values = np.stack([minimized_values(evaluation, run.objectives) for evaluation in candidates])
+    found = knee_shares(values, ((high - low) / 2)[may_be])
+    shares = dict(zip((evaluation.digest for evaluation in candidates), found.tolist(), strict=True))
+    own = shares.pop(run.knee.digest)
+    if own >= _LEAST_SURE:
         return Choice(run.knee)
-    after = ", ".join(f"{run.front[row].digest} in {100 * shares[row]:.0f} %" for row in others[:2] if shares[row] > 0)
-    return Choice(run.knee, (f"within the intervals it is the knee in {100 * shares[first]:.0f} % of draws, {after}",))
+    others = sorted((digest for digest in shares if shares[digest] > 0), key=lambda digest: -shares[digest])
+    after = "".join(f", {digest} in {100 * shares[digest]:.0f} %" for digest in others[:2])
+    return Choice(run.knee, (f"within the intervals it is the knee in {100 * own:.0f} % of draws{after}",))
 
 
 def _best(run: Run, name: str, bounds: Sequence[Bound]) -> Choice:

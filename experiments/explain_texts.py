@@ -33,7 +33,7 @@ def explanation_json(found: Explanation) -> dict[str, Any]:
         "digest": found.evaluation.digest,
         "objectives": {name: x.to_json() for name, x in found.evaluation.objectives.items()},
         "changes": changes,
-        "model_tau": {name: tau.to_json() for name, tau in found.model_tau.items()},
+        "model_tau": {name: tau and tau.to_json() for name, tau in found.model_tau.items()},
         "importance": found.importance,
     }
 
@@ -72,17 +72,22 @@ def _remarks(change: Change, objectives: tuple[Objective, ...]) -> str:
 
 
 def is_improvement(change: Change, objectives: tuple[Objective, ...]) -> bool:
-    """Whether it makes nothing worse, by the values, and something better."""
-    signs = [(1 if o.direction == "minimize" else -1) * change.differences[o.name].value for o in objectives]
-    return max(signs) <= 0 > min(signs)
+    """Whether it makes nothing worse, by the values, and something better beyond doubt."""
+    found = [change.differences[o.name] for o in objectives]
+    signs = [1 if o.direction == "minimize" else -1 for o in objectives]
+    is_better = [s * x.value + (x.half_width or 0.0) < 0 for s, x in zip(signs, found, strict=True)]
+    return any(is_better) and all(s * x.value <= 0 for s, x in zip(signs, found, strict=True))
 
 
 def _models(found: Explanation) -> list[str]:
-    return [
-        f"{name} is told by a model of the {tau.n} evaluations unless the change was measured. Fitted on four fifths "
-        f"of them, it ranks the rest with a tau of {tau.value:.2f} [{tau.low:.2f}, {tau.high:.2f}]."
-        for name, tau in found.model_tau.items()
-    ]
+    lines = []
+    for name, tau in found.model_tau.items():
+        known = f"{tau.value:.2f} [{tau.low:.2f}, {tau.high:.2f}]" if tau else "nothing: all are the same"
+        lines.append(
+            f"{name} is told by a model of the run's evaluations unless the change was measured. Fitted on four fifths of "
+            f"them, it ranks the rest with a tau of {known}."
+        )
+    return lines
 
 
 def _importance(found: Explanation) -> str:
@@ -90,6 +95,6 @@ def _importance(found: Explanation) -> str:
     names = list(found.importance)
     genes = dict.fromkeys(gene for shares in found.importance.values() for gene in shares)
     ordered = sorted(genes, key=lambda gene: -sum(found.importance[name].get(gene, 0.0) for name in names))[:_NUM_GENES]
-    rows = [("Share of the variance over the run", *names)]
+    rows = [("Share of the variance over the run, by the gene alone", *names)]
     rows += [(gene, *(f"{100 * found.importance[name].get(gene, 0.0):.0f} %" for name in names)) for gene in ordered]
     return text_table(rows)

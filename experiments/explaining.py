@@ -5,6 +5,7 @@ Gaussian process over the run's evaluations otherwise, with an interval of the d
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,15 +65,15 @@ class Explanation:
         scale: at which its costs are counted.
         objectives: that changes are told in, the sweep's own.
         changes: all that one choice can do, in the order of the genes.
-        model_tau: by modelled objective, how well the model ranks evaluations that it does not know.
-        importance: by objective, the share of its variance over the run that each gene explains, the largest first.
+        model_tau: by modelled objective, how well the model ranks evaluations that it does not know; None without a ranking.
+        importance: by objective, the share of its variance over the run that each gene explains alone, the largest first.
     """
 
     evaluation: Evaluation
     scale: Scale
     objectives: tuple[Objective, ...]
     changes: tuple[Change, ...]
-    model_tau: Mapping[str, Estimate]
+    model_tau: Mapping[str, Estimate | None]
     importance: Mapping[str, Mapping[str, float]]
 
 
@@ -133,7 +134,9 @@ def one_choice_changes(
 
 
 def importance(run: Run, space: SearchSpace) -> dict[str, dict[str, float]]:
-    """By objective of the search, the share of its variance that each gene explains: functional ANOVA of a random forest.
+    """By objective of the search, the share of its variance that each gene explains alone: functional ANOVA of a random forest.
+
+    What is missing to 1 is interactions of genes and noise; an objective that does not vary has no shares.
 
     Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance"; the implementation is Optuna's.
     """
@@ -142,9 +145,17 @@ def importance(run: Run, space: SearchSpace) -> dict[str, dict[str, float]]:
     study, found = study_of(run.ledger, space, name=run.path.name), {}
     for i, objective in enumerate(run.levels[0].objectives):
         evaluator = FanovaImportanceEvaluator(seed=0)
-        shares = get_param_importances(study, evaluator=evaluator, target=lambda trial, i=i: trial.values[i])
+        if np.ptp([evaluation.objectives[objective.name].value for evaluation in run.levels[0].done]) == 0:
+            found[objective.name] = {}
+            continue
+        target = functools.partial(_value_of, i)
+        shares = get_param_importances(study, evaluator=evaluator, target=target, normalize=False)
         found[objective.name] = {gene: float(share) for gene, share in shares.items()}
     return found
+
+
+def _value_of(i: int, trial: Any) -> float:
+    return trial.values[i]
 
 
 class _Model:
@@ -167,14 +178,20 @@ class _Model:
                 found[row][name] = Estimate(mean, mean - half, mean + half, len(self._done))
         return found
 
-    def held_out_tau(self, name: str) -> Estimate:
-        """Kendall's tau of what is predicted of each evaluation by the others, in folds, with what was measured."""
+    def held_out_tau(self, name: str) -> Estimate | None:
+        """Kendall's tau of what is predicted of each evaluation by the others, in folds, with what was measured.
+
+        None where either is all the same.
+        """
         values, predicted = self._values(name), np.zeros(len(self._done))
         folds = np.arange(len(values)) % _NUM_FOLDS
         for fold in range(_NUM_FOLDS):
             known = folds != fold
             predicted[~known], _ = GaussianProcess().predict(self._features[known], values[known], self._features[~known])
-        return kendall_tau(predicted, values)
+        try:
+            return kendall_tau(predicted, values)
+        except ValueError:
+            return None
 
     def _values(self, name: str) -> np.ndarray:
         return np.array([evaluation.objectives[name].value for evaluation in self._done])
@@ -195,15 +212,19 @@ def _change(
     differences = dict(told)
     for name in names:
         if name not in told:
-            differences[name] = Estimate.exact(after[name].value - before[name].value)
+            differences[name] = _difference(after[name], before[name])
         elif measured is not None:
             differences[name] = _difference(measured.objectives[name], base.objectives[name])
-    broken = tuple(broken_limits(after, run.ledger.header.get("limits") or {}))
+    limits = run.ledger.header.get("limits") or {}
+    broken = tuple(broken_limits(after, {name: bound for name, bound in limits.items() if name in after}))
     return Change(*changed, differences=differences, is_measured=measured is not None, breaks=broken)
 
 
 def _difference(one: Estimate, other: Estimate) -> Estimate:
-    """Of two independent estimates."""
+    """Of two estimates, with errors taken as independent; exact where both are.
+
+    A predictor's errors for two such similar networks have much in common, so that its interval here is a cautious one.
+    """
     half, value = np.hypot(one.half_width or 0.0, other.half_width or 0.0), one.value - other.value
     return Estimate(value, value - half, value + half, one.n)
 

@@ -1,9 +1,11 @@
 """The front of a run for a terminal, and as JSON for programs."""
 
 import dataclasses
+import shlex
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +57,7 @@ def print_front(run: Run, *, order: Objective | None = None, console: Console | 
     if alike:
         console.print("~ by the intervals, a cheaper one may be no worse", style="dim")
     pick = run.knee.digest if run.bounds else "knee"
-    next_step = f"Next: pocketunet handoff {run.path} --pick {pick} --out {pick}"
+    next_step = f"Next: pocketunet handoff {shlex.quote(str(run.path))} --pick {pick} --out {pick}"
     console.print(next_step, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -128,7 +130,7 @@ def _ordered(run: Run, order: Objective | None) -> list[Evaluation]:
 
 
 def _like_a_cheaper_one(run: Run) -> set[str]:
-    """Digests of members that cannot be told, in any quality, from one that costs no more of anything that is sought."""
+    """Digests of members that are better than a cheaper one in no quality beyond doubt."""
     costs = [objective for objective in run.objectives if objective.is_cost]
     qualities = [objective for objective in run.objectives if not objective.is_cost]
     if not costs or not qualities:
@@ -136,11 +138,10 @@ def _like_a_cheaper_one(run: Run) -> set[str]:
     spent = {e.digest: minimized_values(e, costs) for e in run.front}
 
     def is_like(one: Evaluation, other: Evaluation) -> bool:
-        return (
-            one is not other
-            and all(spent[other.digest] <= spent[one.digest])
-            and not any(told_apart(one.objectives[q.name], other.objectives[q.name]) for q in qualities)
-        )
+        is_cheaper = np.all(spent[other.digest] <= spent[one.digest]) and np.any(spent[other.digest] < spent[one.digest])
+        gains = minimized_values(other, qualities) - minimized_values(one, qualities)
+        told = [told_apart(one.objectives[q.name], other.objectives[q.name]) for q in qualities]
+        return bool(is_cheaper) and not any(gain > 0 and apart for gain, apart in zip(gains, told, strict=True))
 
     return {one.digest for one in run.front if any(is_like(one, other) for other in run.front)}
 

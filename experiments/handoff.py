@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from experiments.bundle import (
     BLOCK_MAP,
     TEACHER,
@@ -18,7 +21,7 @@ from experiments.bundle import (
     refuse_existing,
     write_bundle,
 )
-from experiments.bundle_quality import expectations, model_card
+from experiments.bundle_quality import expectations, model_card, promise_split
 from experiments.choosing import choose
 from experiments.config import SweepConfig, ledger_header, load_config
 from experiments.denoising_task import DenoisingTask, open_examples
@@ -26,12 +29,13 @@ from experiments.errors import InputError
 from experiments.latency import measure_latency
 from experiments.ledger_contents import check_header
 from experiments.run_folder import Run, read_run
-from experiments.supernet_start import scale_of, started_supernet
+from experiments.supernet_start import fresh_supernet, scale_of
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from experiments.training import with_fresh_weights
 from search_space import Architecture, get_scale
 from search_space.block_map import BlockMap
 from supernet import extract, unet_parameters
+from supernet.teacher import start_student
 
 Say = Callable[[str], None]
 
@@ -79,7 +83,8 @@ def hand_off(
     else:
         raise InputError("--teacher goes with --scale deploy; at the proxy scale the supernet's largest subnet is the teacher")
     measured = _measured(run, config, architecture, say)
-    runs, has_data = scale == "proxy", made.bundle.settings.data is None or _can_be_read(made.bundle, say)
+    runs = scale == "proxy"
+    has_data = runs and _can_be_read(made.bundle, say)
     with new_folder(out) as folder:
         if made.teacher is not None:
             _write_teacher(folder / TEACHER, made.teacher, has_data=has_data)
@@ -103,9 +108,8 @@ def _at_proxy_scale(config: SweepConfig, run_dir: Path, architecture: Architectu
 
     student = bundle(architecture, f"with weights inherited from the supernet of run {name!r}")
     teacher = bundle(supernet.space.largest(), f"the largest subnet of the supernet of run {name!r}")
-    names = {block.name for block in teacher.plan.blocks}
-    feeding = {block.name: block.name if block.name in names else None for block in student.plan.blocks}
-    return _HandOff(student, teacher, feeding)
+    names = {block.name for block in teacher.plan.blocks}  # whose weights it shares
+    return _HandOff(student, teacher, {x.name: x.name if x.name in names else None for x in student.plan.blocks})
 
 
 def _at_deploy_scale(config: SweepConfig, architecture: Architecture, path: Path | None, say: Say) -> _HandOff:
@@ -113,20 +117,24 @@ def _at_deploy_scale(config: SweepConfig, architecture: Architecture, path: Path
     if path is None:
         say(f"no --teacher is given: the weights are drawn with seed {config.seed}")
         bundle = _fresh(config, dataclasses.replace(sweep_task(config), scale=scale), architecture)
-        return _HandOff(bundle if _can_be_read(bundle, say) else _with_data(bundle, None))
+        return _HandOff(bundle if _fits(bundle, say) else _with_data(bundle, None))
     teacher = read_bundle(path)
     wanted, found = (dataclasses.asdict(x) for x in (scale, scale_of(teacher, config.space)))
     if differing := [
         f"{key} is {found[key]}, not {wanted[key]}" for key in wanted if key != "name" and found[key] != wanted[key]
     ]:
         raise InputError(f"{path}: the teacher is not at deploy scale {scale.name!r}: {', '.join(differing)}; give one that is")
-    supernet, parameters, feeding = started_supernet(path, teacher, config.space, seed=config.seed)
-    weights = unet_parameters(extract(supernet, parameters, architecture))
+    supernet, parameters = fresh_supernet(teacher, config.space, seed=config.seed)
+    try:
+        feeding = start_student(supernet, parameters, teacher.plan, teacher.parameters["network"], architecture)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; give another teacher") from None
+    weights = unet_parameters(extract(supernet, jax.tree.map(jnp.asarray, parameters), architecture))
     origin = f"with the weights of teacher {teacher.architecture.digest}, by the block map"
     settings = teacher.settings.model_copy(update={"origin": origin, "scale": ScaleSection(**wanted), "seed": config.seed})
     student = Bundle(architecture, settings, {"network": weights, "prompt": teacher.parameters["prompt"]})
     say(f"the weights are those of {path}, by the block map; what it does not have is drawn with seed {config.seed}")
-    return _HandOff(student, path, {block.name: feeding[block.name] for block in student.plan.blocks})
+    return _HandOff(student, path, feeding)
 
 
 def _fresh(config: SweepConfig, task: DenoisingTask, architecture: Architecture) -> Bundle:
@@ -135,11 +143,21 @@ def _fresh(config: SweepConfig, task: DenoisingTask, architecture: Architecture)
 
 
 def _can_be_read(bundle: Bundle, say: Say) -> bool:
-    """Whether the data set that a bundle names is here and fits its scale."""
+    """Whether a loss can be measured here."""
+    try:
+        open_examples(bundle.data, bundle.task.scale, split=promise_split(bundle))
+    except (InputError, OSError) as error:
+        say(f"the data set cannot be read here, so that no loss is promised: {error}")
+        return False
+    return True
+
+
+def _fits(bundle: Bundle, say: Say) -> bool:
+    """Whether a bundle can be trained on the data set that it names."""
     try:
         open_examples(bundle.data, bundle.task.scale, split="train")
     except (InputError, OSError) as error:
-        say(f"the data set cannot be read here, so that no loss is promised: {error}")
+        say(f"training.yaml names no data set, the sweep's is not for this scale: {error}")
         return False
     return True
 
@@ -176,7 +194,7 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Sa
     evaluation = next(e for e in best_judged if e.digest == architecture.digest)
     try:
         latency = measure_latency(config, architecture).to_json()
-    except InputError as error:
+    except (ValueError, OSError) as error:  # of a device that is not here, or does not take the network
         say(f"its latency is not measured: {error}")
         latency = None
     return {

@@ -1,6 +1,7 @@
 """Bounds as people say them: `latency_ms <= 5`, `memory_mb <= 400`, `params <= 60% of sd15`."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +12,9 @@ from objectives.cost import counted_costs
 from search_space import get_scale
 from search_space.published import get_design
 
-_SENTENCE = re.compile(r"\s*(?P<name>\w+)\s*(?P<relation><=?|>=?)\s*(?P<number>[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<rest>.*?)\s*")
+_SENTENCE = re.compile(
+    r"\s*(?P<name>\w+)\s*(?P<relation><=?|>=?)\s*(?P<number>[-+]?[\d.]+(?:[eE][+-]?\d+)?)\s*(?P<rest>.*?)\s*"
+)
 _SHARE = re.compile(r"%\s*of\s+(\S+)")
 # What a name stands for, with the units of the objective in one of its own.
 _NAMES = {
@@ -20,6 +23,8 @@ _NAMES = {
     "memory_gb": ("peak_memory_bytes", 1e9),
     "activations_mb": ("peak_activation_bytes", 1e6),
 }
+# Those that stand for an objective in its own unit.
+SAME = {name: objective for name, (objective, factor) in _NAMES.items() if factor == 1.0}
 _COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _UNITS = {
     "ms": {"": 1.0, "ms": 1.0, "s": 1e3},
@@ -76,7 +81,9 @@ def bound_of(sentence: str, *, scale_name: str) -> Bound:
     try:
         number = float(found["number"])
     except ValueError:
-        raise ValueError(f"{sentence!r}: {found['number']!r} is no number; {_HELP}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{sentence!r}: {found['number']!r} is no number; {_HELP}")
     name, factor = _NAMES.get(found["name"], (found["name"], 1.0))
     unit, relation = get_objective(name).unit, "<=" if found["relation"].startswith("<") else ">="
     if share := _SHARE.fullmatch(found["rest"]):

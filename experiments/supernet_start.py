@@ -22,6 +22,7 @@ from search_space import Scale, get_scale, get_space, scale_names
 from search_space.block_map import BlockMap
 from supernet import XLA, Supernet, UNet, extract, unet_parameters
 from supernet.initializer import abstract_initializer
+from supernet.subnets import StoredParameters
 from supernet.teacher import start_from_teacher
 
 SCHEMA = 1
@@ -65,8 +66,12 @@ def start_supernet(bundle_path: Path, space_name: str, out: Path, *, seed: int =
     """
     refuse_existing(out)
     teacher = read_bundle(bundle_path)
-    supernet, network, feeding = started_supernet(bundle_path, teacher, space_name, seed=seed)
-    stored = {"network": network, "prompt": teacher.parameters["prompt"]}
+    supernet, parameters = fresh_supernet(teacher, space_name, seed=seed)
+    try:
+        feeding = start_from_teacher(supernet, parameters, teacher.plan, teacher.parameters["network"])
+    except ValueError as error:
+        raise InputError(f"{bundle_path}: {error}; choose a space whose largest network it fits, not {space_name!r}") from None
+    stored = {"network": jax.tree.map(jnp.asarray, parameters), "prompt": teacher.parameters["prompt"]}
     start = Start(feeding, _distance(supernet, stored["network"], teacher))
     description = {
         "schema": SCHEMA, "space": space_name, "scale": dataclasses.asdict(supernet.scale), "seed": seed,
@@ -77,23 +82,6 @@ def start_supernet(bundle_path: Path, space_name: str, out: Path, *, seed: int =
         checkpointer.wait_until_finished()
         (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", "utf-8")
     return start
-
-
-def started_supernet(
-    bundle_path: Path, teacher: Bundle, space_name: str, *, seed: int
-) -> tuple[Supernet, dict[str, Any], BlockMap]:
-    """The supernet of a space at the teacher's scale, its parameters with the teacher's among them, and the block map.
-
-    Raises:
-        InputError: the teacher does not fit the space.
-    """
-    supernet = Supernet(get_space(space_name), scale_of(teacher, space_name), XLA)
-    parameters = {name: _writable(family) for name, family in supernet.initial_parameters(seed).items()}
-    try:
-        feeding = start_from_teacher(supernet, parameters, teacher.plan, teacher.parameters["network"])
-    except ValueError as error:
-        raise InputError(f"{bundle_path}: {error}; choose a space whose largest network it fits, not {space_name!r}") from None
-    return supernet, jax.tree.map(jnp.asarray, parameters), feeding
 
 
 def check_start(folder: Path, supernet: Supernet) -> None:
@@ -126,6 +114,12 @@ def load_start(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
         except (ValueError, FileNotFoundError) as error:
             raise InputError(f"{folder / _PARAMETERS}: the parameters cannot be read ({error}); make the start anew") from None
     return jax.tree.map(jnp.asarray, restored)
+
+
+def fresh_supernet(teacher: Bundle, space_name: str, *, seed: int) -> tuple[Supernet, StoredParameters]:
+    """The supernet of a space at a teacher's scale, and parameters of it that can be written to."""
+    supernet = Supernet(get_space(space_name), scale_of(teacher, space_name), XLA)
+    return supernet, {name: _writable(family) for name, family in supernet.initial_parameters(seed).items()}
 
 
 def scale_of(teacher: Bundle, space_name: str) -> Scale:

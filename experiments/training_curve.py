@@ -1,12 +1,15 @@
 """The loss over the steps of a training, for programs (`history.json`) and for TensorBoard."""
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from experiments.errors import InputError
+from experiments.run_folder import read_json
 from experiments.whole_files import write_whole
 
 HISTORY, EVENTS = "history.json", "tensorboard"
@@ -32,8 +35,8 @@ class TrainingCurve:
         self._losses: list[Any] = []
         self._writer: Any = None
         kept = folder / HISTORY if folder else None
-        found = json.loads(kept.read_text("utf-8")) if kept and kept.is_file() else []
-        self.points: list[dict[str, float]] = [point for point in found if point["step"] <= done]
+        found = read_json(kept) if kept else None
+        self.points: list[dict[str, float]] = [point for point in found or [] if point["step"] <= done]
         if folder:
             from tensorboardX import SummaryWriter
 
@@ -49,11 +52,17 @@ class TrainingCurve:
             self._writer.close()
 
     def add(self, step: int, loss: Any) -> str | None:
-        """Takes the loss of a step, an array that may still be computed; where a span ends, what is to be said of it."""
+        """Takes the loss of a step, an array that may still be computed; where a span ends, what is to be said of it.
+
+        Raises:
+            InputError: the loss of the span is not finite.
+        """
         self._losses.append(loss)
         if step % self._every and step != self._num_steps:
             return None
         mean = float(np.mean(self._losses))
+        if not math.isfinite(mean):
+            raise InputError(f"training diverged: at step {step} the loss is {mean}; lower the learning rate")
         self._losses.clear()
         self.points.append({"step": step, "loss": mean})
         if self._writer:

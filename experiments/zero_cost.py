@@ -19,6 +19,7 @@ from supernet.initializer import Initializer, random_initializer
 from supernet.training import COMPILER_OPTIONS
 
 _BATCH_SIZE = 64
+_NUM_COMPARED = 16  # images, far fewer than their pixels: correlations of more would be ruled by their number
 _SEED = 404  # of the batch and its noise, and of the weights
 
 
@@ -51,7 +52,7 @@ def zero_cost_scores(config: SweepConfig) -> Callable[[Architecture], dict[str, 
         return {
             "gradient_norm": gradient_norm(slopes),
             "snip": snip(kernels, slopes),
-            "jacobian_covariance": jacobian_covariance(np.asarray(by_image).reshape(len(by_image), -1)),
+            "jacobian_covariance": jacobian_covariance(np.asarray(by_image)[:_NUM_COMPARED].reshape(_NUM_COMPARED, -1)),
         }
 
     return scores

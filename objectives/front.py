@@ -201,7 +201,7 @@ def knee_shares(values: Values, half_widths: Values, *, num_draws: int = 200, se
     rng = np.random.default_rng(seed)
     counts = np.zeros(len(values))
     for _ in range(num_draws):
-        counts[knee(values + half_widths / 1.96 * rng.standard_normal(values.shape))] += 1
+        counts[knee(values + half_widths / _HALF_WIDTH_IN_DEVIATIONS * rng.standard_normal(values.shape))] += 1
     return counts / num_draws
 
 

@@ -31,7 +31,7 @@ def jacobian_covariance(jacobian: Float[np.ndarray, "n d"]) -> float:
     """How differently a network answers to different inputs; the more the better, 0 where all gradients are orthogonal.
 
     Args:
-        jacobian: the gradient of the sum of outputs with respect to each of n inputs.
+        jacobian: the gradient of the sum of outputs with respect to each of n inputs, far fewer than their d numbers.
 
     Returns:
         Minus the mean of log(v) + 1 / v - 1 over the eigenvalues v of the gradients' correlations.

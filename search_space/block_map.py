@@ -1,8 +1,9 @@
-"""The block map: which block of a teacher feeds which block of a network that is as wide, and at least as deep.
+"""The block map: which block of a teacher feeds which block of another network.
 
-Levels and widths must be the same. A block that the teacher does not have is to hand its input on. A down stage takes the
-teacher's blocks in their order; those behind them hand on the last output, so the two networks have the same skips, the last
-one several times. An up stage's block takes the teacher's block with the same skip; the first takes the first.
+Levels and widths must be the same; of a student, levels alone. A block that the teacher does not have is to hand its input on.
+A down stage takes the teacher's blocks in their order; those behind them hand on the last output, so the two networks have the
+same skips, the last one several times. An up stage's block takes the teacher's block with the same skip; the first takes the
+first.
 """
 
 import dataclasses
@@ -30,6 +31,23 @@ def block_map(teacher: LayerPlan, larger: LayerPlan) -> BlockMap:
     return {name: source if source in names else None for name, source in feeding.items()}
 
 
+def student_block_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
+    """The block map to a network that is narrower or less deep than the teacher, or more: what corresponds to what.
+
+    Raises:
+        ValueError: the two have other inputs or numbers of levels.
+    """
+    problems = _fixed_misfits(teacher, student)
+    if len(teacher.architecture.levels) != len(student.architecture.levels):
+        has, there = len(teacher.architecture.levels), len(student.architecture.levels)
+        problems.append(f"it has {has} levels, the student {there}")
+    if problems:
+        raise ValueError(f"teacher {teacher.architecture.digest} does not fit: {'; '.join(problems)}")
+    names = {block.name for block in teacher.blocks}
+    sources = {block.name: _source(block.name, teacher.architecture, student.architecture) for block in student.blocks}
+    return {name: source if source in names else None for name, source in sources.items()}
+
+
 def _source(name: str, teacher: Architecture, larger: Architecture) -> str | None:
     """The teacher's block of a name, were it there."""
     stage, *numbers, kind = name.split(".")
@@ -40,17 +58,13 @@ def _source(name: str, teacher: Architecture, larger: Architecture) -> str | Non
     position, *layer = map(int, numbers)
     if 0 < position <= more:
         return None
-    return ".".join(map(str, (stage, max(position - more, 0), *layer, kind)))
+    return ".".join(map(str, (stage, position and position - more, *layer, kind)))
 
 
 def _misfits(teacher: LayerPlan, larger: LayerPlan) -> list[str]:
     """What of the teacher the larger network cannot say."""
     one, other = teacher.scale, larger.scale
-    problems = [
-        f"{name} is {getattr(one, name)} in its scale, {getattr(other, name)} in the space's"
-        for name in _FIXED
-        if getattr(one, name) != getattr(other, name)
-    ]
+    problems = _fixed_misfits(teacher, larger)
     levels, larger_levels = teacher.architecture.levels, larger.architecture.levels
     if len(levels) != len(larger_levels):
         return [*problems, f"it has {len(levels)} levels, the largest network of the space {len(larger_levels)}"]
@@ -68,6 +82,14 @@ def _misfits(teacher: LayerPlan, larger: LayerPlan) -> list[str]:
     if one.shared_projections != other.shared_projections and max(depths) > 1:
         problems.append("its transformer layers share projections otherwise (shared_projections)")
     return problems
+
+
+def _fixed_misfits(teacher: LayerPlan, other: LayerPlan) -> list[str]:
+    return [
+        f"{name} is {getattr(teacher.scale, name)} in its scale, {getattr(other.scale, name)} in the space's"
+        for name in _FIXED
+        if getattr(teacher.scale, name) != getattr(other.scale, name)
+    ]
 
 
 def _stage_misfits(name: str, stage: Stage, larger: Stage) -> list[str]:

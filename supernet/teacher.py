@@ -4,13 +4,14 @@ The block map says which block takes which. A block that the teacher does not ha
 zero, and where the stream has a skip behind it, the shortcut picks the stream.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from search_space import LayerPlan, layer_plan
-from search_space.block_map import BlockMap, block_map
+from search_space import Architecture, LayerPlan, layer_plan
+from search_space.block_map import BlockMap, block_map, student_block_map
 from search_space.blocks import ResidualSpec, Spec, TransformerSpec
 from supernet.families import Parameters
 from supernet.parameters import of_block
@@ -46,6 +47,62 @@ def start_from_teacher(
             filled = _taking(block.spec, specs[source], fresh, of_block(taught, source))
         write_block(supernet, parameters, block, filled)
     return feeding
+
+
+def start_student(
+    supernet: Supernet,
+    parameters: StoredParameters,
+    teacher: LayerPlan,
+    taught: Mapping[str, Array],
+    student: Architecture,
+) -> BlockMap:
+    """Writes what a student can use of the teacher's parameters into the supernet's, in place; `extract` then narrows them.
+
+    A block of the same kind and size takes all, so that a student with the teacher's architecture is the teacher. Of a larger
+    feed-forward it takes the first hidden units; a block that the teacher does not have hands its input on; a separable
+    convolution in the place of a full one stays as it was.
+
+    Args:
+        supernet: whose largest architecture has the teacher's widths.
+        parameters: of the supernet.
+        teacher: the teacher's layer plan.
+        taught: the teacher's parameters, as `unet_parameters` names them.
+        student: of the supernet's space.
+
+    Returns:
+        The block map, by the student's blocks.
+
+    Raises:
+        ValueError: the student has other levels than the teacher, or the supernet other widths; nothing was written.
+    """
+    widths = [level.width for level in supernet.space.largest().levels]
+    found = [level.width * teacher.scale.base_width for level in teacher.architecture.levels]
+    wanted = [width * supernet.scale.base_width for width in widths]
+    feeding = student_block_map(teacher, layer_plan(student, supernet.scale))
+    if found != wanted:
+        raise ValueError(
+            f"teacher {teacher.architecture.digest} has {found} channels, the largest network of the space {wanted}"
+        )
+    levels = [dataclasses.replace(level, width=width) for level, width in zip(student.levels, widths, strict=True)]
+    wide = layer_plan(dataclasses.replace(student, levels=tuple(levels)), supernet.scale)
+    specs = {block.name: block.spec for block in teacher.blocks}
+    for block in wide.blocks:
+        fresh, source = block_parameters(supernet, parameters, block), feeding[block.name]
+        if source is None:
+            filled = fresh | _handing_on(block.spec, fresh)
+        else:
+            filled = _as_much_of(block.spec, specs[source], fresh, of_block(taught, source))
+        write_block(supernet, parameters, block, filled)
+    return feeding
+
+
+def _as_much_of(spec: Spec, source: Spec, fresh: Parameters, taught: Parameters) -> Parameters:
+    """A block's parameters with as much of the teacher's as it has room for."""
+    if isinstance(spec, ResidualSpec) and isinstance(source, ResidualSpec) and spec.convolution != source.convolution == "full":
+        taught = {path: array for path, array in taught.items() if not path.startswith(("conv1", "conv2"))}
+        source = dataclasses.replace(source, convolution=spec.convolution)
+    taken = _taking(spec, source, fresh, taught)
+    return {path: taken[path][tuple(map(slice, x.shape))] if path in taken else x for path, x in fresh.items()}
 
 
 def _handing_on(spec: Spec, fresh: Parameters) -> Parameters:
@@ -84,7 +141,7 @@ def _taking(spec: Spec, source: Spec, fresh: Parameters, taught: Parameters) -> 
 
 
 def _wider(name: str, fresh: Parameters, taught: Parameters) -> Parameters:
-    """A feed-forward with the teacher's hidden units in front, and further ones that nothing is taken from."""
+    """A feed-forward with the teacher's hidden units in front, and further ones, if any, that nothing is taken from."""
     found = {}
     for path, axis in (("expand/kernel", 1), ("expand/bias", 0), ("gate/kernel", 1), ("gate/bias", 0), ("contract/kernel", 0)):
         own, array = fresh[f"{name}/{path}"], taught[f"{name}/{path}"]

@@ -1,5 +1,6 @@
 """The front in the terminal and as JSON."""
 
+import dataclasses
 import io
 import json
 
@@ -14,7 +15,7 @@ from experiments.errors import InputError
 from experiments.front_view import front_json, print_front
 from experiments.ledger import Ledger
 from experiments.run_folder import read_run
-from objectives import get_objective
+from objectives import Estimate, get_objective
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,20 @@ def test_members_no_better_for_sure_than_a_cheaper_one_are_marked(run):
             losses.append(loss)
     assert 0 < sum(marked) < len(marked)
     assert "by the intervals, a cheaper one may be no worse" in _printed(run)
+
+
+def test_of_two_that_cost_the_same_neither_is_a_cheaper_one(tmp_path):
+    rows = {"denoising_loss": (1.0, 1.1), "latency_ms": (5.0, 5.0), "parameters": (2e6, 1e6)}
+    with Ledger.open(
+        tmp_path / "ledger.jsonl", header={"objectives": ["denoising_loss", "latency_ms", "parameters"]}
+    ) as ledger:
+        for index, architecture in enumerate(architectures(2)):
+            ledger.asked(index, architecture)
+            numbers = {name: Estimate(x[index], x[index] * 0.8, x[index] * 1.2) for name, x in rows.items()}
+            ledger.record(dataclasses.replace(evaluation(index, architecture), objectives=numbers))
+    first, second = (line for line in _printed(read_run(tmp_path)).splitlines() if "5.00 ms" in line)
+    assert "~" in (first if "2 M" in first else second)  # it has more parameters for no better loss
+    assert "~" not in (first if "1 M" in first else second)
 
 
 def test_the_order_may_be_that_of_any_objective(run):

@@ -45,6 +45,7 @@ def test_a_share_of_a_published_design_is_counted_at_the_scale_of_the_sweep():
         ("params >= 5", "a limit is an upper bound"),
         ("5 >= params", "is no bound"),
         ("", "is no bound"),
+        ("latency_ms <= -1", "must be above 0 ms, got -1"),
         ("latency_ms <= 1.2.3", "'1.2.3' is no number"),
         ("latency_ms <= 5 miles", "unit 'miles' is not known here; known are ms, s"),
         ("memory_mb <= 400 MB", "unit 'MB' is not known here; known are none, it is part of the name"),

@@ -6,6 +6,7 @@ import struct
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from experiments.errors import InputError
 from experiments.training_curve import EVENTS, HISTORY, TrainingCurve
 
 
@@ -48,6 +49,19 @@ def test_a_training_that_goes_on_goes_on_with_its_curve(tmp_path):
     assert (tmp_path / "cut" / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
     _, purged = events(tmp_path / "cut")
     assert 21 in purged
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
+    with TrainingCurve(tmp_path, num_steps=4) as curve:
+        curve.add(1, 1.0)
+        with pytest.raises(InputError, match="training diverged: at step 2 the loss is nan; lower the learning rate"):
+            curve.add(2, float("nan"))
+
+
+def test_a_damaged_history_is_told(tmp_path):
+    (tmp_path / HISTORY).write_text("[{")
+    with pytest.raises(InputError, match="this is no JSON file"):
+        TrainingCurve(tmp_path, num_steps=4)
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
