@@ -6,6 +6,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ from supernet.initializer import abstract_initializer
 ARCHITECTURE, WEIGHTS, TRAINING, EXPECTED = "architecture.json", "weights.safetensors", "training.yaml", "expected.json"
 TEACHER = "teacher"
 EXPECTED_SCHEMA = 1
+_WEIGHTS_DIGEST = "weights_sha256"
 ALWAYS_PROMISED = ("parameters", "macs")
 PROMISES = (*ALWAYS_PROMISED, "denoising_loss")  # the loss, where there are data to measure it on
 
@@ -160,7 +162,8 @@ def write_bundle(path: Path, bundle: Bundle, *, expected: dict[str, Any], card: 
 def write_description(
     path: Path, architecture: Architecture, settings: TrainingSettings, *, expected: dict[str, Any], card: str
 ) -> None:
-    """Writes every file of a bundle but its weights into a folder."""
+    """Writes every file of a bundle but its weights, which are there, into a folder."""
+    expected = {**expected, _WEIGHTS_DIGEST: file_sha256(path / WEIGHTS)}
     (path / ARCHITECTURE).write_text(json.dumps(architecture.to_json(), indent=2) + "\n", "utf-8")
     (path / TRAINING).write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), "utf-8")
     (path / "README.md").write_text(card, "utf-8")
@@ -235,6 +238,26 @@ def read_settings(path: Path) -> TrainingSettings:
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path / name} is missing; make the bundle anew")
     return validated(read_document(read_text(path / TRAINING), source=str(path / TRAINING)), TrainingSettings)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_weights(path: Path) -> None:
+    """Holds a bundle's weights to the digest that its `expected.json` has of them; older bundles have none.
+
+    Raises:
+        InputError: they were changed, or `expected.json` is missing or damaged.
+    """
+    written = read_expected(path).get(_WEIGHTS_DIGEST)
+    if written is not None and written != file_sha256(path / WEIGHTS):
+        raise InputError(
+            f"{path / WEIGHTS}: it is not the file that the bundle was written with (by {_WEIGHTS_DIGEST} in {EXPECTED}); "
+            "copy the bundle again, or make it anew"
+        )
 
 
 def check_has_data(path: Path) -> None:
