@@ -132,6 +132,7 @@ A diffusion UNet, bundled by PocketUNet; {settings.origin}.
     pocketunet train DIR      # trains further, as training.yaml says
     pocketunet distill DIR    # learns from teacher/, where there is one
     pocketunet sample DIR     # draws images
+    pocketunet export DIR     # writes it for a device: --format litert, onnx, ...
 """
 
 

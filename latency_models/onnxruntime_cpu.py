@@ -18,7 +18,8 @@ from latency_models.local_device import Loader, LocalDevice
 from latency_models.local_session import Runnable
 from latency_models.network import Build, Network
 
-MODEL_FILE, WEIGHTS_FILE = "model.onnx", "model.onnx.data"
+MODEL_FILE = "model.onnx"
+_WEIGHTS_FILE = "model.onnx.data"
 _LARGEST_FILE_BYTES = 1 << 30  # a protobuf message ends at 2 GB; beyond this, weights get a file of their own
 _PRODUCTS = ("Einsum", "Gemm")
 _OPTIONS = {"threads": ("1", "2")}
@@ -150,7 +151,7 @@ def export(
         output_names=["output"] if names else None,
     )
     large = network.weight_bytes > _LARGEST_FILE_BYTES
-    onnx.save(model, folder / MODEL_FILE, save_as_external_data=large, all_tensors_to_one_file=True, location=WEIGHTS_FILE)
+    onnx.save(model, folder / MODEL_FILE, save_as_external_data=large, all_tensors_to_one_file=True, location=_WEIGHTS_FILE)
     return tuple(inputs), reference_output(trace(function, inputs), inputs)
 
 

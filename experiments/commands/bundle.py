@@ -99,7 +99,8 @@ def verify(bundle: Path) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="The new folder; must not exist.  [default: BUNDLE/FORMAT-DTYPE]")
 def export(bundle: Path, *, to: str, dtype: Literal["float32", "float16", "int8"], batch_size: int, out: Path | None) -> int:
     """Export the network of a bundle for a device's runtime, held to Flax's output (exit code 1: not the same)."""
-    from experiments.exports.export import WrongExportError, export_bundle
+    from experiments.exports.comparison import WrongExportError
+    from experiments.exports.export import export_bundle
 
     try:
         written, comparisons = export_bundle(bundle, to=to, dtype=dtype, batch_size=batch_size, out=out)

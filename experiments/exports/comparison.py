@@ -12,6 +12,10 @@ from experiments.errors import InputError
 LIMITS = {"float32": 1e-4, "float16": 0.05, "int8": 0.5}
 
 
+class WrongExportError(RuntimeError):
+    """What was exported computes something else than the network; nothing of it is kept."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """The errors of several calls together.
@@ -44,11 +48,11 @@ def compare_outputs(outputs: Sequence[np.ndarray], references: Sequence[np.ndarr
 
     Raises:
         InputError: Flax's own output is not finite, or is zero everywhere, so that no error is relative to it.
-        ValueError: an output has another shape.
+        WrongExportError: an output has another shape.
     """
     for output, reference in zip(outputs, references, strict=True):
         if output.shape != reference.shape:
-            raise ValueError(f"the exported graph returns shape {output.shape}, Flax {reference.shape}")
+            raise WrongExportError(f"the exported graph returns shape {output.shape}, Flax {reference.shape}")
     found, expected = (np.concatenate([x.ravel() for x in each]).astype(np.float64) for each in (outputs, references))
     if not np.isfinite(expected).all():
         raise InputError("the network's own output is not finite: its weights are damaged; make the bundle anew")

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.bundle import WEIGHTS, Bundle, check_weights, file_sha256, new_folder, read_bundle, refuse_existing
 from experiments.errors import InputError
-from experiments.exports.comparison import LIMITS, Comparison, compare_outputs
+from experiments.exports.comparison import LIMITS, Comparison, WrongExportError, compare_outputs
 from experiments.exports.formats import FORMATS, Exported, Format, get_format, reference_outputs
 from experiments.exports.graphs import NETWORK, Dtype, Graph, bundle_graphs
 from experiments.exports.sampling_record import sampling_record
@@ -18,10 +18,6 @@ RECORD = "export.json"
 RECORD_SCHEMA = 1
 NUM_CALLS = 5
 _LIBRARIES = ("jax", "flax", "numpy")
-
-
-class WrongExportError(RuntimeError):
-    """What was exported computes something else than the network; nothing of it is kept."""
 
 
 def export_bundle(
@@ -41,7 +37,7 @@ def export_bundle(
 
     Raises:
         InputError: the folder exists, the bundle is damaged, the format cannot say the network, or a package is missing.
-        WrongExportError: a graph's error is beyond `comparison.LIMITS`.
+        WrongExportError: a graph's error is beyond `LIMITS`, or its output has another shape.
     """
     batch = f"-batch{batch_size}" if batch_size > 1 else ""
     out = out or path / f"{to}-{dtype}{batch}"
@@ -56,7 +52,9 @@ def export_bundle(
             exported = _exported(chosen, graph, folder, stored, to)
             comparison = compare_outputs(exported.outputs, reference_outputs(graph), limit=LIMITS[stored])
             if not comparison.is_within_limit:
-                raise WrongExportError(f"{path}: --format {to}: the {graph.name} computes something else: {comparison}")
+                raise WrongExportError(
+                    f"{path}: --format {to}: the {graph.name} computes something else, and was not kept: {comparison}"
+                )
             comparisons[graph.name] = comparison
             records[graph.name] = _graph_record(graph, exported, comparison, stored)
         record = {

@@ -18,6 +18,7 @@ from experiments.exports.graphs import Dtype, Graph
 from experiments.exports.stablehlo import run_stablehlo, write_stablehlo
 from experiments.weights import import_weights, write_diffusers
 from latency_models import litert_file, onnxruntime_cpu
+from latency_models.coreml_package import run_coreml, start_coreml, write_coreml
 from latency_models.jax_reference import JaxProcess, compute_each, jax_process, use_cpu
 from latency_models.litert_cpu import load_on_xnnpack
 from latency_models.litert_runnable import import_litert
@@ -79,7 +80,7 @@ def get_format(name: str, dtype: Dtype) -> Format:
     found = FORMATS[name]
     if dtype not in found.dtypes:
         others = ", ".join(other for other, entry in FORMATS.items() if dtype in entry.dtypes)
-        raise InputError(f"--format {name} has no {dtype} weights, only {', '.join(found.dtypes)}; {dtype} has {others}")
+        raise InputError(f"--format {name} has no {dtype} weights, only {', '.join(found.dtypes)}; for {dtype} use {others}")
     needed = (*found.modules, *found.modules_of.get(dtype, ()))
     if missing := [module for module in needed if importlib.util.find_spec(module) is None]:
         remedy = f"make install EXTRAS={found.extra}" if found.extra else "make install"
@@ -105,18 +106,18 @@ def _litert(graph: Graph, folder: Path, dtype: Dtype) -> Exported:
 
 
 def _onnx(graph: Graph, folder: Path, dtype: Dtype) -> Exported:
-    """Weights are stored in the type, and cast to float32 in the graph."""
-    file = folder / f"{graph.name}.onnx"
-    _onnx_process().call(onnxruntime_cpu.export, graph.network, graph.build(dtype), folder, graph.arguments)
-    (folder / onnxruntime_cpu.MODEL_FILE).rename(file)
+    """Weights are stored in the type, and cast to float32 in the graph; those of a large network lie beside it, by name."""
+    own = folder / graph.name
+    own.mkdir()
+    _onnx_process().call(onnxruntime_cpu.export, graph.network, graph.build(dtype), own, graph.arguments)
+    file = own / onnxruntime_cpu.MODEL_FILE
     load = functools.partial(onnxruntime_cpu.OnnxRunnable, file, graph.calls[0], threads=1)
     session = LocalSession(load, start=onnxruntime_cpu.OnnxRuntimeCpu.start, subject="ONNX Runtime")
     try:
         outputs = [session.output_of(call) for call in graph.calls]
     finally:
         session.close()
-    beside = folder / onnxruntime_cpu.WEIGHTS_FILE  # of a network of more than a gigabyte
-    return Exported((file.name, *([beside.name] if beside.exists() else [])), outputs)
+    return Exported(_files(own, folder), outputs)
 
 
 @functools.cache
@@ -132,6 +133,20 @@ def _stablehlo(graph: Graph, folder: Path, dtype: Dtype) -> Exported:
     return Exported((file.name,), jax_process().call(run_stablehlo, graph.network, file, graph.calls))
 
 
+@functools.cache
+def _coreml_process() -> JaxProcess:
+    """One of its own, in which nothing is printed."""
+    return JaxProcess(start_coreml)
+
+
+def _coreml(graph: Graph, folder: Path, dtype: Dtype) -> Exported:
+    """Core ML runs on Apple's systems only: the package that was saved is interpreted, operation by operation."""
+    package, process = folder / f"{graph.name}.mlpackage", _coreml_process()
+    process.call(write_coreml, graph.network, graph.build(), package, dtype)
+    outputs = process.call(run_coreml, graph.network, package, graph.calls)
+    return Exported(_files(package, folder), outputs)
+
+
 def _safetensors(graph: Graph, folder: Path, dtype: Dtype) -> Exported:
     """Read back as any folder of diffusers' would be, since diffusers itself needs torch."""
     files = write_diffusers(graph.bundle, folder, dtype=_DIFFUSERS_DTYPES[dtype])
@@ -139,6 +154,10 @@ def _safetensors(graph: Graph, folder: Path, dtype: Dtype) -> Exported:
         length = graph.network.scale.context_length
         again = dataclasses.replace(graph, bundle=import_weights(folder, Path(work) / "again", context_length=length))
         return Exported(files, reference_outputs(again))
+
+
+def _files(inside: Path, folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(str(file.relative_to(folder)) for file in inside.rglob("*") if file.is_file()))
 
 
 def reference_outputs(graph: Graph) -> Sequence[np.ndarray]:
@@ -157,6 +176,10 @@ FORMATS: dict[str, Format] = {
         modules=("jax2onnx", "onnx", "onnxruntime"), extra="devices",
     ),
     "stablehlo": Format(_stablehlo, _ALL, "XLA on the CPU, through jax.export", ("jaxlib",)),
+    "coreml": Format(
+        _coreml, _ALL, "NumPy, which interprets the saved package: Core ML itself has not run it",
+        ("coremltools", "stablehlo-coreml"), modules=("coremltools", "stablehlo_coreml"), extra="coreml",
+    ),
     "safetensors": Format(
         _safetensors, ("float32", "float16"), "Flax, after `weights import` of what was written", ("safetensors",),
         is_graph=False,

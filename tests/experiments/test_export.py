@@ -20,10 +20,13 @@ from experiments import cli
 from experiments.bundle import Bundle, TrainingSettings, apply_network, read_bundle, write_bundle
 from experiments.bundle_quality import expectations
 from experiments.exports import formats
-from experiments.exports.comparison import compare_outputs
+from experiments.exports.comparison import WrongExportError, compare_outputs
 from experiments.exports.export import NUM_CALLS
 from experiments.sampling import draw_images
 from experiments.weights import import_weights
+from latency_models.coreml_package import run_coreml, start_coreml
+from latency_models.jax_reference import JaxProcess
+from latency_models.network import blocks_alone
 from search_space import Architecture, Level, Scale, Stage
 from supernet import UNet, unet_parameters
 from supernet.initializer import Initializer, random_initializer
@@ -80,30 +83,46 @@ def seeded_inputs(batch_size: int) -> dict[str, np.ndarray]:
     }
 
 
-def _run_litert(file, inputs):
+def _run_litert(out, inputs):
     from ai_edge_litert.interpreter import Interpreter
 
-    runner = Interpreter(model_path=str(file)).get_signature_runner("serving_default")
+    runner = Interpreter(model_path=str(out / "network.tflite")).get_signature_runner("serving_default")
     return runner(**inputs)["output"].copy()
 
 
-def _run_onnx(file, inputs):
+def _run_onnx(out, inputs):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(out / "network" / "model.onnx"), providers=["CPUExecutionProvider"])
     return session.run(["output"], inputs)[0]
 
 
-def _run_stablehlo(file, inputs):
-    return np.asarray(jax.jit(jax.export.deserialize(bytearray(file.read_bytes())).call)(*inputs.values()))
+def _run_stablehlo(out, inputs):
+    return np.asarray(stablehlo(out / "network.stablehlo")(*inputs.values()))
 
 
-RUNNERS: dict[str, Callable] = {"litert": _run_litert, "onnx": _run_onnx, "stablehlo": _run_stablehlo}
+def stablehlo(file) -> Callable:
+    """The function of a file."""
+    return jax.jit(jax.export.deserialize(bytearray(file.read_bytes())).call)
+
+
+def _run_coreml(out, inputs):
+    """In a child process: coremltools warns when it is imported, and warnings are errors here."""
+    process = JaxProcess(start_coreml)
+    try:
+        return process.call(run_coreml, blocks_alone([], SCALE), out / "network.mlpackage", [tuple(inputs.values())])[0]
+    finally:
+        process.close()
+
+
+RUNNERS: dict[str, Callable] = {
+    "litert": _run_litert, "onnx": _run_onnx, "stablehlo": _run_stablehlo, "coreml": _run_coreml
+}  # fmt: skip
 # As large as each should be at least and at most for these weights: a type that was not applied has 1e-6.
-ERRORS = {"float32": (0, 2e-5), "float16": (1e-5, 3e-3), "int8": (1e-3, 0.1)}
+ERRORS = {"float32": (0, 2e-5), "float16": (1e-5, 1e-2), "int8": (1e-3, 0.1)}
 
 
-SLOW = {("onnx", "float16"), ("onnx", "int8"), ("stablehlo", "float16")}
+SLOW = {("onnx", "float16"), ("onnx", "int8"), ("stablehlo", "float16"), ("coreml", "float16"), ("coreml", "int8")}
 CASES = [
     pytest.param(to, dtype, marks=[pytest.mark.slow] if (to, dtype) in SLOW else [])
     for to, entry in formats.FORMATS.items()
@@ -130,7 +149,7 @@ def test_an_exported_file_computes_what_flax_computes(bundle, tmp_path, capsys, 
     assert {entry["name"]: tuple(entry["shape"]) for entry in network["inputs"]} == {k: x.shape for k, x in inputs.items()}
     read = read_bundle(bundle)
     expected = np.asarray(jax.jit(functools.partial(apply_network, read.network()))(read.parameters["network"], **inputs))
-    found = RUNNERS[to](out / network["files"][0], inputs)
+    found = RUNNERS[to](out, inputs)
     assert found.shape == tuple(network["output"]["shape"]) == expected.shape
     assert compare_outputs([found], [expected], limit=ERRORS[dtype][1]).is_within_limit
 
@@ -163,10 +182,7 @@ def test_the_record_and_the_graphs_suffice_to_sample(tmp_path, sampler, paramete
     path = make_bundle(tmp_path / "unet", guidance_scale=guidance_scale, **settings)
     assert run(path, "--format", "stablehlo", "--out", tmp_path / "out") == 0
     record = json.loads((tmp_path / "out" / "export.json").read_text())["sampling"]
-    network, encoder = (
-        jax.jit(jax.export.deserialize(bytearray((tmp_path / "out" / f"{name}.stablehlo").read_bytes())).call)
-        for name in ("network", "prompt")
-    )
+    network, encoder = (stablehlo(tmp_path / "out" / f"{name}.stablehlo") for name in ("network", "prompt"))
     tokens = np.array([[2, 1, 0]], np.int32)
     contexts = [np.asarray(encoder(x)) for x in (np.array([record["prompts"]["null_prompt"]], np.int32), tokens)]
     x = np.asarray(sample_noise(5, jnp.arange(1), (8, 8, 1)))
@@ -220,7 +236,7 @@ def test_a_file_with_one_wrong_weight_is_not_kept(bundle, copy, tmp_path, monkey
     assert run(bundle, "--format", "stablehlo", "--out", tmp_path / "out") == 1
     answer = capsys.readouterr()
     assert not answer.out
-    assert "the network computes something else: relative error" in answer.err
+    assert "the network computes something else, and was not kept: relative error" in answer.err
     assert "at most 0.0001 allowed" in answer.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wrong"]
     monkeypatch.undo()
@@ -290,24 +306,27 @@ def test_what_cannot_be_exported_is_one_message(bundle, tmp_path, monkeypatch, c
     (tmp_path / "there").mkdir()
     assert "there: it exists already" in refused("--format", "litert", "--out", tmp_path / "there")
     assert refused("--format", "tflite", *out).startswith(
-        "pocketunet: --format tflite is not known; known are litert, onnx, stablehlo, "
+        "pocketunet: --format tflite is not known; known are litert, onnx, stablehlo, coreml, safetensors"
     )
-    assert "has no int8 weights, only float32, float16; int8 has litert, onnx, stablehlo" in refused(
+    assert "has no int8 weights, only float32, float16; for int8 use litert, onnx, stablehlo, coreml" in refused(
         "--format", "safetensors", "--dtype", "int8", *out
     )
     inexpressible = refused("--format", "safetensors", *out)
     assert "down0.attention_function is 'relu'; there it is 'softmax'" in inexpressible
-    assert "try --format litert, onnx, stablehlo" in inexpressible
+    assert "try --format litert, onnx, stablehlo, coreml" in inexpressible
     assert "0 is not in the range" in refused("--format", "litert", "--batch-size", "0", *out)
 
     def refuse(*_: object) -> None:
         raise ValueError("LiteRT's converter refuses this network: in block down0.0.residual: fft")
 
     monkeypatch.setitem(formats.FORMATS, "litert", dataclasses.replace(formats.FORMATS["litert"], export=refuse))
-    assert "in block down0.0.residual: fft; try --format onnx, stablehlo" in refused("--format", "litert", *out)
+    assert "in block down0.0.residual: fft; try --format onnx, stablehlo, coreml" in refused("--format", "litert", *out)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "needs jax2onnx and onnx and onnxruntime, not installed here; `make install EXTRAS=devices` brings it" in refused(
         "--format", "onnx", *out
+    )
+    assert "needs coremltools and stablehlo-coreml, not installed here; `make install EXTRAS=coreml` brings" in refused(
+        "--format", "coreml", *out
     )
     assert "with --dtype int8 needs ai-edge-litert and litert-converter and ai-edge-quantizer" in refused(
         "--format", "litert", "--dtype", "int8", *out
@@ -315,8 +334,14 @@ def test_what_cannot_be_exported_is_one_message(bundle, tmp_path, monkeypatch, c
 
 
 def test_outputs_of_another_shape_are_refused():
-    with pytest.raises(ValueError, match=r"the exported graph returns shape \(2,\), Flax \(1, 2\)"):
+    with pytest.raises(WrongExportError, match=r"the exported graph returns shape \(2,\), Flax \(1, 2\)"):
         compare_outputs([np.ones(2)], [np.ones((1, 2))], limit=1.0)
+
+
+def test_help_names_every_format(capsys):
+    assert run("--help") == 0
+    shown = capsys.readouterr().out
+    assert [name for name in formats.FORMATS if name not in shown] == []
 
 
 def test_errors_are_shares_of_the_output():
