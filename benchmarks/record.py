@@ -13,7 +13,10 @@ from typing import Any
 from latency_models.device import machine_fingerprint
 
 RESULTS = Path(__file__).parent / "results"
-_LIBRARIES = ("jax", "flax", "numpy", "ray", "ai-edge-litert", "litert-converter", "optuna", "pymoo")
+_LIBRARIES = (
+    "jax", "flax", "numpy", "ray", "ai-edge-litert", "litert-converter", "ai-edge-quantizer", "jax2onnx", "onnxruntime",
+    "coremltools", "stablehlo-coreml", "optuna", "pymoo",
+)  # fmt: skip
 
 
 def write_result(
