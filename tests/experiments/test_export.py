@@ -175,7 +175,11 @@ def test_smaller_types_make_smaller_files_and_the_same_export_the_same_file(bund
 
 @pytest.mark.parametrize(
     ("sampler", "parameterisation", "schedule", "guidance_scale"),
-    [("ddim", "v", "cosine", 1.5), ("dpmpp_2m", "eps", "scaled_linear", 1.0), ("dpmpp_2m", "x0", "cosine", 2.0)],
+    [
+        ("ddim", "v", "cosine", 1.5),
+        ("dpmpp_2m", "eps", "scaled_linear", 1.0),
+        pytest.param("dpmpp_2m", "x0", "cosine", 2.0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_record_and_the_graphs_suffice_to_sample(tmp_path, sampler, parameterisation, schedule, guidance_scale):
     settings = {"sampler": sampler, "parameterisation": parameterisation, "schedule": schedule, "sample_steps": 4}
