@@ -32,6 +32,7 @@ from supernet.initializer import abstract_initializer
 ARCHITECTURE, WEIGHTS, TRAINING, EXPECTED = "architecture.json", "weights.safetensors", "training.yaml", "expected.json"
 TEACHER, BLOCK_MAP = "teacher", "block_map.json"
 EXPECTED_SCHEMA = 1
+WEIGHTS_DIGEST = "weights_sha256"
 ALWAYS_PROMISED = ("parameters", "macs")
 # A prediction where the network was run, and the loss where there are data to measure it on.
 PROMISES = (*ALWAYS_PROMISED, "prediction", "denoising_loss")
@@ -164,17 +165,11 @@ def write_description(
     path: Path, architecture: Architecture, settings: TrainingSettings, *, expected: dict[str, Any], card: str
 ) -> None:
     """Writes every file of a bundle into the folder that holds its weights, whose digest is promised too."""
-    expected = {**expected, "weights_sha256": weights_digest(path)}
+    expected = {**expected, WEIGHTS_DIGEST: file_sha256(path / WEIGHTS)}
     (path / ARCHITECTURE).write_text(json.dumps(architecture.to_json(), indent=2) + "\n", "utf-8")
     (path / TRAINING).write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), "utf-8")
     (path / "README.md").write_text(card, "utf-8")
     (path / EXPECTED).write_text(json.dumps(expected, indent=2, allow_nan=False) + "\n", "utf-8")
-
-
-def weights_digest(path: Path) -> str:
-    """SHA-256 of a bundle's weights file, in hexadecimal."""
-    with (path / WEIGHTS).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -258,6 +253,26 @@ def read_bundle_with(path: Path, data: str | None) -> Bundle:
         return read_bundle(path)
     bundle = read_bundle(path)
     return dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"data": data}))
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_weights(path: Path) -> None:
+    """Holds a bundle's weights to the digest that its `expected.json` has of them; older bundles have none.
+
+    Raises:
+        InputError: they were changed, or `expected.json` is missing or damaged.
+    """
+    written = read_expected(path).get(WEIGHTS_DIGEST)
+    if written is not None and written != file_sha256(path / WEIGHTS):
+        raise InputError(
+            f"{path / WEIGHTS}: it is not the file that the bundle was written with (by {WEIGHTS_DIGEST} in {EXPECTED}); "
+            "copy the bundle again, or make it anew"
+        )
 
 
 def check_has_data(path: Path) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 
 from experiments.bundle import (
     EXPECTED_SCHEMA,
+    WEIGHTS,
+    WEIGHTS_DIGEST,
     Bundle,
     apply_network,
     check_has_data,
+    file_sha256,
     read_bundle,
     read_expected,
-    weights_digest,
 )
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
@@ -148,8 +150,8 @@ def verify_bundle(path: Path) -> list[Check]:
     if split is not None:
         found["denoising_loss"] = bundle_loss(bundle, split=split).value
     checks = [Check(name, promises[name]["value"], float(value), promises[name]["tolerance"]) for name, value in found.items()]
-    if "weights_sha256" in expected:  # a bundle of before it was promised has none
-        checks.append(Check("weights_sha256", str(expected["weights_sha256"]), weights_digest(path)))
+    if WEIGHTS_DIGEST in expected:  # a bundle of before it was promised has none
+        checks.append(Check(WEIGHTS_DIGEST, str(expected[WEIGHTS_DIGEST]), file_sha256(path / WEIGHTS)))
     return checks
 
 
@@ -183,6 +185,7 @@ A diffusion UNet, bundled by PocketUNet; {settings.origin}.
     pocketunet train DIR      # trains further, as training.yaml says
     pocketunet distill DIR    # learns from teacher/, where there is one
     pocketunet sample DIR     # draws images
+    pocketunet export DIR     # writes it for a device: --format litert, onnx, ...
 """
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from experiments.commands.bundle import distill, handoff, sample, train, verify
+from experiments.commands.bundle import distill, export, handoff, sample, train, verify
 from experiments.commands.inspect import compare, data, describe, ledger, space
 from experiments.commands.latency import latency
 from experiments.commands.quality import quality
@@ -41,8 +41,8 @@ def pocketunet() -> None:
 
 
 _COMMANDS = (
-    sweep, status, front, explain, report, dashboard, handoff, train, distill, sample, verify, weights, supernet,
-    quality, latency, data, space, describe, compare, ledger,
+    sweep, status, front, explain, report, dashboard, handoff, train, distill, sample, verify, export, weights,
+    supernet, quality, latency, data, space, describe, compare, ledger,
 )  # fmt: skip
 for _command in _COMMANDS:
     pocketunet.add_command(_command)

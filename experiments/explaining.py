@@ -140,7 +140,7 @@ def importance(run: Run, space: SearchSpace) -> dict[str, dict[str, float]]:
 
     Source: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance"; the implementation is Optuna's.
     """
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+    from optuna.importance import FanovaImportanceEvaluator
 
     study, found = study_of(run.ledger, space, name=run.path.name), {}
     for i, objective in enumerate(run.levels[0].objectives):
@@ -148,8 +148,7 @@ def importance(run: Run, space: SearchSpace) -> dict[str, dict[str, float]]:
         if np.ptp([evaluation.objectives[objective.name].value for evaluation in run.levels[0].done]) == 0:
             found[objective.name] = {}
             continue
-        target = functools.partial(_value_of, i)
-        shares = get_param_importances(study, evaluator=evaluator, target=target, normalize=False)
+        shares = evaluator.evaluate(study, target=functools.partial(_value_of, i))
         found[objective.name] = {gene: float(share) for gene, share in shares.items()}
     return found
 

@@ -18,7 +18,10 @@ from experiments.whole_files import write_whole
 from latency_models.device import machine_fingerprint
 
 FILE = "provenance.json"
-_LIBRARIES = ("pocketunet", "jax", "flax", "numpy", "ray", "ai-edge-litert", "litert-converter", "nni", "optuna", "pymoo")
+_LIBRARIES = (
+    "pocketunet", "jax", "flax", "numpy", "ray", "ai-edge-litert", "litert-converter", "ai-edge-quantizer", "jax2onnx",
+    "onnxruntime", "coremltools", "stablehlo-coreml", "nni", "optuna", "pymoo",
+)  # fmt: skip
 
 
 class Session(BaseModel):

@@ -15,7 +15,15 @@ from experiments.bundle import Bundle, TrainingSettings, new_folder, open_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.diffusers_folder import CONFIG, WEIGHTS, DiffusersFolder, read_folder, read_parameterisation
 from experiments.errors import InputError
-from experiments.safetensors_stream import StoredTensor, TensorType, mismatch, read_header, shapes_of, write_safetensors
+from experiments.safetensors_stream import (
+    FLOATS,
+    StoredTensor,
+    TensorType,
+    mismatch,
+    read_header,
+    shapes_of,
+    write_safetensors,
+)
 from search_space import layer_plan
 from supernet.diffusers_config import DEFAULT_CONTEXT_LENGTH, DiffusersUNet, unet_from_config
 from supernet.diffusers_export import unet_to_config
@@ -68,6 +76,25 @@ def export_weights(path: Path, out: Path) -> Path:
         InputError: diffusers cannot express the architecture; the message names the stages and fields.
     """
     refuse_existing(out)
+    with new_folder(out) as partial:
+        write_diffusers(path, partial)
+    return out
+
+
+def write_diffusers(path: Path, folder: Path, *, dtype: str | None = None) -> tuple[str, ...]:
+    """Writes the files of a diffusers `unet/` folder into one that exists.
+
+    Args:
+        path: the bundle.
+        folder: where they go.
+        dtype: of all tensors, as safetensors names it; as the bundle stores them where it is not given.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        InputError: diffusers cannot express the architecture; the message names the stages and fields.
+    """
     bundle, stored = open_bundle(path)
     _, metadata = read_header(path / BUNDLE_WEIGHTS)
     has_linear_projections = metadata.get(_LINEAR_PROJECTIONS) == "true"
@@ -76,11 +103,10 @@ def export_weights(path: Path, out: Path) -> Path:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     table = correspondences(bundle.plan, has_linear_projections=has_linear_projections)
-    types, read = _theirs(stored, table)
-    with new_folder(out) as partial:
-        write_safetensors(partial / WEIGHTS, types, read, metadata={"format": "pt"})
-        (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    return out
+    types, read = _theirs(stored, table, dtype)
+    write_safetensors(folder / WEIGHTS, types, read, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    return WEIGHTS, CONFIG
 
 
 def _understood(source: DiffusersFolder, context_length: int) -> tuple[DiffusersUNet, tuple[Correspondence, ...]]:
@@ -124,14 +150,19 @@ def _ours(stored: Mapping[str, StoredTensor], table: tuple[Correspondence, ...])
     return types, read
 
 
-def _theirs(stored: Mapping[str, StoredTensor], table: tuple[Correspondence, ...]) -> tuple[dict[str, TensorType], Reader]:
-    """The tensors of a diffusers folder, and how to read each of them from a bundle."""
+def _theirs(
+    stored: Mapping[str, StoredTensor], table: tuple[Correspondence, ...], dtype: str | None
+) -> tuple[dict[str, TensorType], Reader]:
+    """The tensors of a diffusers folder in a type, or in those that are stored; and how to read each of them from a bundle."""
     by_name = {entry.tensor: entry for entry in table}
 
     def parts(name: str) -> list[StoredTensor]:
         return [stored[f"network/{path}"] for path in by_name[name].paths]
 
-    def read(name: str) -> np.ndarray:
-        return by_name[name].to_theirs([part.read() for part in parts(name)])
+    types = {name: TensorType(dtype or parts(name)[0].type.dtype, entry.shape) for name, entry in by_name.items()}
 
-    return {name: TensorType(parts(name)[0].type.dtype, entry.shape) for name, entry in by_name.items()}, read
+    def read(name: str) -> np.ndarray:
+        tensor = by_name[name].to_theirs([part.read() for part in parts(name)])
+        return tensor.astype(FLOATS[types[name].dtype], copy=False)
+
+    return types, read

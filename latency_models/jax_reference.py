@@ -104,6 +104,13 @@ def compute(network: Network, build: Build) -> tuple[tuple[np.ndarray, ...], np.
     return tuple(inputs), reference_output(trace(function, inputs), inputs)
 
 
+def compute_each(network: Network, build: Build, batches: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """The network's output for each of several inputs, given in the order of its function's arguments."""
+    function, inputs = build(network)
+    traced = trace(function, inputs)
+    return [reference_output(traced, batch) for batch in batches]
+
+
 def trace(function: Callable[..., Any], example_inputs: Sequence[Any]) -> Any:
     """JAX's trace of a function (`jax.stages.Traced`); inputs that it does not use stay inputs.
 

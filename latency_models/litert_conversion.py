@@ -11,17 +11,12 @@ import sys
 from importlib import import_module
 from typing import Any, TextIO
 
-SIGNATURE = "serving_default"
+SIGNATURE, OUTPUT = "serving_default", "output"
 _MODULES = ("ir", "passmanager", "_mlir_libs.converter_api_ext")
 _DIALECTS = ("tfl", "func", "builtin", "arith")
 
 
-def input_name(index: int) -> str:
-    """The signature's name of an input."""
-    return f"input{index}"
-
-
-def convert(bytecode: str, model: str, num_inputs: int) -> None:
+def convert(bytecode: str, model: str, input_names: list[str]) -> None:
     """Writes the .tflite model of a StableHLO module, given as MLIR bytecode (not as JAX's serialised export)."""
     # Native modules without type stubs; imported with the first request, so that start-up errors become replies.
     ir, passmanager, api = (import_module(f"litert_converter.mlir.{name}") for name in _MODULES)
@@ -31,8 +26,7 @@ def convert(bytecode: str, model: str, num_inputs: int) -> None:
     with context:
         with open(bytecode, "rb") as file:
             module = ir.Module.parse(file.read())
-        names = [input_name(i) for i in range(num_inputs)]
-        api.set_signature(module.operation, signature_name=SIGNATURE, input_names=names, output_names=["output"])
+        api.set_signature(module.operation, signature_name=SIGNATURE, input_names=input_names, output_names=[OUTPUT])
         config = api.ConvertToTFLConfig()
         config.model_origin_framework = "JAX"
         api.run_convert_to_tfl_passes(module, passmanager.PassManager(), config)

@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from latency_models import litert_conversion
 from latency_models.jax_reference import check_free_memory
@@ -31,14 +31,14 @@ class ConverterProcess:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()  # networks are loaded from several threads
 
-    def convert(self, bytecode: Path, model: Path, *, num_inputs: int) -> None:
+    def convert(self, bytecode: Path, model: Path, *, input_names: Sequence[str]) -> None:
         """Writes the .tflite model of a module, given as StableHLO bytecode.
 
         Raises:
           ValueError: The converter refuses the module (which operation, in which block), its native code crashes, or
             memory does not suffice.
         """
-        arguments = {"bytecode": str(bytecode), "model": str(model), "num_inputs": num_inputs}
+        arguments = {"bytecode": str(bytecode), "model": str(model), "input_names": list(input_names)}
         refusal = self._ask("convert", arguments, reads=bytecode, copies=_CONVERTING_COPIES, who="LiteRT's converter")
         if refusal is not None:
             raise ValueError(f"LiteRT's converter refuses this network: {_reason(refusal)}; {_REMEDY}")
@@ -62,7 +62,7 @@ class ConverterProcess:
         with self._lock:
             self._end()
 
-    def _ask(self, function: str, arguments: Mapping[str, str | int], *, reads: Path, copies: float, who: str) -> str | None:
+    def _ask(self, function: str, arguments: Mapping[str, Any], *, reads: Path, copies: float, who: str) -> str | None:
         """Why the request is refused; None where it is done."""
         with self._lock:
             large = reads.stat().st_size > _LARGE_BYTES

@@ -53,7 +53,7 @@ class LiteRtCpu(LocalDevice):
         inputs, reference = litert_converter().convert(network, build, folder)
         if self._dtype != "float32":
             litert_converter().store_weights(folder, dtype=self._dtype)
-        return functools.partial(_load, folder / MODEL_FILE, inputs, threads=self._threads), reference
+        return functools.partial(load_on_xnnpack, folder / MODEL_FILE, inputs, threads=self._threads), reference
 
     def fingerprint(self) -> dict[str, str]:
         """Runtime, converter and JAX version, the quantizer's where it is used, threads, dtype and machine."""
@@ -67,7 +67,12 @@ class LiteRtCpu(LocalDevice):
         }
 
 
-def _load(path: Path, inputs: Sequence[np.ndarray], *, threads: int) -> LiteRtRunnable:
+def load_on_xnnpack(path: Path, inputs: Sequence[np.ndarray], *, threads: int, names: Sequence[str] = ()) -> LiteRtRunnable:
+    """A .tflite file in the interpreter, with its inputs set, and what XNNPACK makes of its graph.
+
+    Raises:
+      ValueError: LiteRT refuses the file, or XNNPACK would convert stored weights at every run.
+    """
     interpreter = open_interpreter(path, num_threads=threads)
     pieces = [x for x in interpreter._get_ops_details() if x["op_name"] == "DELEGATE"]
     omitted: tuple[GraphOperation, ...] = ()
@@ -77,7 +82,7 @@ def _load(path: Path, inputs: Sequence[np.ndarray], *, threads: int) -> LiteRtRu
     return LiteRtRunnable(
         path, inputs, interpreter,
         clocks=("thread_cpu", "wall") if threads == 1 else ("process_cpu", "wall"),
-        profiler_options=f"num_threads = {threads}\n", partitions=len(pieces), left_out=listed(omitted),
+        profiler_options=f"num_threads = {threads}\n", names=names, partitions=len(pieces), left_out=listed(omitted),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """From a network to a .tflite file: JAX lowers in one child process, LiteRT converts in another."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,16 @@ class LiteRtConverter:
         """Starts no process yet."""
         self._converter = ConverterProcess()
 
-    def convert(self, network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    def convert(
+        self, network: Network, build: Build, folder: Path, *, names: Sequence[str] = ()
+    ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         """Writes `folder / MODEL_FILE`; the network's inputs, and what JAX computes for them.
+
+        Args:
+          network: What is converted.
+          build: Makes its function and inputs.
+          folder: Existing.
+          names: Of the inputs in the file's signature; `input0`, `input1` and so on where none are given.
 
         Raises:
           ValueError: The converter refuses it or crashes, or memory does not suffice.
@@ -29,7 +38,7 @@ class LiteRtConverter:
         inputs, reference = jax_process().call(lower, network, build, folder)
         module = folder / MODULE_FILE
         try:
-            self._converter.convert(module, folder / MODEL_FILE, num_inputs=len(inputs))
+            self._converter.convert(module, folder / MODEL_FILE, input_names=names or input_names(len(inputs)))
         finally:
             module.unlink(missing_ok=True)
         return inputs, reference
@@ -45,6 +54,11 @@ class LiteRtConverter:
             self._converter.store_weights(float32, folder / MODEL_FILE, dtype=dtype)
         finally:
             float32.unlink()
+
+
+def input_names(count: int) -> tuple[str, ...]:
+    """The signature's names of inputs that nobody named."""
+    return tuple(f"input{i}" for i in range(count))
 
 
 @functools.cache

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from latency_models.device import KernelTime
-from latency_models.litert_conversion import SIGNATURE, input_name
+from latency_models.litert_conversion import SIGNATURE
+from latency_models.litert_file import input_names
 from latency_models.litert_graph import blamed
 from latency_models.litert_profile import profile_model
 from latency_models.local_session import Runnable
@@ -51,6 +52,7 @@ class LiteRtRunnable(Runnable):
         *,
         clocks: tuple[Clock, ...],
         profiler_options: str,
+        names: Sequence[str] = (),
         partitions: int | None = None,
         left_out: tuple[str, ...] = (),
     ) -> None:
@@ -62,18 +64,25 @@ class LiteRtRunnable(Runnable):
           interpreter: From `open_interpreter`.
           clocks: That mean something for it.
           profiler_options: How the profiler is told of the same kernels and threads.
+          names: Of the inputs in the file's signature, where they are not `input0` and so on.
           partitions: Of a delegate, where there is one.
           left_out: What the delegate leaves out.
         """
-        self._path, self._inputs, self._interpreter = path, tuple(inputs), interpreter
+        self._path, self._interpreter = path, interpreter
         self.clocks, self._profiler_options = clocks, profiler_options
         self.partitions, self.left_out = partitions, left_out
         self.model_bytes = path.stat().st_size
         # The converter may reorder tensors: the signature knows which is which. Its runner must not outlive this line.
         details = interpreter.get_signature_runner(SIGNATURE).get_input_details()
-        for i, value in enumerate(inputs):
-            interpreter.set_tensor(int(details[input_name(i)]["index"]), value)
+        self._places = {name: int(details[name]["index"]) for name in names or input_names(len(inputs))}
+        self.feed(inputs)
         self._output = int(interpreter.get_output_details()[0]["index"])
+
+    def feed(self, inputs: Sequence[np.ndarray]) -> None:
+        """Copies the inputs into the interpreter's memory."""
+        self._inputs = dict(zip(self._places, inputs, strict=True))
+        for name, value in self._inputs.items():
+            self._interpreter.set_tensor(self._places[name], value)
 
     def run(self) -> None:
         """Runs the model once; the inputs stay in place."""
@@ -85,9 +94,8 @@ class LiteRtRunnable(Runnable):
 
     def profile(self, count: int) -> tuple[KernelTime, ...]:
         """Loads the model a second time with the profiler on."""
-        named = {input_name(i): value for i, value in enumerate(self._inputs)}
         shape, options = self.output().shape, self._profiler_options
-        return profile_model(self._path, named, output_shape=shape, count=count, cpu_options=options)
+        return profile_model(self._path, self._inputs, output_shape=shape, count=count, cpu_options=options)
 
 
 def _naming_the_operation(path: Path, call: Callable[[], Any]) -> Any:

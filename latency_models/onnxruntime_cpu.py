@@ -78,6 +78,10 @@ class OnnxRunnable(Runnable):
         self._feed = dict(zip(names, inputs, strict=True))
         self._output: np.ndarray | None = None
 
+    def feed(self, inputs: Sequence[np.ndarray]) -> None:
+        """Takes other inputs for the next runs."""
+        self._feed = dict(zip(self._feed, inputs, strict=True))
+
     def run(self) -> None:
         """Runs the model once."""
         (self._output,) = self._session.run(None, self._feed)
@@ -123,20 +127,29 @@ def _node_name(node: Mapping[str, Any]) -> str:
     return f"{name} {read[-1] * math.prod(written)}"
 
 
-def export(network: Network, build: Build, folder: Path) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Writes the network as ONNX into a folder; its inputs, and its output for them.
+def export(
+    network: Network, build: Build, folder: Path, names: Sequence[str] = ()
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Writes the network as ONNX into a folder, with names of its inputs where they are given; its inputs, and its output.
 
     jax2onnx compares each node with every one before it, so that a thousand nodes take seconds and three thousand half a
     minute.
     """
-    # It tells of every plugin for a library that is not installed here.
-    logging.getLogger("jax2onnx").setLevel(logging.ERROR)
+    # They tell of every plugin for a library that is not installed here, and of types that need not be known.
+    for name in ("jax2onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     import jax
     import onnx
     from jax2onnx import to_onnx
 
     function, inputs = build(network)
-    model = to_onnx(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs], return_mode="proto")
+    model = to_onnx(
+        function,
+        [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs],
+        return_mode="proto",
+        input_names=names or None,
+        output_names=["output"] if names else None,
+    )
     large = network.weight_bytes > _LARGEST_FILE_BYTES
     onnx.save(model, folder / MODEL_FILE, save_as_external_data=large, all_tensors_to_one_file=True, location=_WEIGHTS_FILE)
     return tuple(inputs), reference_output(trace(function, inputs), inputs)

@@ -4,7 +4,7 @@ A weight that is an argument cannot be folded into another constant, and is held
 stays behind in its process. The stored program is XLA's own format, which JAX's compilation cache reads and writes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -104,6 +104,13 @@ class XlaRunnable(Runnable):
         if device.memory_stats():
             self.device_peak = lambda: device.memory_stats()["peak_bytes_in_use"]
         self._output: Any = None
+
+    def feed(self, inputs: Sequence[np.ndarray]) -> None:
+        """Replaces the inputs, which are the last arguments, each in the type that the program takes."""
+        import jax
+
+        weights, replaced = self._arguments[: -len(inputs)], self._arguments[-len(inputs) :]
+        self._arguments = [*weights, *(jax.device_put(x.astype(old.dtype)) for x, old in zip(inputs, replaced, strict=True))]
 
     def run(self) -> None:
         """Runs the program once and waits for its output."""

@@ -34,8 +34,9 @@ class PromptEncoder(nnx.Module):
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length width"]:
         """Encodes prompts."""
         x = self.tokens[...][tokens] + self.positions[...][None]
-        # The first place is always seen: in the null prompt there is nothing else to attend to.
-        is_seen = (tokens != NULL_TOKEN).at[:, 0].set(True)
+        # The first place is always seen: in the null prompt there is nothing else to attend to. Not by `.at[].set`: mobile
+        # converters refuse to scatter.
+        is_seen = (tokens != NULL_TOKEN) | (jnp.arange(tokens.shape[1])[None] == 0)
         for layer in self.layers:
             x = layer(x, is_seen)
         return x if self.norm is None else self.norm(x)

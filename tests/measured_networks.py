@@ -3,7 +3,7 @@
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +145,9 @@ class Dying(Runnable):
 
     def __init__(self, number: int) -> None:
         self._number, self._runs = number, 0
+
+    def feed(self, inputs: Sequence[np.ndarray]) -> None:
+        raise RuntimeError(f"no use for {len(inputs)} inputs")
 
     def run(self) -> None:
         self._runs += 1

@@ -30,13 +30,15 @@ ALLOWED = {
 # A runtime may be imported inside the file that is about it, and nowhere else in its folder.
 INSIDE_ONE_FILE = {
     "nni": ("search_space", ("nni",)),
-    "jax": ("latency_models", ("xla", "litert", "jax_reference", "onnxruntime_cpu")),
+    "jax": ("latency_models", ("xla", "litert", "jax_reference", "onnxruntime_cpu", "coreml")),
     "jaxlib": ("latency_models", ("xla",)),
     "ai_edge_litert": ("latency_models", ("litert",)),
     "litert_converter": ("latency_models", ("litert",)),
     "onnx": ("latency_models", ("onnxruntime_cpu",)),
     "jax2onnx": ("latency_models", ("onnxruntime_cpu",)),
     "onnxruntime": ("latency_models", ("onnxruntime_cpu",)),
+    "coremltools": ("latency_models", ("coreml",)),
+    "stablehlo_coreml": ("latency_models", ("coreml",)),
     "pyarrow": ("experiments", ("ledger_export",)),
     "optuna_dashboard": ("experiments", ("dashboard",)),
     "tensorboardX": ("experiments", ("training_curve",)),

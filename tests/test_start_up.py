@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 HEAVY = {"jax", "flax", "ray", "nni", "tensorflow_datasets", "optuna", "pymoo", "plotly", "numpy", "rich", "pydantic"}
 COMMANDS = ["sweep", "front", "report", "handoff", "train", "distill", "sample", "verify", "data", "space", "describe"]
-COMMANDS += ["compare", "ledger"]
+COMMANDS += ["compare", "ledger", "export"]
 
 
 def _modules_after(*arguments: str) -> set[str]:
@@ -30,7 +30,7 @@ def _modules_after(*arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--help",), ("sweep", "--help"), ("data", "check", "--help"), ("--version",),
+        ("--help",), ("sweep", "--help"), ("export", "--help"), ("data", "check", "--help"), ("--version",),
         ("quality", "measure", "--help"), ("quality", "features", "--help"), ("quality", "features"),
     ],
 )  # fmt: skip

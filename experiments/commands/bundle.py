@@ -1,7 +1,8 @@
-"""The commands about a hand-off bundle: make one, train it, distil it, sample from it, hold it to what it promises."""
+"""The commands about a hand-off bundle: make one, train it, distil it, sample, hold it to its promises, export it."""
 
 import functools
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -90,3 +91,35 @@ def verify(bundle: Path) -> int:
     for check in checks:
         click.echo(str(check))
     return 0 if all(check.is_kept for check in checks) else 1
+
+
+@click.command()
+@BUNDLE
+@click.option(
+    "--format",
+    "to",
+    required=True,
+    metavar="FORMAT",
+    help="litert, onnx, stablehlo, coreml or safetensors (diffusers' layout).",
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16", "int8"]), default="float32", show_default=True, help="Of the weights."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images of one call; guidance takes 2."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="The new folder; must not exist.  [default: BUNDLE/FORMAT-DTYPE]")
+def export(bundle: Path, *, to: str, dtype: Literal["float32", "float16", "int8"], batch_size: int, out: Path | None) -> int:
+    """Export the network of a bundle for a device's runtime, held to Flax's output (exit code 1: not the same)."""
+    from experiments.exports.comparison import WrongExportError
+    from experiments.exports.export import export_bundle
+
+    try:
+        written, comparisons = export_bundle(bundle, to=to, dtype=dtype, batch_size=batch_size, out=out)
+    except WrongExportError as error:
+        click.echo(f"pocketunet: {error}", err=True)
+        return 1
+    for graph, comparison in comparisons.items():
+        click.echo(f"{graph}: {comparison}")
+    click.echo(written)
+    return 0

@@ -11,7 +11,17 @@ import yaml
 from toy_problem import costs, quality
 
 from experiments import cli, handoff
-from experiments.bundle import BLOCK_MAP, Bundle, TrainingSettings, read_bundle, read_expected, weights_digest, write_bundle
+from experiments.bundle import (
+    BLOCK_MAP,
+    WEIGHTS,
+    WEIGHTS_DIGEST,
+    Bundle,
+    TrainingSettings,
+    file_sha256,
+    read_bundle,
+    read_expected,
+    write_bundle,
+)
 from experiments.bundle_quality import expectations, verify_bundle
 from experiments.config import ledger_header, load_config
 from experiments.errors import InputError
@@ -20,6 +30,7 @@ from experiments.ledger import Ledger
 from experiments.run_folder import read_run
 from experiments.supernet_start import fresh_supernet
 from search_space import get_scale, get_space, layer_plan
+from search_space.block_map import student_block_map
 from supernet import UNet, extract, unet_parameters
 from supernet.initializer import random_initializer
 from supernet.teacher import start_student
@@ -136,7 +147,7 @@ def test_the_prediction_tells_other_weights_even_where_the_digest_is_theirs(hand
         bundle.parameters["network"]["blocks/output_head/conv/bias"] + 0.05
     )
     write_bundle(folder, bundle, expected={}, card="")
-    (folder / "expected.json").write_text(json.dumps(expected | {"weights_sha256": weights_digest(folder)}))
+    (folder / "expected.json").write_text(json.dumps(expected | {WEIGHTS_DIGEST: file_sha256(folder / WEIGHTS)}))
     assert _run("verify", folder) == 1
     told = capsys.readouterr().out
     assert "NOT KEPT  prediction" in told
@@ -154,30 +165,43 @@ def test_at_the_deploy_scale_the_largest_network_takes_all_of_the_teachers_weigh
     assert all(np.array_equal(ours.parameters["network"][path], x) for path, x in theirs.parameters["network"].items())
     feeding = json.loads((folder / BLOCK_MAP).read_text())
     assert all(block == source for block, source in feeding.items())
-    assert weights_digest(folder / "teacher") == weights_digest(teacher)
+    assert file_sha256(folder / "teacher" / WEIGHTS) == file_sha256(teacher / WEIGHTS)
     assert set(read_expected(folder)["promises"]) == {"parameters", "macs"}
     assert f"teacher {largest}" in ours.settings.origin
 
 
-def test_a_student_with_the_teachers_architecture_is_the_teacher(run, teacher, tmp_path):
-    """Though the space's largest network has more blocks, so that up blocks stand elsewhere in it."""
-    settings, drawn = read_bundle(teacher).settings, np.random.default_rng(7)
-    students = [read_run(run).ledger.evaluations[i].architecture for i in (1, 2, 3)]
-    widths = [level.width for level in SPACE.largest().levels]
-    found = 0
-    for student in students:
-        levels = tuple(dataclasses.replace(x, width=width) for x, width in zip(student.levels, widths, strict=True))
-        wide = dataclasses.replace(student, levels=levels).canonical()
-        plan = layer_plan(wide, DEPLOY)
-        weights = unet_parameters(UNet(plan, init=random_initializer(3)))
-        weights = {path: x + 0.05 * drawn.standard_normal(x.shape, np.float32) for path, x in weights.items()}
-        supernet, parameters = fresh_supernet(Bundle(wide, settings, {}), "digits-small", seed=0)
-        feeding = start_student(supernet, parameters, plan, weights, wide)
-        assert all(block == source for block, source in feeding.items())
-        taken = unet_parameters(extract(supernet, jax.tree.map(jax.numpy.asarray, parameters), wide))
-        assert all(np.array_equal(taken[path], x) for path, x in weights.items())
-        found += [level.down.num_blocks for level in levels] != [x.down.num_blocks for x in SPACE.largest().levels]
-    assert found
+def test_a_student_with_the_teachers_architecture_is_the_teacher():
+    """Though the space's largest network has more blocks, so that up blocks with the same skip stand elsewhere in it."""
+    space, scale, drawn = get_space("digits"), get_scale("digits-proxy"), np.random.default_rng(7)
+    settings = TrainingSettings.model_validate({"origin": "drawn", "scale": dataclasses.asdict(scale), "data": None})
+    widths = [level.width for level in space.largest().levels]
+    students = (space.sample(np.random.default_rng(seed)) for seed in range(100))
+    student = next(x for x in students if x.levels[0].down.num_blocks < space.largest().levels[0].down.num_blocks)
+    levels = tuple(dataclasses.replace(x, width=width) for x, width in zip(student.levels, widths, strict=True))
+    wide = dataclasses.replace(student, levels=levels).canonical()
+    plan = layer_plan(wide, scale)
+    weights = unet_parameters(UNet(plan, init=random_initializer(3)))
+    weights = {path: x + 0.05 * drawn.standard_normal(x.shape, np.float32) for path, x in weights.items()}
+    supernet, parameters = fresh_supernet(Bundle(wide, settings, {}), space.name, seed=0)
+    feeding = start_student(supernet, parameters, plan, weights, wide)
+    assert all(block == source for block, source in feeding.items())
+    taken = unet_parameters(extract(supernet, jax.tree.map(jax.numpy.asarray, parameters), wide))
+    assert all(np.array_equal(taken[path], x) for path, x in weights.items())
+
+
+def test_blocks_correspond_by_their_skips():
+    """With one down block less than the teacher, the first up block takes the first, and the others those at its end."""
+    teacher = get_space("digits").largest()
+    down, up = teacher.levels[0].down, teacher.levels[0].up
+    assert (down.num_blocks, up.num_blocks) == (2, 3)
+    level = dataclasses.replace(
+        teacher.levels[0], down=dataclasses.replace(down, num_blocks=1), up=dataclasses.replace(up, num_blocks=2)
+    )
+    student = dataclasses.replace(teacher, levels=(level, *teacher.levels[1:]))
+    plans = [layer_plan(x, get_scale("digits-proxy")) for x in (teacher, student)]
+    feeding = student_block_map(*plans)
+    assert (feeding["up0.0.residual"], feeding["up0.1.residual"]) == ("up0.0.residual", "up0.2.residual")
+    assert feeding["down0.0.residual"] == "down0.0.residual"
 
 
 def test_a_smaller_network_takes_the_first_channels_of_the_blocks_in_its_map(run, teacher, tmp_path):

@@ -68,6 +68,17 @@ def test_output_equals_jax_before_and_after_many_runs(loaded):
             np.testing.assert_allclose(output, expected, atol=loaded.device.tolerance * np.abs(expected).max())
 
 
+def test_other_inputs_give_the_output_that_jax_computes_for_them(loaded):
+    function, inputs = measured_networks.build_tiny(SMALL)
+    others = (inputs[0][:, ::-1] + 0.5, inputs[1] + 100, inputs[2])
+    expected = np.asarray(function(*map(jnp.asarray, others)))
+    atol = loaded.device.tolerance * np.abs(expected).max()
+    before = loaded.small.output()
+    np.testing.assert_allclose(loaded.small.output_of(others), expected, atol=atol)
+    assert np.abs(before - expected).max() > 3 * atol
+    np.testing.assert_allclose(loaded.small.output_of(inputs), before, rtol=0, atol=0)
+
+
 def test_every_clock_reads_something_and_a_larger_network_more(loaded):
     small, large = loaded.small.run(5), loaded.large.run(5)
     assert list(small) == list(large)

@@ -151,11 +151,11 @@ def test_a_crash_of_the_converter_is_a_refusal_and_the_next_request_is_served(mo
     with monkeypatch.context() as patched:
         pretend(patched, tmp_path, CRASH)
         with pytest.raises(ValueError, match=r"LiteRT's converter crashed \(SIGSEGV\) on this network"):
-            converter.convert(module, tmp_path / "model", num_inputs=1)
+            converter.convert(module, tmp_path / "model", input_names=["input0"])
         with pytest.raises(ValueError, match=r"LiteRT's quantizer crashed \(SIGSEGV\)"):
             converter.store_weights(module, tmp_path / "model", dtype="int8")
     with pytest.raises(ValueError, match="LiteRT's converter refuses this network"):  # a new child answers
-        converter.convert(module, tmp_path / "model", num_inputs=1)
+        converter.convert(module, tmp_path / "model", input_names=["input0"])
     with pytest.raises(ValueError, match=r"cannot store this network's weights as int8: .*dtype=float32"):
         converter.store_weights(module, tmp_path / "model", dtype="int8")
     converter.close()
@@ -169,7 +169,7 @@ def test_a_large_module_gets_a_child_of_its_own(monkeypatch, tmp_path, module, i
     converter = ConverterProcess()
     numbers = set()
     for _ in range(2):
-        converter.convert(module, tmp_path / "model", num_inputs=1)
+        converter.convert(module, tmp_path / "model", input_names=["input0"])
         numbers.add((tmp_path / "model").read_text())
     converter.close()
     assert len(numbers) == (2 if is_large else 1)
@@ -180,7 +180,7 @@ def test_requests_of_several_threads_wait_for_their_own_model(monkeypatch, tmp_p
     converter = ConverterProcess()
 
     def convert(i: int) -> str:
-        converter.convert(module, tmp_path / f"model{i}", num_inputs=1)
+        converter.convert(module, tmp_path / f"model{i}", input_names=["input0"])
         return (tmp_path / f"model{i}").read_text()
 
     with ThreadPoolExecutor(4) as threads:
@@ -193,4 +193,4 @@ def test_a_large_module_without_memory_for_it_is_refused_before_a_child_starts(m
     monkeypatch.setattr(litert_converter_process, "_LARGE_BYTES", 0)
     monkeypatch.setattr(litert_converter_process, "_CONVERTING_COPIES", 1e12)
     with pytest.raises(ValueError, match=r"needs about 12000.0 GB of free memory for LiteRT's converter, .* GB are free"):
-        ConverterProcess().convert(module, tmp_path / "model", num_inputs=1)
+        ConverterProcess().convert(module, tmp_path / "model", input_names=["input0"])
