@@ -1,5 +1,5 @@
 // Parallel coordinates: a line a design over objectives and genes; drawing along an axis keeps a part of it.
-const AXIS = { top: 44, bottom: 46, side: 76, least: 106, reach: 18, spread: 14 };
+const AXIS = { top: 62, bottom: 46, side: 76, least: 106, reach: 18, spread: 14 };
 
 let isBrushing = false; // the scatter waits for the end of it: drawing thousands of points anew takes longer than a frame
 
@@ -101,8 +101,7 @@ function drawAxis(pen, shape, name, i) {
     Object.assign(pen, { fillStyle: colour(shade), globalAlpha: 1 });
     pen.fillText(text, x, y);
   };
-  const [area, ...rest] = name.split(".");
-  const lines = rest.length ? [area, rest.join(".")] : [name];
+  const lines = name.split(".").flatMap((part) => (part.length > 10 ? part.split("_") : [part]));
   lines.reverse().forEach((line, n) => write(line, shape.high - 16 - 14 * n, "600 12px system-ui, sans-serif", "ink"));
   if (objective[name]) {
     const [least, greatest] = extent(name);

@@ -51,7 +51,7 @@ def test_members_no_better_for_sure_than_a_cheaper_one_are_marked(run):
             marked.append("~" in line)
             losses.append(loss)
     assert 0 < sum(marked) < len(marked)
-    assert "by the intervals, a cheaper one may be no worse" in _printed(run)
+    assert "by the intervals, a cheaper one may be no worse; `quality measure` tells finer" in _printed(run)
 
 
 def test_of_two_that_cost_the_same_neither_is_a_cheaper_one(tmp_path):

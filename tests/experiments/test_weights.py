@@ -134,7 +134,8 @@ def test_a_bundle_says_where_it_comes_from_and_promises_its_counts(bundle):
 
 def test_verify_and_describe_work_on_an_imported_bundle(bundle, tmp_path, capsys):
     assert _run("verify", bundle) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["kept", "parameters:"], ["kept", "macs:"]]
+    kept = [["kept", f"{name}:"] for name in ("parameters", "macs", "weights_sha256")]
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == kept
     assert _run("describe", bundle) == 0
     assert "at scale imported" in capsys.readouterr().out
     copy = shutil.copytree(bundle, tmp_path / "copy")
@@ -150,7 +151,7 @@ def test_verify_and_describe_work_on_an_imported_bundle(bundle, tmp_path, capsys
         (None, "key 'promises' must be a mapping"),
         (
             {"speed": {"value": 1, "tolerance": 1}},
-            "key 'promises.speed' is not known; known are parameters, macs, denoising_loss",
+            "key 'promises.speed' is not known; known are parameters, macs, prediction, denoising_loss",
         ),
         ({"macs": {"value": 1, "tolerance": 1}}, "key 'promises.parameters.value' must be a number"),
     ],
