@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from experiments.config import SweepConfig, evaluation_settings, judged_at
 from experiments.errors import InputError
+from experiments.json_files import read_record
 from experiments.progress import Progress
 from experiments.proxies import LEVELS, Proxies, ProxyValues
 from experiments.quality import UnusableSamplesError
-from experiments.run_folder import read_record
 from experiments.sample_features import run_distances
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet

@@ -55,7 +55,10 @@ def print_front(run: Run, *, order: Objective | None = None, console: Console | 
     assert run.knee is not None
     console.print("* the knee: where giving up a little of one objective stops paying in another", style="dim")
     if alike:
-        console.print("~ by the intervals, a cheaper one may be no worse; `quality measure` tells finer, by the same noise for both", style="dim")
+        console.print(
+            "~ by the intervals, a cheaper one may be no worse; `quality measure` tells finer",
+            style="dim",
+        )
     pick = run.knee.digest if run.bounds else "knee"
     next_step = f"Next: pocketunet handoff {shlex.quote(str(run.path))} --pick {pick} --out {pick}"
     console.print(next_step, highlight=False, markup=False, soft_wrap=True)

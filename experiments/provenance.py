@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from experiments.run_folder import read_record
+from experiments.json_files import read_record
 from experiments.whole_files import write_whole
 from latency_models.device import machine_fingerprint
 

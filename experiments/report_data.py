@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluation import Evaluation
+from experiments.json_files import read_json
 from experiments.report_designs import counted_costs, deployed_at, gene_columns, published_designs, stage_costs
 from experiments.report_trust import failures
-from experiments.run_folder import Run, read_json
+from experiments.run_folder import Run
 from experiments.searchers.minimized import minimized_values
 from objectives import Estimate, Objective, as_minimized, get_objective
 from objectives.front import front_probability, non_dominated

@@ -7,7 +7,8 @@ from typing import Any
 
 from experiments.amounts import amount
 from experiments.evaluation import Evaluation
-from experiments.run_folder import Run, read_json
+from experiments.json_files import read_json
+from experiments.run_folder import Run
 from experiments.rungs import saved_share
 from experiments.trust_record import read_trust, trust_summary, trust_warnings
 from objectives import get_objective

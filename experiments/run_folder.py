@@ -4,15 +4,13 @@ Where rungs judge better than the search, the front is that of the highest that 
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation, Status
@@ -23,8 +21,6 @@ from experiments.rungs import Level, levels, rungs_json, top
 from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective
 from objectives.front import knee
-
-Record = TypeVar("Record", bound=BaseModel)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,47 +105,6 @@ def read_run(path: str | Path) -> Run:
     if not isinstance(names, Sequence) or not names:
         raise InputError(f"{path / 'ledger.jsonl'}:1: key 'objectives' must list what the sweep improves, got {names!r}")
     return Run(path, tuple(levels(contents, [get_objective(str(name)) for name in names])), settings)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file that may be missing.
-
-    Returns:
-        What it holds; None where there is no such file.
-
-    Raises:
-        InputError: the file is no JSON.
-    """
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: this is no JSON file ({error}); delete it, what wrote it writes it again") from None
-
-
-def read_record(path: Path, model: type[Record], *, remedy: str) -> Record | None:
-    """A JSON file that may be missing, as a model.
-
-    Args:
-        path: the file.
-        model: what it holds.
-        remedy: for messages.
-
-    Returns:
-        What it holds; None where there is no such file.
-
-    Raises:
-        InputError: the file is no JSON, or no such record; the message names the first key that is wrong.
-    """
-    if (found := read_json(path)) is None:
-        return None
-    try:
-        return model.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: key {key!r}: {first['msg'].lower()}; {remedy}") from None
 
 
 def _settings(path: Path) -> dict[str, Any]:

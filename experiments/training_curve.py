@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from experiments.errors import InputError
-from experiments.run_folder import read_json
+from experiments.json_files import read_json
 from experiments.whole_files import write_whole
 
 HISTORY, EVENTS = "history.json", "tensorboard"

@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from experiments.amounts import text_table
-from experiments.run_folder import Run, read_record
+from experiments.json_files import read_record
+from experiments.run_folder import Run
 from objectives.zero_cost import ZERO_COST
 
 FILE = "trust/trust.json"

@@ -19,10 +19,10 @@ from jaxtyping import Float
 from experiments.config import SweepConfig, with_samples
 from experiments.denoising_task import load_examples, training_examples
 from experiments.errors import InputError
+from experiments.json_files import read_json
 from experiments.limits import violations
 from experiments.progress import Progress, duration
 from experiments.quality import FeatureDistances, UnusableSamplesError
-from experiments.run_folder import read_json
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_training import sweep_supernet
 from experiments.sweep_sampling import held_out, sweep_samples
