@@ -49,6 +49,8 @@ def print_front(run: Run, *, order: Objective | None = None, console: Console | 
     if not run.front:
         console.print(why_empty(run), highlight=False, markup=False)
         return
+    if reason := why_one(run):
+        console.print(reason, highlight=False, markup=False, soft_wrap=True)
     shown = _ordered(run, order)
     alike = _like_a_cheaper_one(run)
     console.print(_table(run, shown, alike))
@@ -97,6 +99,19 @@ def why_empty(run: Run) -> str:
         nearest = "".join(f"\n  {evaluation.digest}: {evaluation.reason}" for evaluation in least_violating(run))
         return f"No architecture keeps the limits, so there is no front. Nearest to them:{nearest}"
     return "Nothing is evaluated yet, so there is no front; `pocketunet sweep` goes on."
+
+
+def why_one(run: Run) -> str:
+    """Why the front has one member; empty where it has more, or none."""
+    if len(run.front) != 1:
+        return ""
+    num = sum(run.is_within(evaluation) for evaluation in run.judged.done)
+    if num == 1:
+        return "One design alone was evaluated, so it is all of the front; let the sweep go on."
+    if len(run.objectives) == 1:
+        return f"With one objective the front is the best of {num} designs."
+    names = " and ".join(objective.name for objective in run.objectives)
+    return f"One of {num} designs is the best in {names} alike: they do not pull against each other, or too few were looked at."
 
 
 def least_violating(run: Run) -> list[Evaluation]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.amounts import amount
 from experiments.evaluation import Evaluation
-from experiments.front_view import interval, why_empty
+from experiments.front_view import interval, why_empty, why_one
 from experiments.report_data import NUM_DRAWS, objective_names
 from experiments.report_designs import counted_costs, deployed_at, published_designs
 from experiments.report_html import paragraph, section, text
@@ -48,6 +48,7 @@ def _figure(run: Run, data: dict[str, Any]) -> str:
         words += f" {failed} failed: they have no values to draw, and are listed below."
     if data["published"]:
         words += " Published designs stand where both objectives are known of them."
+    words += f" {why_one(run)}"
     choices = "".join(
         f'<label>{label} <select id="axis-{axis}">{_options(objective_names(run), data["axes"][axis])}</select></label>'
         for axis, label in (("x", "across"), ("y", "up"))

@@ -116,6 +116,21 @@ def test_the_front_of_a_rung_holds_what_was_judged_on_it(tmp_path):
     assert (record["num_done"], [x["num_done"] for x in record["rungs"]]) == (24, [24, 6])
 
 
+def test_a_front_of_one_says_why(tmp_path):
+    assert "One design alone was evaluated" in _printed(read_run(make_run(tmp_path / "a", num_done=1)))
+    run = read_run(make_run(tmp_path / "b"))
+    fastest = min(run.judged.done, key=lambda e: e.objectives["latency_ms"].value)
+    within = narrowed(run, [f"latency_ms <= {fastest.objectives['latency_ms'].value}"])
+    assert "One design alone" in _printed(within)
+    with Ledger.open(tmp_path / "ledger.jsonl", header={"objectives": ["denoising_loss", "macs"]}) as ledger:
+        for index, architecture in enumerate(architectures(3)):
+            ledger.asked(index, architecture)
+            numbers = {name: Estimate.exact(1.0 + index) for name in ("denoising_loss", "macs")}
+            ledger.record(dataclasses.replace(evaluation(index, architecture), objectives=numbers))
+    assert "One of 3 designs is the best in denoising_loss and macs alike" in _printed(read_run(tmp_path))
+    assert "One " not in _printed(run)
+
+
 def test_an_empty_front_says_why(tmp_path):
     run = read_run(make_run(tmp_path / "a", num_done=0, num_failed=0, num_infeasible=2, reason="latency_ms is 51 ms"))
     printed = _printed(run)

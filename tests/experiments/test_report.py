@@ -318,3 +318,8 @@ def test_a_report_of_a_run_that_may_only_be_read_goes_elsewhere(run_dir, tmp_pat
     assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
     assert _data((tmp_path / "page.html").read_text("utf-8"))["knee"] is not None
     assert {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()} == before
+
+
+def test_a_front_of_one_says_why(tmp_path):
+    page = write_report(make_run(tmp_path / "run", num_done=1, num_failed=0, num_infeasible=0)).read_text("utf-8")
+    assert "One design alone was evaluated, so it is all of the front" in page
