@@ -5,7 +5,7 @@ zero, and where the stream has a skip behind it, the shortcut picks the stream.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -38,14 +38,7 @@ def start_from_teacher(
     """
     larger = layer_plan(supernet.space.largest(), supernet.scale)
     feeding = block_map(teacher, larger)
-    specs = {block.name: block.spec for block in teacher.blocks}
-    for block in larger.blocks:
-        fresh, source = block_parameters(supernet, parameters, block), feeding[block.name]
-        if source is None:
-            filled = fresh | _handing_on(block.spec, fresh)
-        else:
-            filled = _taking(block.spec, specs[source], fresh, of_block(taught, source))
-        write_block(supernet, parameters, block, filled)
+    _fill(supernet, parameters, larger, feeding, teacher, taught, _taking)
     return feeding
 
 
@@ -85,15 +78,28 @@ def start_student(
         )
     levels = [dataclasses.replace(level, width=width) for level, width in zip(student.levels, widths, strict=True)]
     wide = layer_plan(dataclasses.replace(student, levels=tuple(levels)), supernet.scale)
+    _fill(supernet, parameters, wide, feeding, teacher, taught, _as_much_of)
+    return feeding
+
+
+def _fill(
+    supernet: Supernet,
+    parameters: StoredParameters,
+    plan: LayerPlan,
+    feeding: BlockMap,
+    teacher: LayerPlan,
+    taught: Mapping[str, Array],
+    taking: Callable[[Spec, Spec, Parameters, Parameters], Parameters],
+) -> None:
+    """Writes every block of a plan: what `taking` makes of its own and its source's parameters; without one, it hands on."""
     specs = {block.name: block.spec for block in teacher.blocks}
-    for block in wide.blocks:
+    for block in plan.blocks:
         fresh, source = block_parameters(supernet, parameters, block), feeding[block.name]
         if source is None:
             filled = fresh | _handing_on(block.spec, fresh)
         else:
-            filled = _as_much_of(block.spec, specs[source], fresh, of_block(taught, source))
+            filled = taking(block.spec, specs[source], fresh, of_block(taught, source))
         write_block(supernet, parameters, block, filled)
-    return feeding
 
 
 def _as_much_of(spec: Spec, source: Spec, fresh: Parameters, taught: Parameters) -> Parameters:
