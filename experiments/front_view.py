@@ -29,7 +29,7 @@ def front_json(run: Run, *, order: Objective | None = None) -> dict[str, Any]:
     """What `front.json` holds (counts, front, hypervolume), the folder, the knee's digest and bounds, for `json.dumps`."""
     return {
         **run.summary,
-        "front": [evaluation_to_json(evaluation) for evaluation in _ordered(run, order)],
+        "front": [evaluation_to_json(evaluation) for evaluation in _ordered(run, order or run.objectives[0])],
         "run": str(run.path),
         "knee": run.knee.digest if run.knee else None,
         "where": [dataclasses.asdict(bound) for bound in run.bounds],

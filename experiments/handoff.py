@@ -63,8 +63,8 @@ def hand_off(
         pick: which architecture, as `experiments.choosing.choose` reads it.
         out: the bundle's folder; it must not exist.
         scale: "proxy" or "deploy".
-        teacher: a bundle at the deploy scale, whose network is at most as large as the space's largest.
-        say: is told what a person should know of the weights, the data and the device.
+        teacher: a bundle at the deploy scale, with the levels and widths of the space's largest network.
+        say: is told what a person should know of the choice, the weights, the data and the device.
 
     Returns:
         The bundle's folder.
@@ -73,15 +73,18 @@ def hand_off(
         InputError: `out` exists, nothing fits `pick`, or the teacher does not fit.
     """
     refuse_existing(out)
+    if teacher is not None and scale != "deploy":
+        raise InputError("--teacher goes with --scale deploy; at the proxy scale the supernet's largest subnet is the teacher")
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
-    architecture = choose(run, pick).evaluation.architecture
+    choice = choose(run, pick)
+    for note in choice.notes:
+        say(f"{choice.evaluation.digest}: {note}")
+    architecture = choice.evaluation.architecture
     if scale == "deploy":
         made = _at_deploy_scale(config, architecture, teacher, say)
-    elif teacher is None:
-        made = _at_proxy_scale(config, run_dir, architecture, say)
     else:
-        raise InputError("--teacher goes with --scale deploy; at the proxy scale the supernet's largest subnet is the teacher")
+        made = _at_proxy_scale(config, run_dir, architecture, say)
     measured = _measured(run, config, architecture, say)
     runs = scale == "proxy"
     has_data = runs and _can_be_read(made.bundle, say)

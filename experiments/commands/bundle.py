@@ -25,15 +25,10 @@ def handoff(run: Path, *, pick: str, out: Path, scale: str, teacher: Path | None
     A bundle says what it is, carries its weights, how to train it and what to expect of it. At the proxy scale the weights
     are the supernet's; at the deploy scale a teacher's, or fresh.
     """
-    from experiments.choosing import choose
     from experiments.handoff import hand_off
-    from experiments.run_folder import read_run
 
-    choice = choose(read_run(run), pick)
-    for note in choice.notes:
-        click.echo(f"{choice.evaluation.digest}: {note}", err=True)
     say = functools.partial(click.echo, err=True)
-    click.echo(hand_off(run, choice.evaluation.digest, out, scale=scale, teacher=teacher, say=say))
+    click.echo(hand_off(run, pick, out, scale=scale, teacher=teacher, say=say))
 
 
 @click.command()

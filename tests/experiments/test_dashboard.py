@@ -31,7 +31,10 @@ def answers(port, host="127.0.0.1"):
 def test_the_search_is_served_until_it_is_interrupted(tmp_path, port):
     run = make_run(tmp_path / "digits")
     before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
-    command = [sys.executable, "-m", "experiments.cli", "dashboard", str(run), "--port", str(port)]
+    # Tests that run in the background may have been told to ignore interrupts, and what they start with them.
+    heeding = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heeding}; from experiments.cli import main; main(['dashboard', {str(run)!r}, '--port', '{port}'])"
+    command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             wait_for(lambda: answers(port), seconds=120)
@@ -41,9 +44,10 @@ def test_the_search_is_served_until_it_is_interrupted(tmp_path, port):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies/{study['study_id']}") as reply:
                 assert len(json.load(reply)["trials"]) == 29
             assert not answers(port, "127.0.0.2")  # of all addresses of this machine, it listens on one
-        finally:
             server.send_signal(signal.SIGINT)
             told = server.communicate(timeout=60)[0]
+        finally:
+            server.kill()
     assert server.returncode == 0
     assert told.strip() == f"http://127.0.0.1:{port}/dashboard until Ctrl+C"
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before

@@ -100,7 +100,7 @@ def handed(run, tmp_path_factory):
 
 def test_without_a_supernet_the_weights_are_fresh_and_it_is_said(run, handed):
     folder, said = handed
-    assert said == [
+    assert said[-2:] == [
         f"{run} has no trained supernet: the weights are drawn with seed 0, and there is no teacher",
         "its latency is not measured: the runtime does not take this network",
     ]

@@ -216,7 +216,7 @@ def test_samples_that_cannot_be_measured_stop_the_command(run_dir, tmp_path, cap
     [
         (["--ids", "knee", "--n", "39"], "39 is not in the range x>=40"),
         (["--ids", " , "], "--ids names no architecture; give knee, front, or digests separated by commas"),
-        (["--ids", "zzz"], "zzz: no architecture of .* has a digest that begins so; give knee or a digest"),
+        (["--ids", "zzz"], "zzz: no architecture of .* has a digest that begins so; give knee, a digest"),
         ([], "Missing option '--ids'"),
     ],
 )

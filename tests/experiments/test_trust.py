@@ -9,7 +9,7 @@ from experiments_fixtures.run_folders import make_run
 from experiments.config import load_config
 from experiments.errors import InputError
 from experiments.locks import locked
-from experiments.report_data import trust_notes
+from experiments.report_trust import trust_notes
 from experiments.run_folder import read_run
 from experiments.subnet_training import SubnetTraining
 from experiments.trust import correlations
