@@ -261,18 +261,20 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_weights(path: Path) -> None:
-    """Holds a bundle's weights to the digest that its `expected.json` has of them; older bundles have none.
+def check_weights(path: Path) -> str:
+    """The digest of a bundle's weights, held to the one that its `expected.json` has of them; older bundles have none.
 
     Raises:
         InputError: they were changed, or `expected.json` is missing or damaged.
     """
     written = read_expected(path).get(WEIGHTS_DIGEST)
-    if written is not None and written != file_sha256(path / WEIGHTS):
+    found = file_sha256(path / WEIGHTS)
+    if written is not None and written != found:
         raise InputError(
             f"{path / WEIGHTS}: it is not the file that the bundle was written with (by {WEIGHTS_DIGEST} in {EXPECTED}); "
             "copy the bundle again, or make it anew"
         )
+    return found
 
 
 def check_has_data(path: Path) -> None:

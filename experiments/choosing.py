@@ -103,7 +103,12 @@ def objective_named(run: Run, name: str) -> Objective:
 
 def told_apart(one: Estimate, other: Estimate) -> bool:
     """Whether the interval of the difference of two independent estimates leaves 0 out."""
-    return abs(one.value - other.value) > math.hypot(one.half_width or 0.0, other.half_width or 0.0)
+    return abs(one.value - other.value) > half_width_of_difference(one, other)
+
+
+def half_width_of_difference(one: Estimate, other: Estimate) -> float:
+    """Half the interval of the difference of two independent estimates; 0 where both are exact."""
+    return math.hypot(one.half_width or 0.0, other.half_width or 0.0)
 
 
 def _by_digest(run: Run, pick: str) -> Evaluation:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.choosing import choose
+from experiments.choosing import choose, half_width_of_difference
 from experiments.config import SweepConfig, load_config
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
@@ -97,12 +97,14 @@ def explain(run: Run, pick: str) -> Explanation:
     model = _Model(space, costs, search.done)
     names = [objective.name for objective in search.objectives]
     modelled = [name for name in names if name not in model.described.cost_names]
+    before = {**costs(evaluation.architecture), **{name: evaluation.objectives[name] for name in modelled}}
+    measured = {evaluation.digest: evaluation for evaluation in search.done}
     told = model.differences(evaluation, [architecture for *_, architecture in changed], modelled)
     return Explanation(
         evaluation,
         get_scale(config.deploy_scale),
         search.objectives,
-        tuple(_change(run, costs, search.done, evaluation, change, told[i], names) for i, change in enumerate(changed)),
+        tuple(_change(run, costs, before, measured, change, told[i], names) for i, change in enumerate(changed)),
         {name: model.held_out_tau(name) for name in modelled},
         importance(run, space),
     )
@@ -120,14 +122,15 @@ def one_choice_changes(
         for index in range(len(gene.choices)):
             genotype = own.copy()
             genotype[i] = index
-            other = space.decode(space.repair(genotype))
+            repaired = space.repair(genotype)
+            other = space.decode(repaired)
             encoded = space.encode(other)
             if index == own[i] or encoded[i] != index or other == architecture.canonical():
                 continue
             also = {
                 space.genes[k].name: space.genes[k].choices[encoded[k]]
                 for k in np.flatnonzero(encoded != own)
-                if k != i and space.repair(genotype)[k] != own[k]
+                if k != i and repaired[k] != own[k]
             }
             found.append((gene.name, gene.choices[own[i]], gene.choices[index], also, other))
     return found
@@ -199,24 +202,23 @@ class _Model:
 def _change(
     run: Run,
     costs: Costs,
-    done: Sequence[Evaluation],
-    base: Evaluation,
+    before: Mapping[str, Estimate],
+    measured: Mapping[str, Evaluation],
     changed: tuple[str, Any, Any, dict[str, Any], Architecture],
     told: Mapping[str, Estimate],
     names: Sequence[str],
 ) -> Change:
     *_, architecture = changed
-    measured = next((evaluation for evaluation in done if evaluation.digest == architecture.digest), None)
-    after, before = costs(architecture), costs(base.architecture)
+    evaluation, after = measured.get(architecture.digest), costs(architecture)
     differences = dict(told)
     for name in names:
         if name not in told:
             differences[name] = _difference(after[name], before[name])
-        elif measured is not None:
-            differences[name] = _difference(measured.objectives[name], base.objectives[name])
+        elif evaluation is not None:
+            differences[name] = _difference(evaluation.objectives[name], before[name])
     limits = run.ledger.header.get("limits") or {}
     broken = tuple(broken_limits(after, {name: bound for name, bound in limits.items() if name in after}))
-    return Change(*changed, differences=differences, is_measured=measured is not None, breaks=broken)
+    return Change(*changed, differences=differences, is_measured=evaluation is not None, breaks=broken)
 
 
 def _difference(one: Estimate, other: Estimate) -> Estimate:
@@ -224,7 +226,7 @@ def _difference(one: Estimate, other: Estimate) -> Estimate:
 
     A predictor's errors for two such similar networks have much in common, so that its interval here is a cautious one.
     """
-    half, value = np.hypot(one.half_width or 0.0, other.half_width or 0.0), one.value - other.value
+    half, value = half_width_of_difference(one, other), one.value - other.value
     return Estimate(value, value - half, value + half, one.n)
 
 

@@ -154,10 +154,11 @@ def _like_a_cheaper_one(run: Run) -> set[str]:
     if not costs or not qualities:
         return set()
     spent = {e.digest: minimized_values(e, costs) for e in run.front}
+    worth = {e.digest: minimized_values(e, qualities) for e in run.front}
 
     def is_like(one: Evaluation, other: Evaluation) -> bool:
         is_cheaper = np.all(spent[other.digest] <= spent[one.digest]) and np.any(spent[other.digest] < spent[one.digest])
-        gains = minimized_values(other, qualities) - minimized_values(one, qualities)
+        gains = worth[other.digest] - worth[one.digest]
         told = [told_apart(one.objectives[q.name], other.objectives[q.name]) for q in qualities]
         return bool(is_cheaper) and not any(gain > 0 and apart for gain, apart in zip(gains, told, strict=True))
 

@@ -87,7 +87,8 @@ def hand_off(
         made = _at_proxy_scale(config, run_dir, architecture, say)
     measured = _measured(run, config, architecture, say)
     runs = scale == "proxy"
-    has_data = runs and _can_be_read(made.bundle, say)
+    no_loss = "the data set cannot be read here, so that no loss is promised"
+    has_data = runs and _can_open(made.bundle, promise_split, say, no_loss)
     with new_folder(out) as folder:
         if made.teacher is not None:
             _write_teacher(folder / TEACHER, made.teacher, has_data=has_data)
@@ -120,7 +121,9 @@ def _at_deploy_scale(config: SweepConfig, architecture: Architecture, path: Path
     if path is None:
         say(f"no --teacher is given: the weights are drawn with seed {config.seed}")
         bundle = _fresh(config, dataclasses.replace(sweep_task(config), scale=scale), architecture)
-        return _HandOff(bundle if _fits(bundle, say) else _with_data(bundle, None))
+        not_for_it = "training.yaml names no data set, the sweep's is not for this scale"
+        is_for_it = _can_open(bundle, lambda _: "train", say, not_for_it)
+        return _HandOff(bundle if is_for_it else _with_data(bundle, None))
     teacher = read_bundle(path)
     wanted, found = (dataclasses.asdict(x) for x in (scale, scale_of(teacher, config.space)))
     if differing := [
@@ -145,22 +148,12 @@ def _fresh(config: SweepConfig, task: DenoisingTask, architecture: Architecture)
     return with_fresh_weights(Bundle(architecture, settings, {}), config.seed)
 
 
-def _can_be_read(bundle: Bundle, say: Say) -> bool:
-    """Whether a loss can be measured here."""
+def _can_open(bundle: Bundle, split_of: Callable[[Bundle], str], say: Say, otherwise: str) -> bool:
+    """Whether a split of the data set that a bundle names is here and fits its scale; if not, what that means is said."""
     try:
-        open_examples(bundle.data, bundle.task.scale, split=promise_split(bundle))
+        open_examples(bundle.data, bundle.task.scale, split=split_of(bundle))
     except (InputError, OSError) as error:
-        say(f"the data set cannot be read here, so that no loss is promised: {error}")
-        return False
-    return True
-
-
-def _fits(bundle: Bundle, say: Say) -> bool:
-    """Whether a bundle can be trained on the data set that it names."""
-    try:
-        open_examples(bundle.data, bundle.task.scale, split="train")
-    except (InputError, OSError) as error:
-        say(f"training.yaml names no data set, the sweep's is not for this scale: {error}")
+        say(f"{otherwise}: {error}")
         return False
     return True
 

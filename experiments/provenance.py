@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,8 +80,13 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Python's version and those of the libraries that numbers hang on, where they are installed."""
-    found = {"python": platform.python_version()}
-    for library in _LIBRARIES:
+    return {"python": platform.python_version(), **library_versions(_LIBRARIES)}
+
+
+def library_versions(libraries: Sequence[str]) -> dict[str, str]:
+    """The versions of those that are installed."""
+    found = {}
+    for library in libraries:
         try:
             found[library] = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError:

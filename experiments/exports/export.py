@@ -1,18 +1,16 @@
 """Exports a bundle for a runtime: files that were run and held to Flax's output before they get their name."""
 
-import contextlib
 import json
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import WEIGHTS, Bundle, check_weights, file_sha256, new_folder, read_bundle, refuse_existing
+from experiments.bundle import WEIGHTS_DIGEST, Bundle, check_weights, file_sha256, new_folder, read_bundle, refuse_existing
 from experiments.errors import InputError
 from experiments.exports.comparison import LIMITS, Comparison, WrongExportError, compare_outputs
 from experiments.exports.formats import FORMATS, Exported, Format, get_format, reference_outputs
 from experiments.exports.graphs import NETWORK, Dtype, Graph, bundle_graphs
 from experiments.exports.sampling_record import sampling_record
+from experiments.provenance import library_versions
 
 RECORD = "export.json"
 RECORD_SCHEMA = 1
@@ -43,7 +41,7 @@ def export_bundle(
     out = out or path / f"{to}-{dtype}{batch}"
     refuse_existing(out)
     chosen, bundle = get_format(to, dtype), read_bundle(path)
-    check_weights(path)
+    weights = check_weights(path)
     graphs = bundle_graphs(path, bundle, batch_size=batch_size, num_calls=NUM_CALLS)
     comparisons, records = {}, {}
     with new_folder(out) as folder:
@@ -58,9 +56,9 @@ def export_bundle(
             comparisons[graph.name] = comparison
             records[graph.name] = _graph_record(graph, exported, comparison, stored)
         record = {
-            "schema": RECORD_SCHEMA, "format": to, "dtype": dtype, "batch_size": batch_size, **_bundle_record(path, bundle),
+            "schema": RECORD_SCHEMA, "format": to, "dtype": dtype, "batch_size": batch_size, **_bundle_record(bundle, weights),
             "graphs": records, "files": _files_record(folder), "runtime": chosen.runtime,
-            "versions": _versions((*_LIBRARIES, *chosen.libraries)), "sampling": sampling_record(bundle),
+            "versions": library_versions((*_LIBRARIES, *chosen.libraries)), "sampling": sampling_record(bundle),
         }  # fmt: skip
         (folder / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", "utf-8")
     return out, comparisons
@@ -74,12 +72,12 @@ def _exported(chosen: Format, graph: Graph, folder: Path, dtype: Dtype, to: str)
         raise InputError(f"--format {to}: {error}; try --format {others}, which take graphs of any architecture") from None
 
 
-def _bundle_record(path: Path, bundle: Bundle) -> dict[str, Any]:
+def _bundle_record(bundle: Bundle, weights: str) -> dict[str, Any]:
     return {
         "digest": bundle.architecture.digest,
         "origin": bundle.settings.origin,
         "scale": bundle.task.scale.name,
-        "weights_sha256": file_sha256(path / WEIGHTS),
+        WEIGHTS_DIGEST: weights,
     }
 
 
@@ -101,11 +99,3 @@ def _graph_record(graph: Graph, exported: Exported, comparison: Comparison, dtyp
 def _files_record(folder: Path) -> dict[str, Any]:
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     return {str(x.relative_to(folder)): {"bytes": x.stat().st_size, "sha256": file_sha256(x)} for x in files}
-
-
-def _versions(libraries: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for library in libraries:
-        with contextlib.suppress(PackageNotFoundError):  # one that this type of weights does not need
-            found[library] = version(library)
-    return found
