@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 import jax.numpy as jnp
 import numpy as np
 import yaml
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated
@@ -73,6 +73,9 @@ class TrainingSettings(Section):
         prompt_dropout: share of prompts that are dropped in training, for guidance.
         warmup_steps: in which the learning rate rises from 0.
         ema_decay: of the weights that are kept.
+        accumulation: equal parts of a batch that are computed one after the other, for less memory.
+        precision: in which training computes; weights, losses and what is saved stay float32.
+        remat: whether a gradient computes blocks again, for less memory.
         output_weight: of the distance to the teacher's output, when distilling.
         feature_weight: of the distance to the teacher's stages, when distilling.
         sampler: that draws images; `sample_steps` and `guidance_scale` belong to it.
@@ -90,11 +93,20 @@ class TrainingSettings(Section):
     learning_rate: Positive = 5e-4
     warmup_steps: CountOrNone = 50
     ema_decay: Fraction = 0.999
+    accumulation: Count = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = Field(default=False, strict=True)
     output_weight: NotNegative = 1.0
     feature_weight: NotNegative = 0.1
     sampler: Literal["ddim", "dpmpp_2m"] = "ddim"
     sample_steps: Annotated[int, Field(ge=1, strict=True)] = 16
     guidance_scale: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _accumulates_equal_parts(self) -> "TrainingSettings":
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"accumulation must divide batch_size={self.batch_size}, got {self.accumulation}; use 1, 2 or 4")
+        return self
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,9 +134,9 @@ class Bundle:
         """The network's layer plan."""
         return layer_plan(self.architecture, self.task.scale)
 
-    def network(self, lowering: Lowering | None = None) -> UNet:
+    def network(self, lowering: Lowering | None = None, *, remat: bool = False) -> UNet:
         """The network without weights; `apply_network` runs it with some."""
-        return UNet(self.plan, init=abstract_initializer, lowering=lowering or training_lowering())
+        return UNet(self.plan, init=abstract_initializer, lowering=lowering or training_lowering(), remat=remat)
 
 
 def apply_network(network: UNet, parameters: dict[str, Any], x: Any, timestep: Any, context: Any) -> Any:

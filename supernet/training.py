@@ -66,16 +66,26 @@ def training_step(
     The average starts as a plain mean: its decay at step n is at most (1 + n) / (10 + n). A step called with `rate` moves the
     weights by so many times what the optimizer says.
     """
+    update = training_update(optimizer, ema_decay=ema_decay)
 
     def step(state: TrainState, *inputs: Any, rate: Array | float = 1.0) -> tuple[TrainState, Array]:
         loss, gradients = gradient(state.parameters, *inputs)
+        return update(state, gradients, rate=rate), loss
+
+    return jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
+
+
+def training_update(optimizer: optax.GradientTransformation, *, ema_decay: float) -> Callable[..., TrainState]:
+    """`(state, gradients, rate) -> state`, not compiled; `training_step` says what average and rate are."""
+
+    def update(state: TrainState, gradients: Any, *, rate: Array | float = 1.0) -> TrainState:
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, jax.tree.map(lambda update: rate * update, updates))
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         average = optax.incremental_update(parameters, state.average, 1.0 - decay)
-        return TrainState(parameters, average, optimizer_state, state.step + 1), loss
+        return TrainState(parameters, average, optimizer_state, state.step + 1)
 
-    return jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS)
+    return update
 
 
 def path_gradient(predict: Predict, loss: Loss) -> Gradient:

@@ -21,8 +21,17 @@ class UNet(nnx.Module):
         blocks: the plan's blocks by name.
     """
 
-    def __init__(self, plan: LayerPlan, *, init: Initializer, lowering: Lowering = XLA) -> None:
+    def __init__(self, plan: LayerPlan, *, init: Initializer, lowering: Lowering = XLA, remat: bool = False) -> None:
+        """Builds the blocks.
+
+        Args:
+            plan: the layer plan.
+            init: of the parameters.
+            lowering: of convolutions.
+            remat: whether a gradient computes what is inside each block again, and keeps the streams between them alone.
+        """
         self.plan = nnx.static(plan)
+        self.remat = remat
         self.blocks = nnx.Dict(
             {b.name.replace(".", "_"): build_block(b.spec, plan.scale, lowering=lowering, init=init) for b in plan.blocks}
         )
@@ -34,7 +43,14 @@ class UNet(nnx.Module):
     def features(
         self, x: Image, timestep: Float[Array, " batch"], context: Tokens
     ) -> tuple[Float[Array, "batch height width out"], dict[str, Float[Array, "batch _ _ _"]]]:
-        """The prediction, and the stream at the end of each stage by the stage's name.
+        """The prediction, and the stream at the end of each stage by the stage's name; see `block_outputs`."""
+        prediction, outputs = self.block_outputs(x, timestep, context)
+        return prediction, {block.stage: outputs[block.name] for block in self.plan.blocks if block.name in outputs}
+
+    def block_outputs(
+        self, x: Image, timestep: Float[Array, " batch"], context: Tokens
+    ) -> tuple[Float[Array, "batch height width out"], dict[str, Float[Array, "batch _ _ _"]]]:
+        """The prediction, and the stream behind each block by the block's name, time embedding and output head apart.
 
         Args:
             x: noisy images.
@@ -42,23 +58,21 @@ class UNet(nnx.Module):
             context: the encoded prompts.
         """
         time = None
-        skips: dict[str, Array] = {}
-        stage_outputs: dict[str, Array] = {}
-        wanted = {block.skip_from for block in self.plan.blocks}
+        outputs: dict[str, Array] = {}
         for block in self.plan.blocks:
             apply: Any = self.blocks[block.name.replace(".", "_")]
+            if self.remat:
+                apply = jax.checkpoint(apply)
             with jax.named_scope(block.name):  # a runtime that refuses an operation can say in which block it is
                 match block.spec:
                     case TimeSpec():
                         time = apply(timestep)
                         continue
                     case ResidualSpec():
-                        x = apply(x, time, skips[block.skip_from] if block.skip_from else None)
+                        x = apply(x, time, outputs[block.skip_from] if block.skip_from else None)
                     case TransformerSpec():
                         x = apply(x, context)
                     case ConvolutionSpec() | OutputSpec():
                         x = apply(x)
-            if block.name in wanted:
-                skips[block.name] = x
-            stage_outputs[block.stage] = x
-        return stage_outputs.pop("output"), stage_outputs
+            outputs[block.name] = x
+        return outputs.pop(self.plan.blocks[-1].name), outputs

@@ -1,0 +1,159 @@
+"""The keys of each method of distillation, with types, ranges and defaults: of a plan's file and of the command's options."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from experiments.config_fields import Count, Fraction, NotNegative, Positive, Section
+
+LARGEST_START = 32  # steps that halving begins with, where nothing else is said
+
+
+class MethodSettings(Section):
+    """What every method takes.
+
+    Attributes:
+        teacher: folder of a bundle; by default the bundle's own `teacher/` for `knowledge`, and the network itself otherwise.
+        updates: of the weights, in each phase; by default as `training.yaml` says.
+        learning_rate: the highest; by default as `training.yaml` says.
+        batch_size: by default as `training.yaml` says.
+    """
+
+    teacher: Path | None = None
+    updates: Count | None = None
+    learning_rate: Positive | None = None
+    batch_size: Count | None = None
+
+
+class KnowledgeSettings(MethodSettings):
+    """Knowledge distillation: the data's targets, the teacher's outputs, and its streams behind blocks.
+
+    Attributes:
+        output_weight: of the distance to the teacher's output; by default as `training.yaml` says.
+        feature_weight: of the distance to the teacher's streams; by default as `training.yaml` says.
+        mask_beyond: activations further from 0 than so many times the root mean square of their block are left out, in
+            teacher and student.
+        weighting: of the terms by time step: all alike, or by the signal-to-noise ratio, at most 5 (Hang et al. 2023).
+    """
+
+    method: Literal["knowledge"]
+    output_weight: NotNegative | None = None
+    feature_weight: NotNegative | None = None
+    mask_beyond: Positive = 6.0
+    weighting: Literal["constant", "min_snr"] = "constant"
+
+
+class ReluAttentionSettings(MethodSettings):
+    """Attention by softmax becomes attention by ReLU divided by the number of keys, and is trained to do what it did."""
+
+    method: Literal["relu-attention"]
+    output_weight: NotNegative | None = None
+    feature_weight: NotNegative | None = None
+
+
+class _Halving(MethodSettings):
+    """Methods that halve the number of sampling steps until so many are left.
+
+    Attributes:
+        steps: of the student, when it samples.
+        from_steps: of the teacher of the first round; by default four times `steps`, at least 32.
+    """
+
+    steps: Count
+    from_steps: Count | None = None
+
+    @property
+    def start(self) -> int:
+        """Steps of the first round's teacher."""
+        return self.from_steps or max(LARGEST_START, 4 * self.steps)
+
+    @model_validator(mode="after")
+    def _halves(self) -> "_Halving":
+        halvings = math.log2(self.start / self.steps)
+        if halvings < 1 or not halvings.is_integer():
+            raise ValueError(
+                f"steps must be from_steps halved once or more, got steps={self.steps} from {self.start}; "
+                f"use for example from_steps={2 * self.steps}"
+            )
+        return self
+
+
+class ProgressiveSettings(_Halving):
+    """Progressive distillation: one step of the student is two of the teacher.
+
+    Attributes:
+        guidance_scale: of the first teacher, which the student then has in its weights; by default as `training.yaml` says.
+        weighting: of the squared error of x0: by the larger of signal-to-noise ratio and 1, or all alike, or by the ratio.
+    """
+
+    method: Literal["progressive"]
+    guidance_scale: NotNegative | None = None
+    weighting: Literal["truncated_snr", "constant", "snr"] = "truncated_snr"
+
+
+class CfgAwareSettings(_Halving):
+    """Step distillation that is aware of guidance: student and teacher are compared guided, too.
+
+    Attributes:
+        least_guidance: guidance scales are drawn uniformly from here,
+        largest_guidance: to here.
+        guided_share: how often a step compares guided predictions.
+        original_weight: of the denoising loss, brought to the size of the distillation loss.
+    """
+
+    method: Literal["cfg-aware"]
+    least_guidance: NotNegative = 2.0
+    largest_guidance: NotNegative = 14.0
+    guided_share: Annotated[Fraction, Field(gt=0)] = 0.1
+    original_weight: NotNegative = 0.2
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> "CfgAwareSettings":
+        if self.largest_guidance < self.least_guidance:
+            raise ValueError(
+                f"largest_guidance must be at least least_guidance={self.least_guidance}, got {self.largest_guidance}; "
+                "use 2 and 14"
+            )
+        return self
+
+
+class AdversarialSettings(MethodSettings):
+    """Adversarial diffusion distillation (ADD): a discriminator on frozen features, and score distillation.
+
+    Attributes:
+        steps: of the student, when it samples.
+        distillation_weight: of the distance to what the teacher makes of the student's noised images.
+        gradient_penalty: weight of R1, the discriminator's squared gradient at the features of real images.
+        discriminator_rate: learning rate of the discriminator, as a multiple of the student's.
+    """
+
+    method: Literal["adversarial"]
+    steps: Annotated[Count, Field(le=4)] = 1
+    distillation_weight: NotNegative = 2.5
+    gradient_penalty: NotNegative = 1e-5
+    discriminator_rate: Positive = 1.0
+
+
+class UfogenSettings(MethodSettings):
+    """UFOGen: a discriminator of noised images, that starts as the denoiser, and a term that reconstructs.
+
+    Attributes:
+        steps: of the student, when it samples.
+        num_times: the noise levels that the student starts from; a discriminator sees images one such level earlier.
+        reconstruction_weight: of the distance of a prediction to the image that was noised.
+        discriminator_rate: learning rate of the discriminator, as a multiple of the student's.
+    """
+
+    method: Literal["ufogen"]
+    steps: Annotated[Count, Field(le=4)] = 1
+    num_times: Count = 4
+    reconstruction_weight: NotNegative = 1.0
+    discriminator_rate: Positive = 1.0
+
+
+AnySettings = Annotated[
+    KnowledgeSettings | ReluAttentionSettings | ProgressiveSettings | CfgAwareSettings | AdversarialSettings | UfogenSettings,
+    Field(discriminator="method"),
+]

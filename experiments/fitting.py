@@ -1,0 +1,154 @@
+"""What is trained and how one step of it is taken, whatever the loss: `experiments.fitting_loop` does the steps.
+
+A method of distillation is a list of phases, each of which trains what the phase before left.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from experiments.bundle import Bundle
+from experiments.progress import Progress
+from supernet import load_unet
+from supernet.training import COMPILER_OPTIONS, TrainState, adam_with_warmup, initial_state, training_update
+
+# Parameters, by part ("network", "prompt" and whatever is trained beside them), then by path.
+Parameters = dict[str, Any]
+# (parameters, batch: a tree of arrays with a leading axis of examples) to a loss, and its parts by name for people.
+BatchLoss = Callable[[Parameters, Any], tuple[Array, dict[str, Array]]]
+# (seed, number of the step, images, prompts) to the batch of a loss: noise and times are drawn here.
+Draw = Callable[[Array, Array, Array, Array], Any]
+# (network's parameters, noisy images, time steps in [0, 1000], contexts) to a prediction in float32.
+Apply = Callable[[Any, Array, Array, Array], Array]
+# The same, to the prediction and the stream by block.
+ApplyStreams = Callable[[Any, Array, Array, Array], tuple[Array, dict[str, Array]]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fitting:
+    """What a phase trains.
+
+    Attributes:
+        state: arrays in any pytree, before the first step.
+        step: (state, seed, number of the step from 1, images, prompts, rate) to the next state, whose memory is that of the
+            state given, and losses by name, of which `loss` is the one that people watch; compiled. `rate` multiplies the
+            learning rate.
+        trained: what of a state is handed on: the averaged parameters `network` and `prompt`.
+    """
+
+    state: Any
+    step: Callable[[Any, Array, Array, Array, Array, Array], tuple[Any, dict[str, Array]]]
+    trained: Callable[[Any], Parameters]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Phase:
+    """One training of a method.
+
+    Attributes:
+        title: for people, such as "Halving 32 to 16 steps".
+        num_steps: of the training.
+        fitting: from the bundle that the phase before left to what is trained.
+        changes: keys of `training.yaml` that hold afterwards, such as `sample_steps`.
+    """
+
+    title: str
+    num_steps: int
+    fitting: Callable[[Bundle], Fitting]
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """What a method of distillation starts from.
+
+    Attributes:
+        student: the bundle whose network is trained, with the learning rate, batch size and so on of this training.
+        teacher: a bundle that sees the same inputs and predicts the same quantity; the student itself where there is none.
+        seed: of all draws.
+        folder: what is in it when a training is interrupted is there when it goes on.
+        progress: where to report what takes long beside the training.
+    """
+
+    student: Bundle
+    teacher: Bundle
+    seed: int
+    folder: Path
+    progress: Progress
+
+
+def training_apply(bundle: Bundle) -> Apply:
+    """The network of a bundle as it is trained: in the precision, and with the memory, that its settings say."""
+    apply = training_streams(bundle)
+    return lambda parameters, x, timestep, context: apply(parameters, x, timestep, context)[0]
+
+
+def training_streams(bundle: Bundle) -> ApplyStreams:
+    """The same, with the streams behind its blocks."""
+    network = bundle.network(remat=bundle.settings.remat)
+    dtype = jnp.dtype(bundle.settings.precision)
+
+    def apply(parameters: Any, x: Array, timestep: Array, context: Array) -> tuple[Array, dict[str, Array]]:
+        low, x, context = jax.tree.map(lambda array: array.astype(dtype), (parameters, x, context))
+        prediction, streams = load_unet(network, low).block_outputs(x, timestep, context)
+        return jax.tree.map(lambda array: array.astype(jnp.float32), (prediction, streams))
+
+    return apply
+
+
+def single_loss(bundle: Bundle, loss: BatchLoss, draw: Draw, *, num_steps: int, beside: Parameters | None = None) -> Fitting:
+    """Fitting of a bundle's network and prompt encoder to one loss by Adam, with averaged weights.
+
+    Args:
+        bundle: where training starts, and its learning rate, averaging and accumulation.
+        loss: is minimised; the mean over equal parts of a batch where the settings accumulate.
+        draw: makes the batch of a step.
+        num_steps: of the training.
+        beside: more parameters, trained along and dropped afterwards.
+    """
+    settings = bundle.settings
+    optimizer = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=num_steps)
+    gradient = accumulated(loss, settings.accumulation)
+    update = training_update(optimizer, ema_decay=settings.ema_decay)
+
+    def step(state: TrainState, seed: Array, number: Array, images: Array, prompts: Array, rate: Array) -> Any:
+        losses, gradients = gradient(state.parameters, draw(seed, number, images, prompts))
+        return update(state, gradients, rate=rate), losses
+
+    return Fitting(
+        initial_state({**bundle.parameters, **(beside or {})}, optimizer),
+        jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS),
+        lambda state: {part: state.average[part] for part in bundle.parameters},
+    )
+
+
+def accumulated(loss: BatchLoss, num_parts: int) -> Callable[[Parameters, Any], tuple[dict[str, Array], Parameters]]:
+    """Losses by name, and gradients, as means over equal parts of a batch that are computed one after the other.
+
+    A loss that is a mean over examples is the same for any number of parts; its memory is that of one.
+    """
+    gradient = jax.value_and_grad(loss, has_aux=True)
+
+    def one(parameters: Parameters, batch: Any) -> tuple[dict[str, Array], Parameters]:
+        (value, parts), gradients = gradient(parameters, batch)
+        return {"loss": value, **parts}, gradients
+
+    def mean(parameters: Parameters, batch: Any) -> tuple[dict[str, Array], Parameters]:
+        if num_parts == 1:
+            return one(parameters, batch)
+        parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), batch)
+        shapes = jax.eval_shape(one, parameters, jax.tree.map(lambda x: x[0], parts))
+        zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        def add(total: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, one(parameters, part)), None
+
+        total, _ = jax.lax.scan(add, zero, parts)
+        return jax.tree.map(lambda x: x / num_parts, total)
+
+    return mean
