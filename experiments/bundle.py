@@ -5,13 +5,9 @@
 network, the teacher's block that it corresponds to, or null. No search code stands behind it.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +17,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
-from experiments.config_reading import read_document, read_text, validated
+from experiments.config_reading import Document, read_document, read_text, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
 from experiments.safetensors_stream import StoredTensor, mismatch, read_header, shapes_of, type_of, write_safetensors
@@ -144,24 +140,14 @@ def apply_network(network: UNet, parameters: dict[str, Any], x: Any, timestep: A
     return load_unet(network, parameters)(x, timestep, context)
 
 
-def refuse_existing(path: Path) -> None:
-    """Raises InputError where a new bundle would fall onto something that is there."""
-    if path.exists():
-        raise InputError(f"{path}: it exists already; choose another folder with --out, or move it away")
+def with_settings(bundle: Bundle, **changes: Any) -> Bundle:
+    """The bundle with other keys of `training.yaml`.
 
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when the block ends well; what a kill leaves is `NAME.partial`."""
-    refuse_existing(path)
-    partial = path.with_name(f"{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    Raises:
+        InputError: a value is out of its range, or does not go with the others.
+    """
+    settings = {**bundle.settings.model_dump(mode="json"), **changes}
+    return dataclasses.replace(bundle, settings=validated(Document(settings, TRAINING, {}), TrainingSettings))
 
 
 def write_bundle(path: Path, bundle: Bundle, *, expected: dict[str, Any], card: str) -> None:
@@ -263,8 +249,7 @@ def read_bundle_with(path: Path, data: str | None) -> Bundle:
     if data is None:
         check_has_data(path)
         return read_bundle(path)
-    bundle = read_bundle(path)
-    return dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"data": data}))
+    return with_settings(read_bundle(path), data=data)
 
 
 def file_sha256(path: Path) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from experiments.bundle import Bundle
 from experiments.progress import Progress
+from search_space import Architecture
 from supernet import load_unet
 from supernet.training import COMPILER_OPTIONS, TrainState, adam_with_warmup, initial_state, training_update
 
@@ -55,12 +56,14 @@ class Phase:
         num_steps: of the training.
         fitting: from the bundle that the phase before left to what is trained.
         changes: keys of `training.yaml` that hold afterwards, such as `sample_steps`.
+        architecture: of the network from this phase on, where it becomes another; the bundle that is handed in has it.
     """
 
     title: str
     num_steps: int
     fitting: Callable[[Bundle], Fitting]
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    architecture: Architecture | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -10,17 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.bundle import (
-    BLOCK_MAP,
-    TEACHER,
-    Bundle,
-    ScaleSection,
-    TrainingSettings,
-    new_folder,
-    read_bundle,
-    refuse_existing,
-    write_bundle,
-)
+from experiments.bundle import BLOCK_MAP, TEACHER, Bundle, ScaleSection, TrainingSettings, read_bundle, write_bundle
+from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.bundle_quality import expectations, model_card, promise_split
 from experiments.choosing import choose
 from experiments.config import SweepConfig, ledger_header, load_config

@@ -165,7 +165,8 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
 def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     """Hands the knee over, distils it, and draws with it; begins anew where the front's knee has moved."""
     from experiments.bundle import EXPECTED, read_expected
-    from experiments.distillation import distill_bundle
+    from experiments.distilling.distill import distill_bundle
+    from experiments.distilling.settings import KnowledgeSettings
     from experiments.handoff import hand_off
     from experiments.run_folder import read_run
     from experiments.sampling import sample_bundle
@@ -181,7 +182,7 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     distilled, samples = winner / "distilled", run_dir / "samples.png"
     if not (distilled / EXPECTED).is_file():
         samples.unlink(missing_ok=True)
-        distill_bundle(winner, seed=config.seed, progress=progress)
+        distill_bundle(winner, KnowledgeSettings(method="knowledge"), seed=config.seed, progress=progress)
     if not samples.is_file():
         sample_bundle(distilled, samples, 60, seed=config.seed)
 

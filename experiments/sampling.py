@@ -2,13 +2,14 @@
 
 import difflib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle
+from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle, with_settings
 from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
@@ -21,12 +22,31 @@ _LEAST_PICTURE_PIXELS = 32
 
 def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> Float[np.ndarray, "n height width channels"]:
     """So many images, image i for prompt i counted round, as the bundle's settings say."""
+    return _program(bundle, prompts, num=num, seed=seed)(bundle.parameters)
+
+
+def _program(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> Callable[..., np.ndarray]:
     settings, apply = bundle.settings, functools.partial(apply_network, bundle.network())
     how = SampleSettings(num, settings.sample_steps, settings.sampler, settings.guidance_scale)
-    return sample_program(bundle.task, apply, prompts, how, seed=seed)(bundle.parameters)
+    return sample_program(bundle.task, apply, prompts, how, seed=seed)
 
 
-def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0, prompts: Sequence[str] = ()) -> Path:
+def grid_drawer(bundle: Bundle, *, seed: int, num: int = 40) -> Callable[[dict[str, Any], Path], Path]:
+    """A function (parameters, file) that draws the same noise and prompts with other weights of a bundle, as one grid."""
+    draw = _program(bundle, _grid_prompts(bundle), num=num, seed=seed)
+    return lambda parameters, out: save_grid(draw(parameters), out)
+
+
+def sample_bundle(
+    path: Path,
+    out: Path,
+    num: int,
+    *,
+    seed: int = 0,
+    prompts: Sequence[str] = (),
+    num_steps: int | None = None,
+    guidance_scale: float | None = None,
+) -> Path:
     """Draws images with a bundle's network and saves them as one grid.
 
     Args:
@@ -35,12 +55,15 @@ def sample_bundle(path: Path, out: Path, num: int, *, seed: int = 0, prompts: Se
         num: how many images.
         seed: of the noise.
         prompts: captions or names of classes, in turn; without any, every class, or the first prompts of the data set.
+        num_steps: calls of the network; by default as `training.yaml` says.
+        guidance_scale: by default as `training.yaml` says.
 
     Raises:
         InputError: the bundle is damaged or names no data set, or a prompt is none of what its network has learned.
     """
     check_has_data(path)
-    bundle = read_bundle(path)
+    asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
+    bundle = with_settings(read_bundle(path), **{key: value for key, value in asked.items() if value is not None})
     encoded = _encoded(bundle, prompts) if prompts else _grid_prompts(bundle)
     images = draw_images(bundle, encoded, num=num, seed=seed)
     return save_grid(images, out)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from experiments.bundle import Bundle, apply_network, new_folder, read_bundle, refuse_existing
+from experiments.bundle import Bundle, apply_network, read_bundle
+from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.errors import InputError
 from experiments.weights_comparison import QUICK_COMPILE
 from search_space import Scale, get_scale, get_space, scale_names

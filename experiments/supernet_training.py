@@ -72,7 +72,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
             progress.stage("Training the supernet", settings.num_steps, done=done) as stage,
         ):
             for step, trained, loss in _steps(config, state, done):
-                if note := curve.add(step, loss):
+                if note := curve.add(step, {"loss": loss}):
                     stage.advance(0, note=note)
                 stage.advance()
                 if step % save_every == 0 or step == settings.num_steps:

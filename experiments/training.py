@@ -1,83 +1,43 @@
-"""Trains the network of a bundle on its data; distillation adds a teacher's terms to the same loop."""
+"""Trains the network of a bundle on its data: the one phase of plain training, and bundles that phases make."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from experiments.bundle import Bundle, apply_network, new_folder, read_bundle_with, refuse_existing, write_bundle
+from experiments.bundle import WEIGHTS, Bundle, file_sha256, read_bundle_with, with_settings, write_bundle
+from experiments.bundle_folders import WORK, check_made_by, refuse_existing, resumable_folder
 from experiments.bundle_quality import expectations, model_card
-from experiments.denoising_task import load_examples, training_examples
+from experiments.denoising_task import open_examples
+from experiments.fitting import Parameters, Phase, single_loss, training_apply
+from experiments.fitting_loop import fit_phases
 from experiments.progress import Progress, silent_progress
-from experiments.training_curve import TrainingCurve
 from supernet import UNet, unet_parameters
 from supernet.initializer import random_initializer
-from supernet.training import adam_with_warmup, initial_state, training_step
-
-# (parameters, (noisy images, time steps, prompts), target) to a number.
-BundleLoss = Callable[[Any, Any, Any], Any]
 
 
-def denoising_bundle_loss(bundle: Bundle) -> BundleLoss:
-    """The denoising loss of a bundle's network."""
-    task, apply = bundle.task, functools.partial(apply_network, bundle.network())
+def denoising_phase(bundle: Bundle, num_steps: int) -> Phase:
+    """Training on the data alone."""
+    task = bundle.task
 
-    def loss(parameters: Any, inputs: Any, target: Any) -> Any:
-        return jnp.mean((task.predict(apply, parameters, inputs) - target) ** 2)
+    def fitting(bundle: Bundle) -> Any:
+        apply = training_apply(bundle)
 
-    return loss
+        def loss(parameters: Parameters, batch: Any) -> Any:
+            inputs, target = batch
+            return jnp.mean((task.predict(apply, parameters, inputs) - target) ** 2), {}
+
+        return single_loss(bundle, loss, task.noisy_batch, num_steps=num_steps)
+
+    return Phase("Training", num_steps, fitting)
 
 
 def with_fresh_weights(bundle: Bundle, seed: int) -> Bundle:
     """A bundle's architecture before any training."""
     network = unet_parameters(UNet(bundle.plan, init=random_initializer(seed)))
     return dataclasses.replace(bundle, parameters={"network": network, "prompt": bundle.task.prompt_parameters(seed)})
-
-
-def fit_bundle(
-    bundle: Bundle,
-    loss: BundleLoss,
-    *,
-    steps: int,
-    seed: int,
-    title: str,
-    progress: Progress,
-    extra_parameters: dict[str, Any] | None = None,
-    curve: TrainingCurve | None = None,
-) -> Bundle:
-    """Trains for so many steps; returns the bundle with averaged weights.
-
-    Args:
-        bundle: where training starts.
-        loss: what is minimised, over the bundle's parameters and the extra ones.
-        steps: number of updates.
-        seed: of batches, noise and times.
-        title: of the progress bar.
-        progress: is told of every step.
-        extra_parameters: trained beside the bundle's and dropped afterwards.
-        curve: takes the losses.
-    """
-    settings, task = bundle.settings, bundle.task
-    optimizer = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=steps)
-    step_function = training_step(jax.value_and_grad(loss), optimizer, ema_decay=settings.ema_decay)
-    state = initial_state({**bundle.parameters, **(extra_parameters or {})}, optimizer)
-    noisy_batch = jax.jit(task.noisy_batch)
-    dataset = load_examples(bundle.data, task.scale, split="train")
-    examples = training_examples(dataset, task.scale, batch_size=settings.batch_size, seed=seed)
-    curve = curve or TrainingCurve(None, num_steps=steps)
-    with progress.stage(title, steps) as stage:
-        for number in range(1, steps + 1):
-            inputs, target = noisy_batch(jnp.uint32(seed), jnp.uint32(number), *next(examples))
-            state, value = step_function(state, inputs, target)
-            if note := curve.add(number, value):
-                stage.advance(0, note=note)
-            stage.advance()
-    trained = {part: state.average[part] for part in bundle.parameters}
-    return dataclasses.replace(bundle, parameters=trained)
 
 
 def train_bundle(
@@ -91,6 +51,8 @@ def train_bundle(
 ) -> Path:
     """Trains the network of a bundle on its data, from its weights on; writes a bundle and returns its folder.
 
+    What an interruption leaves is gone on with when it is called again in the same way.
+
     Args:
         path: the bundle.
         data: name of a data set, or a folder; by default as `training.yaml` says.
@@ -103,28 +65,49 @@ def train_bundle(
     refuse_existing(out)
     bundle = read_bundle_with(path, data)
     steps = steps or bundle.settings.num_steps
-    return fit_into(
-        out, bundle, denoising_bundle_loss(bundle), then=f"trained for {steps} steps", steps=steps, seed=seed,
-        title="Training", progress=progress or silent_progress(),
-    )  # fmt: skip
+    asked = {"method": {"method": "train", "updates": steps}, **request(bundle, path, seed)}
+    then = f"trained for {steps} steps"
+    return fit_into(out, bundle, lambda _: [denoising_phase(bundle, steps)], asked=asked, then=then, progress=progress)
 
 
-def fit_into(out: Path, bundle: Bundle, loss: BundleLoss, *, then: str, steps: int, **settings: Any) -> Path:
-    """Trains as `fit_bundle`, and writes a new bundle with what is now to be expected of it, and the loss over time.
+def request(bundle: Bundle, path: Path, seed: int) -> dict[str, Any]:
+    """What decides a training of a bundle beside the method."""
+    settings = bundle.settings.model_dump(mode="json", exclude={"origin", "scale"})
+    return {"bundle": file_sha256(path / WEIGHTS), "settings": settings, "seed": seed}
+
+
+def fit_into(
+    out: Path,
+    bundle: Bundle,
+    phases: Callable[[Path], list[Phase]],
+    *,
+    asked: dict[str, Any],
+    then: str,
+    progress: Progress | None,
+    keeps_finished: bool = False,
+) -> Path:
+    """Trains phases, and writes a new bundle with what is now to be expected of it, and the losses over time.
 
     Args:
         out: the new folder.
         bundle: where training starts.
-        loss: what is minimised.
+        phases: from a folder that outlasts interruptions to what is trained.
+        asked: for, its `seed` among it; a training that was interrupted is gone on with where all of it is the same.
         then: what was done to the bundle, for its origin.
-        steps: number of updates.
-        settings: the other arguments of `fit_bundle`.
+        progress: is told of every step.
+        keeps_finished: whether what the same request has made already is left as it is, and no error.
+
+    Raises:
+        InputError: as `resumable_folder` and `fit_phases`; or the data set cannot be read.
     """
-    with new_folder(out) as folder, TrainingCurve(folder, num_steps=steps) as curve:
-        trained = fit_bundle(bundle, loss, steps=steps, curve=curve, **settings)
-        origin = f"{bundle.settings.origin}, then {then}"
-        described = dataclasses.replace(trained, settings=bundle.settings.model_copy(update={"origin": origin}))
+    if keeps_finished and out.is_dir():
+        check_made_by(out, asked)
+        return out
+    open_examples(bundle.data, bundle.task.scale, split="train")
+    progress = progress or silent_progress()
+    with resumable_folder(out, asked) as folder:
+        trained = fit_phases(bundle, phases(folder / WORK), seed=asked["seed"], folder=folder, progress=progress)
+        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}")
         expected = expectations(described)
         write_bundle(folder, described, expected=expected, card=model_card(described, expected))
-        curve.save()
     return out

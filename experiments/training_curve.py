@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,8 +17,12 @@ HISTORY, EVENTS = "history.json", "tensorboard"
 _NUM_POINTS = 200
 
 
+class DivergedError(InputError):
+    """A training whose loss is not finite."""
+
+
 class TrainingCurve:
-    """Means of the loss over about two hundred spans of steps; a training that goes on goes on with its curve.
+    """Means of losses over about two hundred spans of steps; a training that goes on goes on with its curve.
 
     Attributes:
         points: one for each span, with the number of its last step.
@@ -32,7 +37,7 @@ class TrainingCurve:
             done: steps that a training before has done.
         """
         self._folder, self._num_steps, self._every = folder, num_steps, max(1, num_steps // _NUM_POINTS)
-        self._losses: list[Any] = []
+        self._losses: list[Mapping[str, Any]] = []
         self._writer: Any = None
         kept = folder / HISTORY if folder else None
         found = read_json(kept) if kept else None
@@ -51,23 +56,29 @@ class TrainingCurve:
         if self._writer:
             self._writer.close()
 
-    def add(self, step: int, loss: Any) -> str | None:
-        """Takes the loss of a step, an array that may still be computed; where a span ends, what is to be said of it.
+    def add(self, step: int, losses: Mapping[str, Any], *, ends_span: bool = False) -> str | None:
+        """Takes the losses of a step, arrays that may still be computed; where a span ends, what is to be said of it.
+
+        Args:
+            step: its number, from 1.
+            losses: by name; `loss` is the one that is minimised.
+            ends_span: whether the next step belongs to something else.
 
         Raises:
-            InputError: the loss of the span is not finite.
+            DivergedError: a loss of the span is not finite.
         """
-        self._losses.append(loss)
-        if step % self._every and step != self._num_steps:
+        self._losses.append(losses)
+        if step % self._every and step != self._num_steps and not ends_span:
             return None
-        mean = float(np.mean(self._losses))
-        if not math.isfinite(mean):
-            raise InputError(f"training diverged: at step {step} the loss is {mean}; lower the learning rate")
+        means = {name: float(np.mean([of[name] for of in self._losses])) for name in losses}
         self._losses.clear()
-        self.points.append({"step": step, "loss": mean})
+        if bad := [name for name, mean in means.items() if not math.isfinite(mean)]:
+            raise DivergedError(f"training diverged: at step {step} the {bad[0]} is {means[bad[0]]}; lower the learning rate")
+        self.points.append({"step": step, **means})
         if self._writer:
-            self._writer.add_scalar("loss", mean, step)
-        return f"loss {mean:.4f}"
+            for name, mean in means.items():
+                self._writer.add_scalar(name, mean, step)
+        return ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
 
     def save(self) -> None:
         """Writes `history.json` as a whole."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.bundle import WEIGHTS as BUNDLE_WEIGHTS
-from experiments.bundle import Bundle, TrainingSettings, new_folder, open_bundle, refuse_existing, write_description
+from experiments.bundle import Bundle, TrainingSettings, open_bundle, write_description
+from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.bundle_quality import expectations, model_card
 from experiments.diffusers_folder import CONFIG, WEIGHTS, DiffusersFolder, read_folder, read_parameterisation
 from experiments.errors import InputError

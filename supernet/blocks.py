@@ -37,7 +37,8 @@ class TimeEmbedding(nnx.Module):
         frequencies = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=timestep.dtype) / half)
         angles = timestep[:, None] * frequencies[None, :]
         sinusoids = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)
-        return self.dense2(jax.nn.silu(self.dense1(sinusoids)))
+        # A time step would not fit into a lower precision; from here on the layers' own is enough.
+        return self.dense2(jax.nn.silu(self.dense1(sinusoids.astype(self.dense1.kernel[...].dtype))))
 
 
 class ResidualBlock(nnx.Module):

@@ -21,6 +21,11 @@ def _per_channel(values: Array, like: Array) -> Array:
     return values.reshape((1,) * (like.ndim - 1) + (-1,))
 
 
+def _exact(x: Array) -> Array:
+    """In float32 at least, for moments, whose differences would be lost in less."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class Linear(nnx.Module):
     """A dense layer on the last axis; on an image it is a 1x1 convolution."""
 
@@ -93,11 +98,13 @@ def normalise_groups(
 ) -> Image:
     """Group normalisation from per-channel moments; `average` turns a channel's moments into those of its group."""
     batch, channels, groups = x.shape[0], x.shape[-1], scale.shape[1]
-    mean = average(x.mean((1, 2)).reshape(batch, groups, -1))
-    square = average((x * x).mean((1, 2)).reshape(batch, groups, -1))
+    exact = _exact(x)
+    mean = average(exact.mean((1, 2)).reshape(batch, groups, -1))
+    square = average((exact * exact).mean((1, 2)).reshape(batch, groups, -1))
     factor = scale * lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + epsilon)
     offset = bias - mean * factor
-    return x * factor.reshape(batch, 1, 1, channels) + offset.reshape(batch, 1, 1, channels)
+    factor, offset = (values.reshape(batch, 1, 1, channels).astype(x.dtype) for values in (factor, offset))
+    return x * factor + offset
 
 
 class LayerNorm(nnx.Module):
@@ -110,8 +117,9 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch tokens features"]) -> Float[Array, "batch tokens features"]:
         """Normalises each token."""
-        centred = x - x.mean(-1, keepdims=True)
-        normalised = centred * lax.rsqrt((centred * centred).mean(-1, keepdims=True) + self.epsilon)
+        exact = _exact(x)
+        centred = exact - exact.mean(-1, keepdims=True)
+        normalised = (centred * lax.rsqrt((centred * centred).mean(-1, keepdims=True) + self.epsilon)).astype(x.dtype)
         return normalised * _per_channel(self.scale[...], x) + _per_channel(self.bias[...], x)
 
 

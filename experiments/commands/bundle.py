@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -48,32 +48,54 @@ def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: 
 
 
 @click.command()
-@BUNDLE
+@click.argument("bundle", metavar="BUNDLE-or-PLAN", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--method",
+    metavar="METHOD",
+    help="knowledge, relu-attention, progressive, cfg-aware, adversarial or ufogen.  [default: knowledge]",
+)
+@click.option("--teacher", metavar="BUNDLE", help="Whom it learns from.  [default: the bundle's own, or itself]")
+@click.option(
+    "--steps", metavar="N", help="Sampling steps that the distilled network takes, where the method makes them fewer."
+)
 @DATA
-@STEPS
 @SEED
 @OUT
-def distill(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None) -> None:
-    """Distil the teacher of a bundle into its network."""
-    from experiments.distillation import distill_bundle
+def distill(bundle: Path, overrides: tuple[str, ...], **options: Any) -> None:
+    """Distil the network of a bundle, by one method or as a plan's file says.
+
+    KEY=VALUE gives a key of the method, as in `updates=600`. The same command goes on with what was interrupted. A plan is a
+    YAML file with bundle, out, chain (a list of methods with their keys) and, if wanted, data and seed.
+    """
+    from experiments.distilling.distill import distill_as_asked
     from experiments.progress import terminal_progress
 
     with terminal_progress() as progress:
-        written = distill_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out)
-    click.echo(written)
+        for written in distill_as_asked(bundle, overrides, progress=progress, **options):
+            click.echo(written)
 
 
 @click.command()
 @BUNDLE
-@click.option("--out", type=click.Path(path_type=Path), help="The picture.  [default: BUNDLE/samples.png]")
+@click.option("--out", "--grid", type=click.Path(path_type=Path), help="The picture.  [default: BUNDLE/samples.png]")
 @click.option("--num", type=click.IntRange(min=1), default=64, show_default=True, help="How many images.")
 @click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="A caption or the name of a class; several in turn.")
+@click.option("--steps", type=click.IntRange(min=1), help="Calls of the network.  [default: as training.yaml says]")
+@click.option(
+    "--guidance", type=click.FloatRange(min=0), help="1 follows the prompt as learned.  [default: as training.yaml says]"
+)
 @SEED
-def sample(bundle: Path, *, out: Path | None, num: int, prompts: tuple[str, ...], seed: int) -> None:
+def sample(
+    bundle: Path, *, out: Path | None, num: int, prompts: tuple[str, ...], steps: int | None, guidance: float | None, seed: int
+) -> None:
     """Draw images with the network of a bundle; without --prompt, of every class or of the first prompts of its data."""
     from experiments.sampling import sample_bundle
 
-    click.echo(sample_bundle(bundle, out or bundle / "samples.png", num, seed=seed, prompts=prompts))
+    written = sample_bundle(
+        bundle, out or bundle / "samples.png", num, seed=seed, prompts=prompts, num_steps=steps, guidance_scale=guidance
+    )
+    click.echo(written)
 
 
 @click.command()

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import WEIGHTS_DIGEST, Bundle, check_weights, file_sha256, new_folder, read_bundle, refuse_existing
+from experiments.bundle import WEIGHTS_DIGEST, Bundle, check_weights, file_sha256, read_bundle
+from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.errors import InputError
 from experiments.exports.comparison import LIMITS, Comparison, WrongExportError, compare_outputs
 from experiments.exports.formats import FORMATS, Exported, Format, get_format, reference_outputs

@@ -8,11 +8,12 @@ import pytest
 from experiments.bundle import Bundle
 from experiments.config import load_config
 from experiments.denoising_task import load_examples, training_examples
+from experiments.fitting_loop import fit_phases
 from experiments.handoff import training_settings
 from experiments.progress import silent_progress
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_training import sweep_supernet
-from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
+from experiments.training import denoising_phase, with_fresh_weights
 from search_space import layer_plan
 from supernet import extract, unet_parameters
 from supernet.subnets import block_parameters, write_block
@@ -50,7 +51,7 @@ def test_it_equals_the_training_of_the_stand_alone_network(architecture, trained
     drawn = unet_parameters(extract(SUPERNET, fresh["network"], architecture))
     for path, values in bundle.parameters["network"].items():
         np.testing.assert_array_equal(drawn[path], values, err_msg=path)
-    alone = fit_bundle(bundle, denoising_bundle_loss(bundle), steps=NUM_STEPS, seed=SEED, title="", progress=silent_progress())
+    alone = fit_phases(bundle, [denoising_phase(bundle, NUM_STEPS)], seed=SEED, folder=None, progress=silent_progress())
     found = unet_parameters(extract(SUPERNET, after["network"], architecture))
     for path, values in alone.parameters["network"].items():
         moved = np.abs(values - bundle.parameters["network"][path]).max()

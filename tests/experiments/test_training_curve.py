@@ -27,7 +27,7 @@ def events(folder):
 
 def train(folder, *, start=0, end, num_steps):
     with TrainingCurve(folder, num_steps=num_steps, done=start) as curve:
-        notes = [curve.add(step, 100.0 - step) for step in range(start + 1, end + 1)]
+        notes = [curve.add(step, {"loss": 100.0 - step}) for step in range(start + 1, end + 1)]
         curve.save()
     return notes
 
@@ -53,9 +53,9 @@ def test_a_training_that_goes_on_goes_on_with_its_curve(tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
     with TrainingCurve(tmp_path, num_steps=4) as curve:
-        curve.add(1, 1.0)
+        curve.add(1, {"loss": 1.0})
         with pytest.raises(InputError, match="training diverged: at step 2 the loss is nan; lower the learning rate"):
-            curve.add(2, float("nan"))
+            curve.add(2, {"loss": float("nan")})
 
 
 def test_a_damaged_history_is_told(tmp_path):

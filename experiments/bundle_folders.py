@@ -1,0 +1,81 @@
+"""Folders of bundles that appear whole, and those of trainings, which are gone on with after an interruption."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import InputError
+from experiments.json_files import read_json
+from experiments.locks import lock_path, locked
+from experiments.whole_files import write_whole
+
+MADE_BY, WORK = "made_by.json", "work"
+
+
+def refuse_existing(path: Path) -> None:
+    """Raises InputError where a new bundle would fall onto something that is there."""
+    if path.exists():
+        raise InputError(f"{path}: it exists already; choose another folder with --out, or move it away")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when the block ends well; what a kill leaves is `NAME.partial`."""
+    refuse_existing(path)
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def resumable_folder(path: Path, made_by: dict[str, Any]) -> Iterator[Path]:
+    """A folder that appears under its name when the block ends well; until then `NAME.partial`, which is gone on with.
+
+    Its `made_by.json` says what was asked for; what is in `work/` is dropped at the end.
+
+    Raises:
+        InputError: the folder is there, another process works in it, or it was begun with another request.
+    """
+    refuse_existing(path)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    with locked(partial, what="training"):
+        if (partial / MADE_BY).is_file():
+            check_made_by(partial, made_by)
+        (partial / WORK).mkdir(exist_ok=True)
+        write_whole(partial / MADE_BY, json.dumps(made_by, indent=2) + "\n")
+        try:
+            yield partial
+            shutil.rmtree(partial / WORK)
+            os.replace(partial, path)
+        finally:
+            if partial.is_dir() and not any((partial / WORK).iterdir()):  # nothing to go on with
+                shutil.rmtree(partial)
+    lock_path(partial).unlink(missing_ok=True)
+
+
+def check_made_by(path: Path, made_by: dict[str, Any]) -> None:
+    """Raises InputError where a folder of `resumable_folder` was asked for otherwise; the message names what differs."""
+    before, now = _flattened(read_json(path / MADE_BY) or {}), _flattened(made_by)
+    differing = [f"{key} was {before.get(key)!r}, and is {x!r}" for key, x in now.items() if before.get(key) != x]
+    if differing or before.keys() - now.keys():
+        raise InputError(
+            f"{path}: what is there was made, or begun, by another request ({'; '.join(differing) or 'of other keys'}); "
+            "give the same one to go on with it, delete the folder, or choose another"
+        )
+
+
+def _flattened(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

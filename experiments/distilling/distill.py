@@ -1,0 +1,149 @@
+"""Runs a method of distillation on a bundle, or a plan: a chain of them, each of which goes on from what the last one made."""
+
+from pathlib import Path
+from typing import Any
+
+from experiments.bundle import TEACHER, WEIGHTS, file_sha256, read_bundle_with, read_settings, with_settings
+from experiments.bundle_folders import refuse_existing
+from experiments.config_fields import Name, Section, Seed
+from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
+from experiments.distilling.methods import METHODS, method_settings
+from experiments.distilling.settings import MethodSettings
+from experiments.distilling.teachers import read_teacher
+from experiments.errors import InputError
+from experiments.fitting import Given
+from experiments.progress import Progress, silent_progress
+from experiments.training import fit_into, request
+
+_OVERRIDDEN = ("learning_rate", "batch_size")
+
+
+class Plan(Section):
+    """A plan's file.
+
+    Attributes:
+        bundle: folder of the bundle that is distilled.
+        out: folder of the bundles that are made, `1-METHOD`, `2-METHOD` and so on.
+        data: name of a data set, or a folder; by default as `training.yaml` says.
+        seed: of all draws.
+        chain: the methods, each with its keys.
+    """
+
+    bundle: Path
+    out: Path
+    data: Name | None = None
+    seed: Seed = 0
+    chain: list[dict[str, Any]]
+
+
+def distill_as_asked(
+    path: Path,
+    overrides: tuple[str, ...],
+    *,
+    data: str | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+    **options: str | None,
+) -> list[Path]:
+    """What the command line asks for: a bundle and the keys of a method, or the file of a plan; returns what was made.
+
+    Raises:
+        InputError: as `distill_plan` and `distill_bundle`; or an option goes with a bundle only.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    if path.is_file():
+        if extra := [*given, *(["data"] if data else []), *(["out"] if out else []), *(["seed"] if seed else [])]:
+            raise InputError(f"--{extra[0]} goes with a bundle; {path} is a plan, whose keys say it: give KEY=VALUE instead")
+        return distill_plan(path, overrides, progress=progress)
+    document = Document({"method": "knowledge"}, "distill", {})
+    settings = method_settings(with_overrides(document, [*(f"{key}={value}" for key, value in given.items()), *overrides]))
+    return [distill_bundle(path, settings, data=data, seed=seed, progress=progress, out=out)]
+
+
+def distill_plan(file: Path, overrides: tuple[str, ...] = (), *, progress: Progress | None = None) -> list[Path]:
+    """Distils as a plan says; returns the folders of the bundles that it made, in order.
+
+    What is finished is kept, and what was interrupted is gone on with.
+
+    Raises:
+        InputError: a key is wrong, or what is there was made by another plan.
+    """
+    document = with_overrides(read_document(read_text(file), source=str(file)), overrides)
+    plan = validated(document, Plan)
+    if not plan.chain:
+        raise InputError(f"{document.place(('chain',))}: key 'chain' must name at least one method, such as progressive")
+    chain = [method_settings(_part(document, ("chain", i))) for i in range(len(plan.chain))]
+    read_settings(plan.bundle)
+    made, source = [], plan.bundle
+    for number, settings in enumerate(chain, start=1):
+        out = plan.out / f"{number}-{settings.method}"
+        source = distill_bundle(
+            source, settings, home=plan.bundle, data=plan.data, seed=plan.seed, progress=progress, out=out, keeps_finished=True
+        )
+        made.append(source)
+    return made
+
+
+def distill_bundle(
+    path: Path,
+    settings: MethodSettings,
+    *,
+    data: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    out: Path | None = None,
+    home: Path | None = None,
+    keeps_finished: bool = False,
+) -> Path:
+    """Distils a bundle's network by one method; writes a bundle and returns its folder.
+
+    Args:
+        path: the bundle.
+        settings: the method and its keys.
+        data: name of a data set, or a folder; by default as `training.yaml` says.
+        seed: of all draws.
+        progress: is told of every step.
+        out: folder of the new bundle; by default `distilled` in the bundle's.
+        home: a bundle whose `teacher/` serves where the method needs one and none is named; by default `path`.
+        keeps_finished: whether a bundle that the same request has made already is left as it is, and no error.
+
+    Raises:
+        InputError: there is no teacher, or one for other images or another parameterisation; or as `fit_into`.
+    """
+    out, name = out or path / "distilled", settings.model_dump()["method"]
+    if not keeps_finished:
+        refuse_existing(out)
+    method, progress = METHODS[name], progress or silent_progress()
+    changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
+    student = with_settings(read_bundle_with(path, data), **changed)
+    folder = settings.teacher or (_own_teacher(home or path) if method.needs_teacher else None)
+    teacher = read_teacher(folder, student) if folder else student
+    asked = {
+        "method": settings.model_dump(mode="json", exclude={"teacher"}),
+        "teacher": file_sha256(folder / WEIGHTS) if folder else None,
+        **request(student, path, seed),
+    }
+    return fit_into(
+        out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress), settings), asked=asked,
+        then=f"distilled ({name}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
+        keeps_finished=keeps_finished,
+    )  # fmt: skip
+
+
+def _own_teacher(path: Path) -> Path:
+    if not (path / TEACHER).is_dir():
+        raise InputError(
+            f"{path / TEACHER}: the bundle has no teacher to distil from; name one with --teacher, or train it with "
+            f"`pocketunet train {path}`"
+        )
+    return path / TEACHER
+
+
+def _part(document: Document, path: KeyPath) -> Document:
+    """What stands under a key, as a document of its own."""
+    data: Any = document.data
+    for key in path:
+        data = data[key]
+    places = {place[len(path) :]: where for place, where in document.places.items() if place[: len(path)] == path}
+    return Document(data, document.place(path), places)

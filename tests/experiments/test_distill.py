@@ -1,0 +1,139 @@
+"""Distilling by name and by plan: which keys, which teacher, what is kept, what is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
+from experiments.config import load_config
+from experiments.distilling.distill import distill_as_asked, distill_bundle, distill_plan
+from experiments.distilling.methods import METHODS
+from experiments.distilling.settings import ProgressiveSettings, UfogenSettings
+from experiments.errors import InputError
+from experiments.handoff import training_settings
+from experiments.training import with_fresh_weights
+from search_space import get_space
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = training_settings(load_config("digits-small"), "fresh weights").model_copy(update={"batch_size": 16})
+BUNDLE = with_fresh_weights(Bundle(get_space("digits-small").smallest(), SETTINGS, {}), 0)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    write_bundle(tmp_path / "bundle", BUNDLE, expected={}, card="")
+    return tmp_path / "bundle"
+
+
+def plan_file(folder, **keys):
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(keys), "utf-8")
+    return path
+
+
+def command(*arguments):
+    call = [sys.executable, "-c", "from experiments.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_chain_goes_on_from_what_each_method_made_and_is_gone_on_with(bundle, tmp_path):
+    chain = [{"method": "progressive", "steps": 2, "from_steps": 4, "updates": 2}, {"method": "ufogen", "updates": 2}]
+    path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), seed=3, chain=chain)
+    first, second = distill_plan(path)
+    assert [first.name, second.name] == ["1-progressive", "2-ufogen"]
+    assert [read_bundle(made).settings.sample_steps for made in (first, second)] == [2, 1]
+    assert read_bundle(second).settings.origin.count("then distilled") == 2
+    times = [(made / "weights.safetensors").stat().st_mtime_ns for made in (first, second)]
+    assert distill_plan(path) == [first, second]
+    assert [(made / "weights.safetensors").stat().st_mtime_ns for made in (first, second)] == times
+    with pytest.raises(InputError, match=r"2-ufogen: .* another request \(method.updates was 2, and is 3\)"):
+        distill_plan(
+            plan_file(tmp_path, **{**yaml.safe_load(path.read_text()), "chain": [chain[0], {**chain[1], "updates": 3}]})
+        )
+    (second / "weights.safetensors").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="seed was 3, and is 4"):
+        distill_plan(path, ("seed=4",))
+
+
+def test_keys_of_a_method_change_the_training_and_stay_in_the_bundle(bundle, tmp_path):
+    settings = UfogenSettings(method="ufogen", updates=2, learning_rate=1e-4, batch_size=8)
+    made = distill_bundle(bundle, settings, seed=5, out=tmp_path / "made")
+    asked = json.loads((made / "made_by.json").read_text())
+    assert asked["method"]["method"] == "ufogen"
+    assert (asked["teacher"], asked["seed"]) == (None, 5)
+    found = read_bundle(made)
+    assert (found.settings.learning_rate, found.settings.batch_size, found.settings.sample_steps) == (1e-4, 8, 1)
+    moved = [key for key, x in found.parameters["network"].items() if not np.array_equal(x, BUNDLE.parameters["network"][key])]
+    assert len(moved) > 10
+
+
+REFUSED_PLANS = [
+    ({"chain": []}, "key 'chain' must name at least one method"),
+    ({"chain": [{"steps": 8}]}, r"plan.yaml:\d+: key 'method' must be one of knowledge, relu-attention, progressive"),
+    ({"chain": [{"method": "progresive", "steps": 8}]}, r"key 'method' must be one of .* got 'progresive'"),
+    (
+        {"chain": [{"method": "progressive", "steps": 8, "form_steps": 16}]},
+        "'form_steps' is not known; did you mean 'from_steps'",
+    ),
+    ({"chain": [{"method": "progressive", "steps": 8, "from_steps": 24}]}, "steps must be from_steps halved once or more"),
+    ({"chain": [{"method": "progressive"}]}, "key 'steps' is missing"),
+    ({"chain": [{"method": "ufogen"}], "sed": 1}, "'sed' is not known; did you mean 'seed'"),
+    ({"chain": [{"method": "ufogen", "steps": 8}]}, "key 'steps' .*less than or equal to 4"),
+]
+
+
+@pytest.mark.parametrize(("keys", "message"), REFUSED_PLANS)
+def test_a_plan_with_a_wrong_key_is_refused_before_anything_is_made(bundle, tmp_path, keys, message):
+    path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), **keys)
+    with pytest.raises(InputError, match=message):
+        distill_plan(path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_a_bundle_do_not_go_with_a_plan(bundle, tmp_path):
+    path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=[{"method": "ufogen"}])
+    for options in ({"method": "ufogen"}, {"seed": 1}, {"out": tmp_path / "x"}, {"data": "digits"}):
+        with pytest.raises(InputError, match=f"--{next(iter(options))} goes with a bundle; .* is a plan"):
+            distill_as_asked(path, (), **options)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("parameterisation", "eps", "parameterisation 'eps', the student 'v'"),
+        ("schedule", "scaled_linear", "schedule 'scaled_linear', the student 'cosine'"),
+    ],
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_teacher_that_does_not_fit_is_refused_whatever_the_method(bundle, tmp_path, method, key, value, message):
+    write_bundle(tmp_path / "teacher", with_settings(BUNDLE, **{key: value}), expected={}, card="")
+    steps = ("steps=2",) if method in ("progressive", "cfg-aware") else ()
+    with pytest.raises(InputError, match=message):
+        distill_as_asked(bundle, steps, method=method, teacher=str(tmp_path / "teacher"))
+
+
+def test_the_command_says_what_is_wrong_and_exits_with_2(bundle, tmp_path):
+    for arguments, message in (
+        (("--method", "progressive", "--steps", "3"), "steps must be from_steps halved"),
+        (("--method", "progressive", "--steps", "many"), "distill: key 'steps' must be a whole number"),
+        (("--method", "gan"), "key 'method' must be one of"),
+        (("--method", "knowledge"), "the bundle has no teacher to distil from; name one with --teacher"),
+        (("--method", "knowledge", "--steps", "8"), "key 'steps' is not known"),
+        (("--method", "ufogen", "updates=0"), "key 'updates'"),
+        (("--method", "ufogen", "updates"), "must be KEY=VALUE"),
+        (("--method", "ufogen", "--teacher", tmp_path / "none"), "there is no such bundle"),
+    ):
+        found = command("distill", bundle, *arguments)
+        assert (found.returncode, found.stdout) == (2, ""), found.stderr
+        assert message in found.stderr.replace("override 'steps=many'", "distill"), arguments
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
+
+
+def test_halvings_begin_with_four_times_the_steps_and_at_least_32():
+    starts = {steps: ProgressiveSettings(method="progressive", steps=steps).start for steps in (1, 8, 16)}
+    assert starts == {1: 32, 8: 32, 16: 64}
