@@ -11,6 +11,7 @@ from jaxtyping import Array
 from experiments.bundle import TEACHER, Bundle, read_bundle, read_bundle_with, refuse_existing
 from experiments.errors import InputError
 from experiments.progress import Progress, silent_progress
+from experiments.trackers.tracker import Tracking, untracked
 from experiments.training import BundleLoss, fit_into
 from objectives.distillation import feature_distillation_loss, output_distillation_loss
 from search_space import LayerPlan
@@ -80,6 +81,7 @@ def distill_bundle(
     seed: int = 0,
     progress: Progress | None = None,
     out: Path | None = None,
+    tracking: Tracking = untracked,
 ) -> Path:
     """Distils the teacher of a bundle into its network; writes a bundle and returns its folder.
 
@@ -90,6 +92,7 @@ def distill_bundle(
         seed: of batches, noise, times and adapters.
         progress: is told of every step.
         out: folder of the new bundle; by default `distilled` in the bundle's.
+        tracking: opens the log of losses and promises.
 
     Raises:
         InputError: the bundle has no teacher, or one for other images or another parameterisation.
@@ -105,7 +108,7 @@ def distill_bundle(
     then = f"distilled from {teacher.architecture.digest} for {steps} steps"
     return fit_into(
         out, student, distillation_loss(student, teacher), then=then, steps=steps, seed=seed, title="Distilling",
-        progress=progress or silent_progress(),
+        progress=progress or silent_progress(), tracking=tracking,
         extra_parameters={"adapters": adapters(student.plan, teacher.plan, seed=seed)},
     )  # fmt: skip
 

@@ -13,6 +13,8 @@ from experiments.bundle import Bundle, apply_network, new_folder, read_bundle_wi
 from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import load_examples, training_examples
 from experiments.progress import Progress, silent_progress
+from experiments.trackers.bundle_log import log_bundle
+from experiments.trackers.tracker import Tracking, untracked
 from experiments.training_curve import TrainingCurve
 from supernet import UNet, unet_parameters
 from supernet.initializer import random_initializer
@@ -88,6 +90,7 @@ def train_bundle(
     seed: int = 0,
     progress: Progress | None = None,
     out: Path | None = None,
+    tracking: Tracking = untracked,
 ) -> Path:
     """Trains the network of a bundle on its data, from its weights on; writes a bundle and returns its folder.
 
@@ -98,6 +101,7 @@ def train_bundle(
         seed: of batches, noise and times.
         progress: is told of every step.
         out: folder of the new bundle; by default `trained` in the bundle's.
+        tracking: opens the log of losses and promises.
     """
     out = out or path / "trained"
     refuse_existing(out)
@@ -105,11 +109,13 @@ def train_bundle(
     steps = steps or bundle.settings.num_steps
     return fit_into(
         out, bundle, denoising_bundle_loss(bundle), then=f"trained for {steps} steps", steps=steps, seed=seed,
-        title="Training", progress=progress or silent_progress(),
+        title="Training", progress=progress or silent_progress(), tracking=tracking,
     )  # fmt: skip
 
 
-def fit_into(out: Path, bundle: Bundle, loss: BundleLoss, *, then: str, steps: int, **settings: Any) -> Path:
+def fit_into(
+    out: Path, bundle: Bundle, loss: BundleLoss, *, then: str, steps: int, seed: int, tracking: Tracking, **settings: Any
+) -> Path:
     """Trains as `fit_bundle`, and writes a new bundle with what is now to be expected of it, and the loss over time.
 
     Args:
@@ -118,13 +124,21 @@ def fit_into(out: Path, bundle: Bundle, loss: BundleLoss, *, then: str, steps: i
         loss: what is minimised.
         then: what was done to the bundle, for its origin.
         steps: number of updates.
+        seed: of batches, noise and times.
+        tracking: opens the log of losses and promises.
         settings: the other arguments of `fit_bundle`.
     """
-    with new_folder(out) as folder, TrainingCurve(folder, num_steps=steps) as curve:
-        trained = fit_bundle(bundle, loss, steps=steps, curve=curve, **settings)
-        origin = f"{bundle.settings.origin}, then {then}"
-        described = dataclasses.replace(trained, settings=bundle.settings.model_copy(update={"origin": origin}))
-        expected = expectations(described)
-        write_bundle(folder, described, expected=expected, card=model_card(described, expected))
+    described = bundle.settings.model_copy(update={"origin": f"{bundle.settings.origin}, then {then}"})
+    tracked = {**described.model_dump(mode="json"), "architecture": bundle.architecture.digest}
+    with (
+        new_folder(out) as folder,
+        tracking({**tracked, "num_steps": steps, "seed": seed}) as log,
+        TrainingCurve(folder, num_steps=steps, log=functools.partial(log, "training")) as curve,
+    ):
+        trained = fit_bundle(bundle, loss, steps=steps, seed=seed, curve=curve, **settings)
+        trained = dataclasses.replace(trained, settings=described)
+        expected = expectations(trained)
+        write_bundle(folder, trained, expected=expected, card=model_card(trained, expected))
         curve.save()
+        log_bundle(folder, log)
     return out

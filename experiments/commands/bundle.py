@@ -6,10 +6,16 @@ from typing import Literal
 
 import click
 
+from experiments.trackers.registry import tracker_names
+
 OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist.")
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: as training.yaml says]")
 DATA = click.option("--data", metavar="NAME-or-DIR", help="The data set.  [default: as training.yaml says]")
+TRACKERS = click.option(
+    "--tracker", "trackers", multiple=True, type=click.Choice(tracker_names()),
+    help="Log losses and promises there too, in BUNDLE/mlflow or BUNDLE/wandb; several in turn.",
+)  # fmt: skip
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
 
 
@@ -37,13 +43,16 @@ def handoff(run: Path, *, pick: str, out: Path, scale: str, teacher: Path | None
 @STEPS
 @SEED
 @OUT
-def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None) -> None:
+@TRACKERS
+def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None, trackers: tuple[str, ...]) -> None:
     """Train the network of a bundle on its data."""
     from experiments.progress import terminal_progress
+    from experiments.trackers.bundle_log import track_bundle
     from experiments.training import train_bundle
 
     with terminal_progress() as progress:
-        written = train_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out)
+        tracking = track_bundle(trackers, bundle, command="train", say=progress.say)
+        written = train_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out, tracking=tracking)
     click.echo(written)
 
 
@@ -53,13 +62,18 @@ def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: 
 @STEPS
 @SEED
 @OUT
-def distill(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None) -> None:
+@TRACKERS
+def distill(
+    bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None, trackers: tuple[str, ...]
+) -> None:
     """Distil the teacher of a bundle into its network."""
     from experiments.distillation import distill_bundle
     from experiments.progress import terminal_progress
+    from experiments.trackers.bundle_log import track_bundle
 
     with terminal_progress() as progress:
-        written = distill_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out)
+        tracking = track_bundle(trackers, bundle, command="distill", say=progress.say)
+        written = distill_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out, tracking=tracking)
     click.echo(written)
 
 
