@@ -25,6 +25,7 @@ from experiments.config_sections import (
 from experiments.limit_sentences import limits_of
 from experiments.limits import check_limits
 from experiments.records import Rung
+from experiments.trackers.registry import known_tracker
 from objectives import get_objective
 from objectives.fingerprint import fingerprint
 from objectives.objective import PREDICTED
@@ -80,6 +81,7 @@ class SweepConfig(Section):
         start_from: designs to begin with, and an earlier run whose outcomes are known.
         limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
             breaks one is infeasible.
+        trackers: `mlflow`, `wandb` or both: where losses, outcomes and the front are logged beside the run's own files.
         run_dir: folder of the run; relative ones start where the command runs.
     """
 
@@ -102,6 +104,7 @@ class SweepConfig(Section):
     distill: DistillSection = DistillSection()
     start_from: StartSection = StartSection()
     limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
+    trackers: tuple[Annotated[str, AfterValidator(known_tracker)], ...] = ()
     run_dir: Name = "runs"
 
     @model_validator(mode="before")
@@ -201,7 +204,9 @@ def resolved_yaml(config: SweepConfig) -> str:
 
 def evaluation_settings(config: SweepConfig) -> dict[str, Any]:
     """The part of a sweep that decides the numbers of an evaluation, whatever is searched and wherever it runs."""
-    excluded = {"name", "run_dir", "trials", "budget", "start_from", "search", "distill", "limits", "objectives", "rungs"}
+    excluded = {
+        "name", "run_dir", "trials", "budget", "start_from", "search", "distill", "limits", "objectives", "rungs", "trackers",
+    }  # fmt: skip
     if PREDICTED not in config.objectives:
         excluded.add("anchors")  # a rung's alone
     return config.model_dump(mode="json", exclude=excluded, exclude_none=True)  # a key that came later changes no fingerprint

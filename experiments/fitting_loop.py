@@ -22,7 +22,7 @@ from experiments.errors import InputError
 from experiments.fitting import Fitting, Phase
 from experiments.progress import Progress
 from experiments.sampling import grid_drawer
-from experiments.training_curve import DivergedError, TrainingCurve
+from experiments.training_curve import DivergedError, SeriesLog, TrainingCurve
 
 _CHECKPOINTS, _SAMPLES = "checkpoints", "samples"
 _SAVES_PER_PHASE, _GRIDS_PER_PHASE = 20, 4
@@ -30,7 +30,15 @@ _FEWEST_BETWEEN_SAVES = 20  # steps
 _MOST_RETREATS = 3
 
 
-def fit_phases(bundle: Bundle, phases: Sequence[Phase], *, seed: int, folder: Path | None, progress: Progress) -> Bundle:
+def fit_phases(
+    bundle: Bundle,
+    phases: Sequence[Phase],
+    *,
+    seed: int,
+    folder: Path | None,
+    progress: Progress,
+    log: SeriesLog | None = None,
+) -> Bundle:
     """The bundle with the weights and the settings that the last phase leaves.
 
     Args:
@@ -39,6 +47,7 @@ def fit_phases(bundle: Bundle, phases: Sequence[Phase], *, seed: int, folder: Pa
         seed: of batches, noise and times.
         folder: keeps checkpoints, curve and grids, and what is in it is gone on with; None keeps nothing.
         progress: is told of every step.
+        log: is told of the losses.
 
     Raises:
         InputError: training diverges again and again, or a checkpoint can be neither written nor read.
@@ -47,7 +56,7 @@ def fit_phases(bundle: Bundle, phases: Sequence[Phase], *, seed: int, folder: Pa
     for number, phase in enumerate(phases, start=1):
         bundle = dataclasses.replace(bundle, architecture=phase.architecture or bundle.architecture)
         bundle = with_settings(bundle, **phase.changes)
-        run = _Run(bundle, phase, number, before=before, total=total, seed=seed, folder=folder, progress=progress)
+        run = _Run(bundle, phase, number, before=before, total=total, seed=seed, folder=folder, progress=progress, log=log)
         bundle = dataclasses.replace(bundle, parameters=run.trained())
         before += phase.num_steps
     return bundle
@@ -65,6 +74,7 @@ class _Run:
     seed: int
     folder: Path | None
     progress: Progress
+    log: SeriesLog | None
 
     def trained(self) -> dict[str, Any]:
         """The parameters that the phase hands on."""
@@ -106,7 +116,7 @@ class _Run:
         examples, saved = self._examples(first), done
         save_every, draw_every = max(_FEWEST_BETWEEN_SAVES, num_steps // _SAVES_PER_PHASE), num_steps // _GRIDS_PER_PHASE
         with (
-            TrainingCurve(self.folder, num_steps=self.total, done=first) as curve,
+            TrainingCurve(self.folder, num_steps=self.total, done=first, log=self.log) as curve,
             self.progress.stage(self.phase.title, num_steps, done=done) as stage,
         ):
             for number in range(done + 1, num_steps + 1):

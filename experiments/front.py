@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
@@ -71,6 +72,20 @@ def write_front(path: str | Path, found: dict[str, Any]) -> None:
     write_whole(Path(path), f"{json.dumps(found, indent=1, allow_nan=False)}\n")
 
 
+def reference_box(
+    values: Float[np.ndarray, "points objectives"],
+) -> tuple[Float[np.ndarray, " objectives"], Float[np.ndarray, " objectives"]]:
+    """The box that hypervolumes are shares of: its corner at the ideal point, and its lengths up to the reference point.
+
+    The reference is the worst of each objective, moved away by a tenth of the range, which is 1 where all are equal.
+
+    Args:
+        values: to be minimised; one or more.
+    """
+    ideal, worst = values.min(axis=0), values.max(axis=0)
+    return ideal, np.where(worst > ideal, worst - ideal, 1.0) * (1 + _MARGIN)
+
+
 def _objectives_of(contents: LedgerContents) -> tuple[Objective, ...]:
     names = contents.header.get("objectives")
     if not names:
@@ -98,18 +113,16 @@ def _hypervolume(done: Sequence[Evaluation], objectives: Sequence[Objective]) ->
     if not done:
         return None
     values = np.stack([minimized_values(evaluation, objectives) for evaluation in done])
-    best, worst = values.min(axis=0), values.max(axis=0)
-    span = np.where(worst > best, worst - best, 1.0)
-    scaled = (values - best) / (span * (1 + _MARGIN))
-    history = hypervolume_over_time(scaled, reference=np.ones(len(objectives)))
+    ideal, size = reference_box(values)
+    history = hypervolume_over_time((values - ideal) / size, reference=np.ones(len(objectives)))
     names = [objective.name for objective in objectives]
 
     def named(point: np.ndarray) -> dict[str, float]:
         return dict(zip(names, as_minimized(objectives, point).tolist(), strict=True))
 
     return {
-        "reference": named(worst + _MARGIN * span),
-        "ideal": named(best),
+        "reference": named(ideal + size),
+        "ideal": named(ideal),
         "index": [evaluation.index for evaluation in done],
         "history": history.tolist(),
     }

@@ -7,7 +7,7 @@ kill has torn, and says so. One process writes at a time: it holds a lock that e
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,7 @@ class Ledger:
         self._header = contents.header
         self._events = list(contents.events)
         self._consistency = Consistency()
+        self._followers: list[Callable[[Event], None]] = []
         for event in contents.events:
             self._consistency.add(event)
 
@@ -89,6 +90,12 @@ class Ledger:
         self._append(evaluation)
         return evaluation
 
+    def follow(self, follower: Callable[[Event], None]) -> None:
+        """Tells a follower every event that is there, and from here on each one once it is on disk; it must not raise."""
+        for event in self._events:
+            follower(event)
+        self._followers.append(follower)
+
     def close(self) -> None:
         """Gives the file and its lock back; closing twice is harmless."""
         self._file.close()
@@ -107,6 +114,8 @@ class Ledger:
         self._consistency.add(event)
         write_through(self._file, line)
         self._events.append(event)
+        for follower in self._followers:
+            follower(event)
 
 
 def _prepare(path: Path, header: dict[str, Any]) -> LedgerContents:

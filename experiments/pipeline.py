@@ -4,6 +4,8 @@ The run folder holds what each stage made: `features/`, `supernet/`, `latency/`,
 `winner/` (the hand-off bundle of the knee) with `winner/distilled/`, and `samples.png`; `provenance.json` says with what.
 """
 
+import contextlib
+import functools
 import shutil
 import sys
 from collections.abc import Mapping
@@ -21,6 +23,8 @@ from experiments.locks import lock_path
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
 from experiments.starting_points import starting_points
+from experiments.trackers.registry import check_installed
+from experiments.trackers.tracker import Log
 from experiments.whole_files import write_whole
 from search_space import get_scale, get_space
 
@@ -53,6 +57,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     from experiments.sample_features import judged_objectives, sweep_classifier
     from experiments.searching import search
     from experiments.supernet_training import train_supernet
+    from experiments.trackers.sweep_log import SUPERNET, log_front, track_sweep
 
     run_dir = Path(config.run_dir)
     config = _with_device(config, run_dir)
@@ -65,13 +70,15 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         record_session(run_dir)
         start.take_stages(run_dir)
         use_compilation_cache(run_dir)
-        if judged_objectives(config):
-            sweep_classifier(config, run_dir, progress)
-        train_supernet(config, run_dir, progress)
-        drop_programs()
-        search(config, run_dir, ledger, start, progress, address=address)
-        write_front(run_dir / "front.json", read_run(run_dir).summary)
-        _winner(config, run_dir, progress)
+        with track_sweep(config, run_dir, ledger, progress) as log:
+            if judged_objectives(config):
+                sweep_classifier(config, run_dir, progress)
+            train_supernet(config, run_dir, progress, functools.partial(log, SUPERNET))
+            drop_programs()
+            search(config, run_dir, ledger, start, progress, address=address)
+            write_front(run_dir / "front.json", read_run(run_dir).summary)
+            log_front(read_run(run_dir), log)
+            _winner(config, run_dir, progress, log)
         _show(run_dir)
 
 
@@ -104,19 +111,21 @@ def _with_device(config: SweepConfig, run_dir: Path) -> SweepConfig:
 
 
 def _check(config: SweepConfig) -> str:
-    """Everything that can be found wrong before time is spent: limits on counted costs, the data set and its fit.
+    """Everything that can be found wrong before time is spent: limits on counted costs, the data set, trackers' packages.
 
     Returns:
         The table of what is feasible.
 
     Raises:
-        InputError: nothing in the space keeps the limits that can be checked, or the data set does not serve.
+        InputError: nothing in the space keeps the limits that can be checked, the data set does not serve, or the package of a
+            tracker is not installed.
     """
     from experiments.denoising_task import open_examples
     from experiments.latency import Costs
     from experiments.sample_features import judged_objectives
     from latency_models.predictor import RECORD_FILE, Predictor
 
+    check_installed(config.trackers)
     folder = Path(config.run_dir) / "latency"
     predictor = Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
     limits, later = _checkable(config.limits, has_predictor=predictor is not None)
@@ -152,7 +161,8 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
     if path.is_file() and (changed := changed_settings(load_config(path), config)):
         raise InputError(
             f"{path}: this run folder was made with other settings ({'; '.join(changed.values())}); what may change is trials, "
-            "budget, rungs, start_from, distill, and what workers there are; set the rest back, or choose another --run-dir"
+            "budget, rungs, start_from, distill, trackers, and what workers there are; set the rest back, or choose another "
+            "--run-dir"
         )
     if ledger.is_file():
         check_header(ledger, read_ledger(ledger), ledger_header(config))
@@ -162,7 +172,7 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
     return Ledger.open(ledger, header=ledger_header(config))
 
 
-def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) -> None:
     """Hands the knee over, distils it, and draws with it; begins anew where the front's knee has moved."""
     from experiments.bundle import EXPECTED, read_expected
     from experiments.distilling.distill import distill_bundle
@@ -170,6 +180,8 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
     from experiments.handoff import hand_off
     from experiments.run_folder import read_run
     from experiments.sampling import sample_bundle
+    from experiments.trackers.bundle_log import log_bundle
+    from experiments.trackers.sweep_log import winner_log
 
     run, winner = read_run(run_dir), run_dir / "winner"
     if run.knee is None:
@@ -179,10 +191,12 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
         progress.say(f"handing off {run.knee.digest}, the knee of the front")
         shutil.rmtree(winner, ignore_errors=True)
         hand_off(run_dir, run.knee.digest, winner)
-    distilled, samples = winner / "distilled", run_dir / "samples.png"
+    distilled, samples, log = winner / "distilled", run_dir / "samples.png", winner_log(log, run.knee.digest)
     if not (distilled / EXPECTED).is_file():
         samples.unlink(missing_ok=True)
-        distill_bundle(winner, KnowledgeSettings(method="knowledge"), seed=config.seed, progress=progress)
+        settings = KnowledgeSettings(method="knowledge")
+        distill_bundle(winner, settings, seed=config.seed, progress=progress, tracking=lambda _: contextlib.nullcontext(log))
+    log_bundle(distilled, log)
     if not samples.is_file():
         sample_bundle(distilled, samples, 60, seed=config.seed)
 

@@ -14,7 +14,7 @@ from experiments.config import SweepConfig
 from experiments.denoising_task import DenoisingTask, load_examples, training_examples
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
-from experiments.training_curve import TrainingCurve
+from experiments.training_curve import SeriesLog, TrainingCurve
 from objectives.cost import counted_costs
 from search_space import Architecture, get_scale, get_space
 from supernet import Supernet, training_lowering
@@ -58,7 +58,7 @@ def load_supernet(config: SweepConfig, run_dir: Path) -> dict[str, Any]:
         return _restore(manager, config.supernet.num_steps, abstract).average
 
 
-def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> None:
+def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: SeriesLog | None = None) -> None:
     """Trains until `supernet.num_steps`, from the last checkpoint on; `supernet/history.json` holds the loss over time."""
     settings = config.supernet
     with _checkpoints(run_dir) as manager:
@@ -68,7 +68,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress) -> No
         state = _restore(manager, done, jax.eval_shape(lambda: _fresh_state(config))) if done else first_state(config)
         save_every = max(1, settings.num_steps // _CHECKPOINTS_PER_RUN)
         with (
-            TrainingCurve(run_dir / "supernet", num_steps=settings.num_steps, done=done) as curve,
+            TrainingCurve(run_dir / "supernet", num_steps=settings.num_steps, done=done, log=log) as curve,
             progress.stage("Training the supernet", settings.num_steps, done=done) as stage,
         ):
             for step, trained, loss in _steps(config, state, done):

@@ -1,6 +1,7 @@
 """Trains the network of a bundle on its data: the one phase of plain training, and bundles that phases make."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from experiments.denoising_task import open_examples
 from experiments.fitting import Parameters, Phase, single_loss, training_apply
 from experiments.fitting_loop import fit_phases
 from experiments.progress import Progress, silent_progress
+from experiments.trackers.bundle_log import log_bundle
+from experiments.trackers.tracker import Tracking, untracked
+from experiments.training_curve import log_history
 from supernet import UNet, unet_parameters
 from supernet.initializer import random_initializer
 
@@ -48,6 +52,7 @@ def train_bundle(
     seed: int = 0,
     progress: Progress | None = None,
     out: Path | None = None,
+    tracking: Tracking = untracked,
 ) -> Path:
     """Trains the network of a bundle on its data, from its weights on; writes a bundle and returns its folder.
 
@@ -60,6 +65,7 @@ def train_bundle(
         seed: of batches, noise and times.
         progress: is told of every step.
         out: folder of the new bundle; by default `trained` in the bundle's.
+        tracking: opens the log of losses and promises.
     """
     out = out or path / "trained"
     refuse_existing(out)
@@ -67,7 +73,9 @@ def train_bundle(
     steps = steps or bundle.settings.num_steps
     asked = {"method": {"method": "train", "updates": steps}, **request(bundle, path, seed)}
     then = f"trained for {steps} steps"
-    return fit_into(out, bundle, lambda _: [denoising_phase(bundle, steps)], asked=asked, then=then, progress=progress)
+    return fit_into(
+        out, bundle, lambda _: [denoising_phase(bundle, steps)], asked=asked, then=then, progress=progress, tracking=tracking
+    )
 
 
 def request(bundle: Bundle, path: Path, seed: int) -> dict[str, Any]:
@@ -84,6 +92,7 @@ def fit_into(
     asked: dict[str, Any],
     then: str,
     progress: Progress | None,
+    tracking: Tracking = untracked,
     keeps_finished: bool = False,
 ) -> Path:
     """Trains phases, and writes a new bundle with what is now to be expected of it, and the losses over time.
@@ -95,6 +104,7 @@ def fit_into(
         asked: for, its `seed` among it; a training that was interrupted is gone on with where all of it is the same.
         then: what was done to the bundle, for its origin.
         progress: is told of every step.
+        tracking: opens the log of losses and promises.
         keeps_finished: whether what the same request has made already is left as it is, and no error.
 
     Raises:
@@ -105,9 +115,14 @@ def fit_into(
         return out
     open_examples(bundle.data, bundle.task.scale, split="train")
     progress = progress or silent_progress()
-    with resumable_folder(out, asked) as folder:
-        trained = fit_phases(bundle, phases(folder / WORK), seed=asked["seed"], folder=folder, progress=progress)
+    tracked = {**asked, "out": str(out), "architecture": bundle.architecture.digest}
+    with resumable_folder(out, asked) as folder, tracking(tracked) as log:
+        curve_log = functools.partial(log, "training")
+        log_history(folder, curve_log)
+        given = phases(folder / WORK)
+        trained = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
         described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}")
         expected = expectations(described)
         write_bundle(folder, described, expected=expected, card=model_card(described, expected))
+        log_bundle(folder, log)
     return out

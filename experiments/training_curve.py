@@ -1,8 +1,8 @@
-"""The loss over the steps of a training, for programs (`history.json`) and for TensorBoard."""
+"""The loss over the steps of a training, for programs (`history.json`), for TensorBoard, and for whoever logs it."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from experiments.whole_files import write_whole
 
 HISTORY, EVENTS = "history.json", "tensorboard"
 _NUM_POINTS = 200
+SeriesLog = Callable[[int, Mapping[str, float]], None]  # (step, values by name)
 
 
 class DivergedError(InputError):
@@ -28,16 +29,18 @@ class TrainingCurve:
         points: one for each span, with the number of its last step.
     """
 
-    def __init__(self, folder: Path | None, *, num_steps: int, done: int = 0) -> None:
+    def __init__(self, folder: Path | None, *, num_steps: int, done: int = 0, log: SeriesLog | None = None) -> None:
         """Starts behind the last step that is done; what was written beyond it is dropped.
 
         Args:
             folder: of both files; None to keep nothing.
             num_steps: of the whole training.
             done: steps that a training before has done.
+            log: is told of each point that is new.
         """
         self._folder, self._num_steps, self._every = folder, num_steps, max(1, num_steps // _NUM_POINTS)
         self._losses: list[Mapping[str, Any]] = []
+        self._log = log
         self._writer: Any = None
         kept = folder / HISTORY if folder else None
         found = read_json(kept) if kept else None
@@ -78,9 +81,19 @@ class TrainingCurve:
         if self._writer:
             for name, mean in means.items():
                 self._writer.add_scalar(name, mean, step)
+        if self._log:
+            self._log(step, means)
         return ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
 
     def save(self) -> None:
         """Writes `history.json` as a whole."""
         if self._folder:
             write_whole(self._folder / HISTORY, json.dumps(self.points) + "\n")
+
+
+def log_history(folder: Path, log: SeriesLog) -> int:
+    """Logs what a folder's `history.json` holds, where there is one; returns its last step, or 0."""
+    points = read_json(folder / HISTORY) or []
+    for point in points:
+        log(point["step"], {name: value for name, value in point.items() if name != "step"})
+    return points[-1]["step"] if points else 0

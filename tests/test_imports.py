@@ -42,6 +42,8 @@ INSIDE_ONE_FILE = {
     "pyarrow": ("experiments", ("ledger_export",)),
     "optuna_dashboard": ("experiments", ("dashboard",)),
     "tensorboardX": ("experiments", ("training_curve",)),
+    "mlflow": ("experiments", ("mlflow_tracker",)),
+    "wandb": ("experiments", ("wandb_tracker",)),
 }
 
 

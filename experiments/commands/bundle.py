@@ -6,10 +6,16 @@ from typing import Any, Literal
 
 import click
 
+from experiments.trackers.registry import tracker_names
+
 OUT = click.option("--out", type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist.")
 BUNDLE = click.argument("bundle", type=click.Path(path_type=Path))
 STEPS = click.option("--steps", type=click.IntRange(min=1), help="Training steps.  [default: as training.yaml says]")
 DATA = click.option("--data", metavar="NAME-or-DIR", help="The data set.  [default: as training.yaml says]")
+TRACKERS = click.option(
+    "--tracker", "trackers", multiple=True, type=click.Choice(tracker_names()),
+    help="Log losses and promises there too, in BUNDLE/mlflow or BUNDLE/wandb; several in turn.",
+)  # fmt: skip
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
 
 
@@ -37,13 +43,16 @@ def handoff(run: Path, *, pick: str, out: Path, scale: str, teacher: Path | None
 @STEPS
 @SEED
 @OUT
-def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None) -> None:
+@TRACKERS
+def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: Path | None, trackers: tuple[str, ...]) -> None:
     """Train the network of a bundle on its data."""
     from experiments.progress import terminal_progress
+    from experiments.trackers.bundle_log import track_bundle
     from experiments.training import train_bundle
 
     with terminal_progress() as progress:
-        written = train_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out)
+        tracking = track_bundle(trackers, bundle, command="train", say=progress.say)
+        written = train_bundle(bundle, data=data, steps=steps, seed=seed, progress=progress, out=out, tracking=tracking)
     click.echo(written)
 
 
@@ -62,7 +71,8 @@ def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: 
 @DATA
 @SEED
 @OUT
-def distill(bundle: Path, overrides: tuple[str, ...], **options: Any) -> None:
+@TRACKERS
+def distill(bundle: Path, overrides: tuple[str, ...], *, trackers: tuple[str, ...], **options: Any) -> None:
     """Distil the network of a bundle, by one method or as a plan's file says.
 
     KEY=VALUE gives a key of the method, as in `updates=600`. The same command goes on with what was interrupted. A plan is a
@@ -70,9 +80,12 @@ def distill(bundle: Path, overrides: tuple[str, ...], **options: Any) -> None:
     """
     from experiments.distilling.distill import distill_as_asked
     from experiments.progress import terminal_progress
+    from experiments.trackers.bundle_log import track_bundle
 
     with terminal_progress() as progress:
-        for written in distill_as_asked(bundle, overrides, progress=progress, **options):
+        folder = bundle.parent if bundle.is_file() else bundle
+        tracking = track_bundle(trackers, folder, command="distill", say=progress.say)
+        for written in distill_as_asked(bundle, overrides, progress=progress, tracking=tracking, **options):
             click.echo(written)
 
 

@@ -13,6 +13,7 @@ from experiments.distilling.teachers import read_teacher
 from experiments.errors import InputError
 from experiments.fitting import Given
 from experiments.progress import Progress, silent_progress
+from experiments.trackers.tracker import Tracking, untracked
 from experiments.training import fit_into, request
 
 _OVERRIDDEN = ("learning_rate", "batch_size")
@@ -44,6 +45,7 @@ def distill_as_asked(
     seed: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
+    tracking: Tracking = untracked,
     **options: str | None,
 ) -> list[Path]:
     """What the command line asks for: a bundle and the keys of a method, or the file of a plan; returns what was made.
@@ -55,13 +57,15 @@ def distill_as_asked(
     if path.is_file():
         if extra := [*given, *(["data"] if data else []), *(["out"] if out else []), *(["seed"] if seed else [])]:
             raise InputError(f"--{extra[0]} goes with a bundle; {path} is a plan, whose keys say it: give KEY=VALUE instead")
-        return distill_plan(path, overrides, progress=progress)
+        return distill_plan(path, overrides, progress=progress, tracking=tracking)
     document = Document({"method": "knowledge"}, "distill", {})
     settings = method_settings(with_overrides(document, [*(f"{key}={value}" for key, value in given.items()), *overrides]))
-    return [distill_bundle(path, settings, data=data, seed=seed, progress=progress, out=out)]
+    return [distill_bundle(path, settings, data=data, seed=seed, progress=progress, out=out, tracking=tracking)]
 
 
-def distill_plan(file: Path, overrides: tuple[str, ...] = (), *, progress: Progress | None = None) -> list[Path]:
+def distill_plan(
+    file: Path, overrides: tuple[str, ...] = (), *, progress: Progress | None = None, tracking: Tracking = untracked
+) -> list[Path]:
     """Distils as a plan says; returns the folders of the bundles that it made, in order.
 
     What is finished is kept, and what was interrupted is gone on with.
@@ -79,7 +83,15 @@ def distill_plan(file: Path, overrides: tuple[str, ...] = (), *, progress: Progr
     for number, settings in enumerate(chain, start=1):
         out = plan.out / f"{number}-{settings.method}"
         source = distill_bundle(
-            source, settings, home=plan.bundle, data=plan.data, seed=plan.seed, progress=progress, out=out, keeps_finished=True
+            source,
+            settings,
+            home=plan.bundle,
+            data=plan.data,
+            seed=plan.seed,
+            progress=progress,
+            out=out,
+            tracking=tracking,
+            keeps_finished=True,
         )
         made.append(source)
     return made
@@ -93,6 +105,7 @@ def distill_bundle(
     seed: int = 0,
     progress: Progress | None = None,
     out: Path | None = None,
+    tracking: Tracking = untracked,
     home: Path | None = None,
     keeps_finished: bool = False,
 ) -> Path:
@@ -105,6 +118,7 @@ def distill_bundle(
         seed: of all draws.
         progress: is told of every step.
         out: folder of the new bundle; by default `distilled` in the bundle's.
+        tracking: opens the log of losses and promises.
         home: a bundle whose `teacher/` serves where the method needs one and none is named; by default `path`.
         keeps_finished: whether a bundle that the same request has made already is left as it is, and no error.
 
@@ -127,7 +141,7 @@ def distill_bundle(
     return fit_into(
         out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress), settings), asked=asked,
         then=f"distilled ({name}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
-        keeps_finished=keeps_finished,
+        tracking=tracking, keeps_finished=keeps_finished,
     )  # fmt: skip
 
 

@@ -72,6 +72,17 @@ def test_events_keep_the_order_in_which_they_came(path):
     ]  # fmt: skip
 
 
+def test_a_follower_is_told_what_is_there_and_then_each_event_once_it_is_on_disk(path):
+    told, on_disk = [], []
+    with Ledger.open(path, header=HEADER) as ledger:
+        ledger.follow(lambda event: (told.append(event), on_disk.append(len(read_ledger(path).events))))
+        assert tuple(told) == ledger.contents.events
+        ledger.asked(4, NETS[4])
+        ledger.record(evaluation(4, NETS[4]))
+        assert tuple(told) == ledger.contents.events
+    assert on_disk == [7] * 7 + [8, 9]
+
+
 def test_every_line_is_strict_json_with_its_checksum(path):
     for line in path.read_bytes().splitlines(keepends=True):
         record = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

@@ -59,7 +59,7 @@ def run_dir(tmp_path_factory, quick_checks) -> pathlib.Path:
     """A finished run: three evaluations, then, by the same command with a larger goal, three more."""
     folder = tmp_path_factory.mktemp("runs") / "digits-small"
     for goal in (3, 6):
-        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"trials={goal}"]
+        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"trials={goal}", "trackers=[mlflow]"]
         run_sweep(load_config("digits-small", overrides), silent_progress())
     return folder
 
@@ -83,6 +83,32 @@ def test_a_resumed_sweep_continues_its_ledger(run_dir):
     losses = [e.objectives["denoising_loss"] for e in contents.evaluations]
     assert all(estimate.low < estimate.value < estimate.high for estimate in losses)
     assert len({estimate.value for estimate in losses}) == 6
+
+
+def _mlflow_run(folder):
+    """The only run in the MLflow store of a folder, and the points of a metric of it, in the order of their steps."""
+    from mlflow import MlflowClient  # while a test runs, it sends nothing about itself
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name("pocketunet").experiment_id])
+    return run, lambda name: [(x.step, x.value) for x in client.get_metric_history(run.info.run_id, name)]
+
+
+def test_a_tracker_has_all_of_a_resumed_sweep_once(run_dir):
+    run, points = _mlflow_run(run_dir)
+    history = json.loads((run_dir / "supernet" / "history.json").read_text())
+    assert points("supernet/loss") == [(point["step"], point["loss"]) for point in history]
+    evaluations = read_ledger(run_dir / "ledger.jsonl").evaluations
+    losses = [evaluation.objectives["denoising_loss"].value for evaluation in evaluations]
+    assert points("search/denoising_loss") == list(enumerate(losses, start=1))
+    assert [step for step, _ in points("search/hypervolume")] == [4, 5, 6]
+    assert [step for step, _ in points("front/size")] == [3, 6]
+    winner, distilled = f"winner_{read_run(run_dir).knee.digest}", run_dir / "winner" / "distilled"
+    history = json.loads((distilled / "history.json").read_text())
+    assert points(f"{winner}/training/loss") == [(point["step"], point["loss"]) for point in history]
+    promises = json.loads((distilled / "expected.json").read_text())["promises"]
+    assert points(f"{winner}/expected/denoising_loss") == [(3, promises["denoising_loss"]["value"])]
+    assert (run.info.status, run.data.params["trials"], run.data.tags["trials"]) == ("FINISHED", "3", "6")
 
 
 def test_front_json_says_what_the_issue_of_a_sweep_is(run_dir, capsys):
@@ -316,11 +342,19 @@ def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
     assert _run("handoff", run_dir, "--pick", digest[:10], "--out", bundle) == 0
     assert read_bundle(bundle).architecture.digest == digest
     before = _files(bundle)
-    assert _run("train", bundle, "--steps", 2) == 0
-    assert len(json.loads((bundle / "trained" / "history.json").read_text())) == 2
+    assert _run("train", bundle, "--steps", 2, "--tracker", "mlflow") == 0
+    history = json.loads((bundle / "trained" / "history.json").read_text())
+    run, points = _mlflow_run(bundle)
+    assert points("training/loss") == [(1, history[0]["loss"]), (2, history[1]["loss"])]
+    promises = json.loads((bundle / "trained" / "expected.json").read_text())["promises"]
+    assert {name: points(f"expected/{name}") for name in promises} == {
+        name: [(2, promise["value"])] for name, promise in promises.items()
+    }
+    assert (run.info.run_name, run.data.params["num_steps"], run.data.params["command"]) == (f"train {digest}", "2", "train")
     assert _run("sample", bundle / "trained", "--num", 10, "--out", tmp_path / "grid.png") == 0
     assert (tmp_path / "grid.png").is_file()
-    assert {name: data for name, data in _files(bundle).items() if not name.startswith("trained/")} == before
+    kept = {name: data for name, data in _files(bundle).items() if not name.startswith(("trained/", "mlflow/"))}
+    assert kept == before
 
 
 @pytest.mark.parametrize(
@@ -524,3 +558,4 @@ def test_trained_bundles_need_no_search_code(run_dir, tmp_path):
     assert (bundle / "trained" / "expected.json").is_file(), answer.stderr
     assert (bundle / "samples.png").is_file(), answer.stderr
     assert not loaded & {"ray", "nni", "optuna", "pymoo", "latency_models", "tensorflow_datasets", "tensorflow", "plotly"}
+    assert not loaded & {"mlflow", "wandb"}

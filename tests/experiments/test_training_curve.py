@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from experiments.errors import InputError
-from experiments.training_curve import EVENTS, HISTORY, TrainingCurve
+from experiments.training_curve import EVENTS, HISTORY, TrainingCurve, log_history
 
 
 def events(folder):
@@ -68,3 +68,16 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(None, end=3, num_steps=3)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_log_is_told_new_points_and_from_the_file_all_of_them(tmp_path):
+    train(tmp_path, end=2, num_steps=4)
+    new, every = {}, {}
+    with TrainingCurve(tmp_path, num_steps=4, done=2, log=new.__setitem__) as curve:
+        curve.add(3, 1.5)
+        curve.add(4, 0.5)
+        curve.save()
+    assert new == {3: {"loss": 1.5}, 4: {"loss": 0.5}}
+    assert log_history(tmp_path, every.__setitem__) == 4
+    assert every == {1: {"loss": 99.0}, 2: {"loss": 98.0}} | new
+    assert log_history(tmp_path / "nothing", every.__setitem__) == 0
