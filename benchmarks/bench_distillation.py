@@ -4,6 +4,7 @@ scratch and against further training from its inherited weights, each for the sa
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from record import write_result
@@ -13,7 +14,9 @@ from experiments.bundle import Bundle, read_bundle
 from experiments.bundle_quality import bundle_loss, promise_split
 from experiments.config import load_config
 from experiments.denoising_task import all_examples, load_examples
-from experiments.distillation import adapters, distillation_loss
+from experiments.distilling.knowledge import PROJECTIONS, knowledge_loss, projections
+from experiments.distilling.settings import KnowledgeSettings
+from experiments.distilling.teachers import compared_blocks, read_block_map
 from experiments.progress import terminal_progress
 from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.sampling import draw_images
@@ -44,6 +47,12 @@ def main() -> None:
         loss = bundle_loss(bundle, split=split).value
         return {"denoising_loss": loss, "frechet_classifier": found["frechet_classifier"].value}
 
+    pairs = compared_blocks(student.plan, teacher.plan, read_block_map(options.run / "winner", student, teacher))
+    loss = knowledge_loss(student, teacher, pairs, KnowledgeSettings(method="knowledge"))
+
+    def taught(parameters: Any, inputs: Any, target: Any) -> Any:
+        return loss(parameters, (inputs, target))[0]
+
     rows: dict[str, list[dict[str, float]]] = {"scratch": [], "inherited": [], "distilled": []}
     with terminal_progress() as progress:
         for seed in range(options.seeds):
@@ -51,8 +60,7 @@ def main() -> None:
             plain, fresh = denoising_bundle_loss(student), with_fresh_weights(student, seed)
             rows["scratch"].append(measure(fit_bundle(fresh, plain, title=f"Scratch {seed}", **common)))
             rows["inherited"].append(measure(fit_bundle(student, plain, title=f"Inherited {seed}", **common)))
-            extra = {"adapters": adapters(student.plan, teacher.plan, seed=seed)}
-            taught = distillation_loss(student, teacher)
+            extra = {PROJECTIONS: projections(student.plan, teacher.plan, pairs, seed=seed)}
             found = fit_bundle(student, taught, title=f"Distilled {seed}", extra_parameters=extra, **common)
             rows["distilled"].append(measure(found))
     numbers = {}

@@ -193,7 +193,7 @@ def _stage_json(plan: LayerPlan, stage: str) -> dict[str, Any]:
     return {
         "name": stage,
         "resolution": None if stage == "time" else blocks[0].resolution,
-        "channels": blocks[-1].operations[-1].out_shape[-1],
+        "channels": blocks[-1].out_shape[-1],
         "num_blocks": len(blocks),
         "parameters": sum(block.parameters for block in blocks),
         "macs_conv_linear": macs - attention,

@@ -15,6 +15,7 @@ from jaxtyping import Array
 from experiments.bundle import Bundle
 from experiments.progress import Progress
 from search_space import Architecture
+from search_space.block_map import BlockMap
 from supernet import load_unet
 from supernet.training import COMPILER_OPTIONS, TrainState, adam_with_warmup, initial_state, training_update
 
@@ -56,7 +57,8 @@ class Phase:
         num_steps: of the training.
         fitting: from the bundle that the phase before left to what is trained.
         changes: keys of `training.yaml` that hold afterwards, such as `sample_steps`.
-        architecture: of the network from this phase on, where it becomes another; the bundle that is handed in has it.
+        architecture: of the network from this phase on; its parameters have the names and shapes of those before. `fitting`
+            is given a bundle with it. None: as it was.
     """
 
     title: str
@@ -76,6 +78,8 @@ class Given:
         seed: of all draws.
         folder: what is in it when a training is interrupted is there when it goes on.
         progress: where to report what takes long beside the training.
+        block_map: by block of the student, the teacher's block that it corresponds to, as its bundle has it; see
+            `distilling.teachers.read_block_map`. None: `distilling.teachers.compared_blocks` finds what corresponds.
     """
 
     student: Bundle
@@ -83,6 +87,7 @@ class Given:
     seed: int
     folder: Path
     progress: Progress
+    block_map: BlockMap | None = None
 
 
 def training_apply(bundle: Bundle) -> Apply:

@@ -124,7 +124,7 @@ def _branch(plan: LayerPlan) -> tuple[BlockPlan, ...]:
         channels = out_channels
     pairs = itertools.pairwise(way_down)
     skips = [block for block, after in pairs if block.stage not in ("time", "mid") and not _is_transformer(after)]
-    outputs = [block.operations[-1].out_shape for block in (*skips, way_down[-1])]
+    outputs = [block.out_shape for block in (*skips, way_down[-1])]
     zero = [linear("zero", shape, shape[-1], reads="stream") for shape in outputs]
     spec = ConvolutionSpec(3, channels, "keep")
     beside = BlockPlan("hint", "hint", spec, plan.scale.resolution, None, (*hint, *zero))

@@ -63,6 +63,23 @@ def denoising_loss(
     return jnp.mean(jnp.square(error), axis=tuple(range(1, x0.ndim)))
 
 
+def min_snr_weight(
+    t: Float[Array, " batch"], *, schedule: Schedule, parameterisation: Parameterisation, largest: float = 5.0
+) -> Float[Array, " batch"]:
+    """Weight of a squared error at time t: that of the denoised image weighs its signal-to-noise ratio, but at most `largest`.
+
+    An error of what is predicted is that of x0 times a factor, so with SNR = alpha^2 / sigma^2 the weight is
+
+        x0: min(SNR, 5),   eps: min(SNR, 5) / SNR,   v: min(SNR, 5) / (SNR + 1) = min(alpha^2, 5 sigma^2).
+
+    Source: Hang et al. 2023 ("Efficient diffusion training via Min-SNR weighting strategy"), section 3.4.
+    """
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    one = jnp.ones_like(alpha)
+    denoised_per_prediction = parameterisation.to_denoised(one, jnp.zeros_like(one), alpha, sigma)
+    return jnp.minimum(jnp.square(alpha / sigma), largest) * jnp.square(denoised_per_prediction)
+
+
 def mid_band_times(n: int, low: float = MID_BAND_LOW, high: float = MID_BAND_HIGH) -> Float[Array, " n"]:
     """Times spread evenly over a band of medium noise, the same for every network.
 

@@ -14,6 +14,7 @@ from search_space.plan import LayerPlan
 
 # By name of the larger network's block, the teacher's; None where the teacher has none.
 BlockMap = dict[str, str | None]
+_ENDS = ("time", "input", "output")
 _FIXED = ("in_channels", "out_channels", "context_width", "time_features", "time_width", "norm_groups", "norm_group_size",
           "norm_epsilon", "num_heads", "head_width")  # fmt: skip
 
@@ -46,6 +47,20 @@ def student_block_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
     names = {block.name for block in teacher.blocks}
     sources = {block.name: _source(block.name, teacher.architecture, student.architecture) for block in student.blocks}
     return {name: source if source in names else None for name, source in sources.items()}
+
+
+def stage_end_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
+    """The block map of the blocks that end stages, for networks with any numbers of levels; other blocks are not in it.
+
+    Only stages that both have and that end at one resolution, input and output apart: in a network with fewer levels the mid
+    stage, and the way down to it, end elsewhere.
+    """
+    ours, theirs = ({name: blocks[-1] for name, blocks in plan.stages.items()} for plan in (student, teacher))
+    return {
+        block.name: theirs[stage].name
+        for stage, block in ours.items()
+        if stage in theirs and stage not in _ENDS and theirs[stage].out_shape[:2] == block.out_shape[:2]
+    }
 
 
 def _source(name: str, teacher: Architecture, larger: Architecture) -> str | None:

@@ -45,6 +45,11 @@ class BlockPlan:
     operations: tuple[Operation, ...]
 
     @property
+    def out_shape(self) -> Shape:
+        """Shape behind this block: (height, width, channels), of the time embedding (channels,)."""
+        return self.operations[-1].out_shape
+
+    @property
     def parameters(self) -> int:
         """Learned numbers of this block."""
         return sum(operation.parameters for operation in self.operations)

@@ -9,7 +9,7 @@ from experiments.config_fields import Name, Section, Seed
 from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
 from experiments.distilling.methods import METHODS, method_settings
 from experiments.distilling.settings import MethodSettings
-from experiments.distilling.teachers import read_teacher
+from experiments.distilling.teachers import read_block_map, read_teacher
 from experiments.errors import InputError
 from experiments.fitting import Given
 from experiments.progress import Progress, silent_progress
@@ -131,15 +131,18 @@ def distill_bundle(
     method, progress = METHODS[name], progress or silent_progress()
     changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
     student = with_settings(read_bundle_with(path, data), **changed)
-    folder = settings.teacher or (_own_teacher(home or path) if method.needs_teacher else None)
+    home = home or path
+    folder = settings.teacher or (_own_teacher(home) if method.needs_teacher else None)
     teacher = read_teacher(folder, student) if folder else student
+    feeding = read_block_map(home, student, teacher) if folder == home / TEACHER else None
     asked = {
         "method": settings.model_dump(mode="json", exclude={"teacher"}),
         "teacher": file_sha256(folder / WEIGHTS) if folder else None,
+        "block_map": feeding,
         **request(student, path, seed),
     }
     return fit_into(
-        out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress), settings), asked=asked,
+        out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress, feeding), settings), asked=asked,
         then=f"distilled ({name}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
         tracking=tracking, keeps_finished=keeps_finished,
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from diffusion import EPS, X0, V, cosine_schedule, per_sample
 from diffusion.parameterisation import PARAMETERISATIONS
-from objectives.denoising import denoising_loss, mean_estimate, mid_band_times, paired_difference
+from objectives.denoising import denoising_loss, mean_estimate, mid_band_times, min_snr_weight, paired_difference
 from objectives.distillation import feature_distillation_loss, output_distillation_loss
 
 SCHEDULE = cosine_schedule()
@@ -111,18 +111,69 @@ def test_distillation_is_zero_where_the_two_agree():
     np.testing.assert_array_equal(feature_distillation_loss(FEATURES, teacher_features=FEATURES), 0.0)
     silent = [jnp.zeros((5, 3))]
     np.testing.assert_array_equal(feature_distillation_loss(silent, teacher_features=silent), 0.0)
+    nothing_counts = feature_distillation_loss([X], teacher_features=[X + 1], mask_beyond=1e-9)
+    np.testing.assert_array_equal(nothing_counts, 0.0)
 
 
 def test_output_distillation_is_the_mean_square():
     np.testing.assert_allclose(output_distillation_loss(X + 2.0, X), 4.0, rtol=1e-5)
 
 
-def test_feature_distillation_weighs_every_stage_alike_whatever_its_scale():
+def test_feature_distillation_weighs_every_block_alike_whatever_its_scale():
     off_by_a_tenth = [0.9 * feature for feature in FEATURES]
     found = feature_distillation_loss(off_by_a_tenth, teacher_features=FEATURES)
-    assert jnp.mean(found) == pytest.approx(3 * 0.01, rel=1e-5)
+    assert jnp.mean(found) == pytest.approx(0.01, rel=1e-5)
     silent = [jnp.zeros_like(feature) for feature in FEATURES]
-    assert jnp.mean(feature_distillation_loss(silent, teacher_features=FEATURES)) == pytest.approx(3.0, rel=1e-5)
+    assert jnp.mean(feature_distillation_loss(silent, teacher_features=FEATURES)) == pytest.approx(1.0, rel=1e-5)
+
+
+def numpy_feature_loss(student, teacher, beyond):
+    """By loops over samples: the loss of one block, and the gradient of its mean over the batch to the student."""
+    extreme = [np.abs(x) > beyond * np.sqrt(np.mean(x**2)) for x in (student, teacher)]
+    counts = ~extreme[0] & ~extreme[1]
+    scale = sum(value**2 for value in teacher[counts]) / counts.sum()
+    losses, gradient = np.zeros(len(student)), np.zeros_like(student)
+    for i, (ours, theirs, counted) in enumerate(zip(student, teacher, counts, strict=True)):
+        if counted.any():
+            losses[i] = np.mean((ours[counted] - theirs[counted]) ** 2) / scale
+            gradient[i][counted] = 2 * (ours - theirs)[counted] / (counted.sum() * scale * len(student))
+    return losses, gradient
+
+
+@pytest.mark.parametrize("beyond", [1.2, 6.0, np.inf])
+def test_feature_distillation_equals_numpy_with_its_gradient_through_a_projection(beyond):
+    rng = np.random.default_rng(0)
+    streams = [rng.normal(size=(3, 2, 2, channels)) for channels in (2, 4)]
+    kernel = rng.normal(size=(2, 4))
+    teachers = [rng.normal(size=(3, 2, 2, 4)), 30 * rng.normal(size=(3, 2, 2, 4))]
+    teachers[0][1, 0, 1, 2], streams[1][2] = 1e3, 1e3  # an extreme activation, and a sample of nothing else
+
+    def found(streams, kernel):
+        projected = [streams[0] @ kernel, streams[1]]
+        return feature_distillation_loss(projected, teacher_features=list(map(jnp.asarray, teachers)), mask_beyond=beyond)
+
+    with jax.enable_x64(True):
+        arrays = [list(map(jnp.asarray, streams)), jnp.asarray(kernel)]
+        losses = found(*arrays)
+        gradients = jax.jit(jax.grad(lambda *x: jnp.mean(found(*x)), argnums=(0, 1)))(*arrays)
+    to_streams, to_kernel = jax.tree.map(np.asarray, gradients)
+    one, other = (numpy_feature_loss(*pair, beyond) for pair in zip([streams[0] @ kernel, streams[1]], teachers, strict=True))
+    np.testing.assert_allclose(losses, (one[0] + other[0]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(to_streams[0], one[1] @ kernel.T / 2, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(to_streams[1], other[1] / 2, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(to_kernel, np.einsum("bhwi,bhwo->io", streams[0], one[1]) / 2, rtol=1e-6)
+    assert np.any(to_streams[1][2] != 0) == (beyond > 1.5)  # beyond 1.2 times its root mean square the sample does not count
+
+
+@pytest.mark.parametrize("kind", PARAMETERISATIONS.values(), ids=lambda item: item.name)
+def test_min_snr_weights_are_those_of_the_paper(kind):
+    with jax.enable_x64(True):
+        t = jnp.linspace(0.0, 1.0, 41)
+        found = min_snr_weight(t, schedule=SCHEDULE, parameterisation=kind)
+    snr = np.exp(-2 * np.log(np.tan(np.arctan(np.exp(-5)) + (np.arctan(np.exp(5)) - np.arctan(np.exp(-5))) * np.asarray(t))))
+    of_denoised = np.minimum(snr, 5.0)
+    wanted = {"x0": of_denoised, "eps": of_denoised / snr, "v": of_denoised / (snr + 1)}[kind.name]
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_no_gradient_reaches_the_teacher():
@@ -138,12 +189,12 @@ def test_no_gradient_reaches_the_teacher():
 def test_refuses_another_shape():
     with pytest.raises(ValueError, match=r"output: student and teacher must have one shape, got \(5, 4, 4, 1\)"):
         output_distillation_loss(X[..., :1], X)
-    with pytest.raises(ValueError, match=r"stage 1: student and teacher must have one shape"):
+    with pytest.raises(ValueError, match=r"block 1: student and teacher must have one shape"):
         feature_distillation_loss([X, X[..., :1]], teacher_features=[X, X])
 
 
-def test_refuses_other_stages():
-    with pytest.raises(ValueError, match="must have the same stages, at least one; got 1 and 2"):
+def test_refuses_other_blocks():
+    with pytest.raises(ValueError, match="must have the same blocks, at least one; got 1 and 2"):
         feature_distillation_loss([X], teacher_features=[X, X])
     with pytest.raises(ValueError, match="got 0 and 0"):
         feature_distillation_loss([], teacher_features=[])

@@ -1,0 +1,38 @@
+"""ReLU attention: a network's softmax attention becomes ReLU divided by the number of keys, and learns to do what it did.
+
+Source: Zhao et al. 2023 (MobileDiffusion), which fine-tunes a trained network so; Wortsman et al. 2023 ("Replacing softmax with
+ReLU in vision transformers") for the division.
+"""
+
+import dataclasses
+
+from experiments.distilling.knowledge import knowledge
+from experiments.distilling.settings import KnowledgeSettings, ReluAttentionSettings
+from experiments.errors import InputError
+from experiments.fitting import Given, Phase
+from search_space import Architecture
+from search_space.architecture import Stage
+
+
+def relu_attention(given: Given, settings: ReluAttentionSettings) -> list[Phase]:
+    """Trains the student's weights in the network with ReLU attention, by knowledge distillation, in one phase.
+
+    Raises:
+        InputError: the student has no softmax attention.
+    """
+    before = given.student.architecture
+    architecture = with_relu_attention(before)
+    if architecture == before.canonical():
+        raise InputError(f"network {before.digest} has no softmax attention to change; leave relu-attention out")
+    [phase] = knowledge(given, KnowledgeSettings(method="knowledge", **settings.model_dump(exclude={"method"})))
+    return [dataclasses.replace(phase, title="From softmax to ReLU attention", architecture=architecture)]
+
+
+def with_relu_attention(architecture: Architecture) -> Architecture:
+    """The architecture with ReLU for every softmax; its parameters have the same names and shapes."""
+
+    def changed(stage: Stage) -> Stage:
+        return dataclasses.replace(stage, attention_function="relu")
+
+    levels = (dataclasses.replace(level, down=changed(level.down), up=changed(level.up)) for level in architecture.levels)
+    return Architecture(tuple(levels), architecture.mid and changed(architecture.mid)).canonical()
