@@ -6,10 +6,10 @@ business. `schedule` holds alpha and sigma, `parameterisation` eps, x0 and v, `s
 `guidance` the denoiser of a conditioned network, `noise` the starting points (sample i has its own seed).
 """
 
-from diffusion.guidance import guided_denoiser
+from diffusion.guidance import guided_denoiser, guided_prediction
 from diffusion.noise import sample_keys, sample_noise
 from diffusion.parameterisation import EPS, X0, Parameterisation, V, convert, get_parameterisation
-from diffusion.samplers import ddim, dpmpp_2m, get_sampler, quadratic_times, uniform_times
+from diffusion.samplers import ddim, ddim_step, dpmpp_2m, get_sampler, quadratic_times, uniform_times
 from diffusion.schedule import Schedule, cosine_schedule, diffuse, get_schedule, per_sample, scaled_linear_schedule
 
 __all__ = [
@@ -21,12 +21,14 @@ __all__ = [
     "convert",
     "cosine_schedule",
     "ddim",
+    "ddim_step",
     "diffuse",
     "dpmpp_2m",
     "get_parameterisation",
     "get_sampler",
     "get_schedule",
     "guided_denoiser",
+    "guided_prediction",
     "per_sample",
     "quadratic_times",
     "sample_keys",

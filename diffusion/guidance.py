@@ -8,8 +8,11 @@ Source: Ho and Salimans 2022, equation 6, with their 1 + w called `guidance_scal
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from diffusion.schedule import per_sample
 
 # Networks are trained with time steps on the scale of 1000, as the published ones are.
 TIMESTEPS_PER_UNIT_TIME = 1000.0
@@ -20,12 +23,23 @@ Network = Callable[
 ]
 
 
+def guided_prediction(
+    null: Float[Array, "batch *shape"],
+    conditioned: Float[Array, "batch *shape"],
+    *,
+    guidance_scale: float | Float[Array, " batch"],
+) -> Float[Array, "batch *shape"]:
+    """The guided prediction, of the prediction without a condition and the one with it."""
+    scale = per_sample(guidance_scale, null) if isinstance(guidance_scale, jax.Array) else guidance_scale
+    return null + scale * (conditioned - null)
+
+
 def guided_denoiser(
     net: Network,
     context: Float[Array, "batch length width"],
     *,
     null_context: Float[Array, "*null_shape"] | None = None,
-    guidance_scale: float = 1.0,
+    guidance_scale: float | Float[Array, " batch"] = 1.0,
 ) -> Callable[[Float[Array, "batch *shape"], Float[Array, " batch"]], Float[Array, "batch *shape"]]:
     """Binds a context to a network `net(x, timestep, context)`, guided where the scale is not 1.
 
@@ -33,8 +47,8 @@ def guided_denoiser(
       net: Called once a step, with twice the batch where guidance needs both predictions.
       context: The conditions, one per sample.
       null_context: The empty condition, one per sample; not needed at scale 1.
-      guidance_scale: 1 follows the condition as learned, 0 ignores it, above 1 exaggerates it. A Python number: it
-        decides what is traced.
+      guidance_scale: 1 follows the condition as learned, 0 ignores it, above 1 exaggerates it. A Python number
+        decides what is traced; an array gives each sample its own, and always needs both predictions.
 
     Returns:
       A denoiser `denoiser(x_t, t)` with t [batch] in [0, 1].
@@ -42,7 +56,8 @@ def guided_denoiser(
     Raises:
       ValueError: The scale asks for a null context and there is none, or its shape is not that of `context`.
     """
-    if guidance_scale == 1.0:
+    known = None if isinstance(guidance_scale, jax.Array) else guidance_scale
+    if known == 1.0:
         return lambda x, t: net(x, TIMESTEPS_PER_UNIT_TIME * t, context)
     if null_context is None:
         raise ValueError(f"guidance_scale={guidance_scale} needs a `null_context`; give one, or use guidance_scale=1")
@@ -51,13 +66,13 @@ def guided_denoiser(
             f"`null_context` must have the shape of `context` {context.shape}, got {null_context.shape}; "
             "repeat it once per sample"
         )
-    if guidance_scale == 0.0:
+    if known == 0.0:
         return lambda x, t: net(x, TIMESTEPS_PER_UNIT_TIME * t, null_context)
     both_contexts = jnp.concatenate([null_context, context])
 
     def denoiser(x: Float[Array, "batch *shape"], t: Float[Array, " batch"]) -> Float[Array, "batch *shape"]:
         timestep = TIMESTEPS_PER_UNIT_TIME * jnp.concatenate([t, t])
         null, conditioned = jnp.split(net(jnp.concatenate([x, x]), timestep, both_contexts), 2)
-        return null + guidance_scale * (conditioned - null)
+        return guided_prediction(null, conditioned, guidance_scale=guidance_scale)
 
     return denoiser

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffusion.parameterisation import Parameterisation
+from diffusion.parameterisation import Factor, Parameterisation
 from diffusion.schedule import Schedule
 
 Denoiser = Callable[[Float[Array, "batch *shape"], Float[Array, " batch"]], Float[Array, "batch *shape"]]
@@ -41,6 +41,32 @@ class Sampler(Protocol):
     ) -> Float[Array, "batch *shape"]:
         """Samples; see `ddim`."""
         ...
+
+
+def ddim_step(
+    x: Float[Array, "batch *shape"],
+    denoised: Float[Array, "batch *shape"],
+    *,
+    alpha: Factor,
+    sigma: Factor,
+    next_alpha: Factor,
+    next_sigma: Factor,
+) -> Float[Array, "batch *shape"]:
+    """One step nearer to the data: the noise that an estimate of the data implies stays, there is less of it.
+
+    Args:
+      x: The state alpha x0 + sigma eps.
+      denoised: The estimate of x0.
+      alpha: The factor of the data now, a scalar or one that broadcasts against the images.
+      sigma: The factor of the noise now, above 0.
+      next_alpha: The factor of the data behind the step; 1 for the data itself.
+      next_sigma: The factor of the noise behind the step; 0 for the data itself.
+
+    >>> ddim_step(jnp.array([2.0]), jnp.array([1.0]), alpha=0.6, sigma=0.8, next_alpha=1.0, next_sigma=0.0).tolist()
+    [1.0]
+    """
+    keep = next_sigma / sigma
+    return keep * x + (next_alpha - alpha * keep) * denoised
 
 
 def uniform_times(num_steps: int) -> Float[Array, " num_steps"]:
@@ -143,15 +169,16 @@ def _multistep(
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     next_alpha = jnp.append(alpha[1:], jnp.ones((), noise.dtype))
     next_sigma = jnp.append(sigma[1:], jnp.zeros((), noise.dtype))
-    keep = next_sigma / sigma
-    steps = (t, alpha, sigma, keep, next_alpha - alpha * keep, extrapolation)
+    steps = (t, alpha, sigma, next_alpha, next_sigma, extrapolation)
 
     def step(carry: tuple[Array, Array], coefficients: tuple[Array, ...]) -> tuple[tuple[Array, Array], None]:
         x, previous = carry
-        t, alpha, sigma, keep, add, lean = coefficients
+        t, alpha, sigma, next_alpha, next_sigma, lean = coefficients
         prediction = denoiser(x, jnp.full(x.shape[:1], t))
         denoised = parameterisation.to_denoised(prediction, x, alpha, sigma).astype(x.dtype)
-        return (keep * x + add * (denoised + lean * (denoised - previous)), denoised), None
+        leaning = denoised + lean * (denoised - previous)
+        x = ddim_step(x, leaning, alpha=alpha, sigma=sigma, next_alpha=next_alpha, next_sigma=next_sigma)
+        return (x, denoised), None
 
     (x, _), _ = jax.lax.scan(step, (noise, jnp.zeros_like(noise)), steps)
     return x

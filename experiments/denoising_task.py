@@ -72,11 +72,18 @@ class DenoisingTask:
         x_t, timestep, prompts = inputs
         return apply(parameters["network"], x_t, timestep, self.encode(parameters["prompt"], prompts), *extra)
 
-    def noisy_batch(self, seed: Array, step: Array, images: Array, prompts: Array) -> tuple[tuple[Array, Array, Array], Array]:
-        """One training batch: (noisy images, time steps, prompts) and the targets; times are uniform and stratified."""
+    def noisy_batch(
+        self, seed: Array, step: Array, images: Array, prompts: Array, *, num_steps: int | None = None
+    ) -> tuple[tuple[Array, Array, Array], Array]:
+        """One training batch: (noisy images, time steps, prompts) and the targets; times are uniform and stratified.
+
+        With `num_steps` they are among the times at which a sampler of so many even steps calls the network.
+        """
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
         n = len(images)
         t = (jnp.arange(n) + jax.random.uniform(keys[0], (n,))) / n
+        if num_steps is not None:
+            t = jnp.minimum(jnp.floor(num_steps * t) + 1, num_steps) / num_steps
         eps = jax.random.normal(keys[1], images.shape)
         x_t = diffuse(self.schedule, images, eps=eps, t=t)
         alpha, sigma = per_sample(self.schedule.alpha(t), images), per_sample(self.schedule.sigma(t), images)

@@ -21,6 +21,7 @@ install_import_hook(list(CHECKED), "shape_checks.check")
 import random  # noqa: E402
 
 import hypothesis  # noqa: E402
+import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
@@ -34,3 +35,10 @@ def seeded() -> None:
     """Seeds the global generators, which kept libraries draw from; our own code takes its keys as arguments."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
+
+
+@pytest.fixture
+def float64():
+    """Double precision for the maths, taken back afterwards."""
+    with jax.enable_x64(True):
+        yield

@@ -64,6 +64,13 @@ def test_guiding_eps_or_x0_is_the_same():
     np.testing.assert_allclose(guided_x0, expected, rtol=2e-4, atol=1e-4)
 
 
+def test_each_sample_may_have_its_own_scale():
+    scales = jnp.array([0.0, 1.0, 7.5])
+    together = guided_denoiser(make_net([]), CONTEXT, null_context=NULL, guidance_scale=scales)(X, T)
+    alone = [guided_denoiser(make_net([]), CONTEXT, null_context=NULL, guidance_scale=float(scale))(X, T) for scale in scales]
+    np.testing.assert_allclose(together, [alone[i][i] for i in range(3)], rtol=1e-5, atol=1e-6)
+
+
 def test_refuses_guidance_without_a_null_context():
     with pytest.raises(ValueError, match=r"guidance_scale=2\.0 needs a `null_context`"):
         guided_denoiser(make_net([]), CONTEXT, guidance_scale=2.0)

@@ -4,35 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gaussian import MEAN, SCALE, gaussian_denoiser, posterior_mean
 
 from diffusion import EPS, X0, V, cosine_schedule, get_sampler, quadratic_times, scaled_linear_schedule, uniform_times
 from diffusion.samplers import SAMPLERS
-from diffusion.schedule import per_sample
 
-MEAN, SCALE = 0.3, 0.5
 LAST_TIME = 0.1
-
-
-@pytest.fixture
-def float64():
-    """Double precision for the maths, taken back afterwards."""
-    with jax.enable_x64(True):
-        yield
-
-
-def gaussian_denoiser(schedule, parameterisation):
-    """The exact denoiser of data distributed as N(MEAN, SCALE^2), in any parameterisation."""
-
-    def denoiser(x, t):
-        alpha, sigma = per_sample(schedule.alpha(t), x), per_sample(schedule.sigma(t), x)
-        denoised = posterior_mean(x, alpha, sigma)
-        return parameterisation.target(denoised, (x - alpha * denoised) / sigma, alpha, sigma)
-
-    return denoiser
-
-
-def posterior_mean(x, alpha, sigma):
-    return MEAN + alpha * SCALE**2 / (alpha**2 * SCALE**2 + sigma**2) * (x - alpha * MEAN)
 
 
 def exact_flow(schedule, z, t):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusion import per_sample, uniform_times
 from experiments.data import write_latents
 from experiments.denoising_task import DenoisingTask, open_examples
 from experiments.errors import InputError
@@ -66,3 +67,14 @@ def test_encoded_contexts_pass_as_they_are():
     task, contexts = DenoisingTask(ENCODED), jnp.ones((2, 7, 3))
     assert task.prompt_parameters(0) == {}
     assert task.encode({}, contexts) is contexts
+
+
+@pytest.mark.parametrize("num_steps", [1, 3, 8])
+def test_times_of_a_sampler_are_each_drawn_as_often(num_steps):
+    task, n = DenoisingTask(SCALE), 24
+    images, prompts = jnp.ones((n, 8, 8, 1)), jnp.ones((n, 1), jnp.int32)
+    (x_t, timestep, _), target = task.noisy_batch(jnp.uint32(0), jnp.uint32(1), images, prompts, num_steps=num_steps)
+    expected = 1000 * np.sort(uniform_times(num_steps)).repeat(n // num_steps)
+    np.testing.assert_allclose(timestep, expected, rtol=1e-6)
+    alpha, sigma = (per_sample(of(timestep / 1000), x_t) for of in (task.schedule.alpha, task.schedule.sigma))
+    np.testing.assert_allclose(alpha * x_t - sigma * target, images, atol=1e-5)
