@@ -1,4 +1,4 @@
-"""The loop that all training shares: it goes on where it was interrupted, steps back from divergence, and keeps what it should."""
+"""The loop that all training shares: it goes on where it was interrupted, and steps back from divergence."""
 
 import dataclasses
 import json
