@@ -1,7 +1,7 @@
 """Takes the steps of phases, one after the other, so that a training that was interrupted goes on to the same end.
 
 A state is saved every twentieth of a phase, but not within twenty steps. Where the loss is not finite, training steps back to
-the last state that was, and goes on at half the learning rate. Samples from the same noise are drawn at every quarter of a phase.
+the last state that was, and goes on at half the learning rate. Samples of the same noise are drawn at each quarter of a phase.
 """
 
 import dataclasses

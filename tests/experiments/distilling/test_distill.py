@@ -19,7 +19,7 @@ from experiments.handoff import training_settings
 from experiments.training import with_fresh_weights
 from search_space import get_space
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = training_settings(load_config("digits-small"), "fresh weights").model_copy(update={"batch_size": 16})
 BUNDLE = with_fresh_weights(Bundle(get_space("digits-small").smallest(), SETTINGS, {}), 0)
 
