@@ -1,4 +1,4 @@
-"""What a sweep judges samples by: a small classifier of its data, trained when it is first needed, and the images themselves.
+"""What samples are judged by: a small classifier of a data set, trained when it is first needed, and the images themselves.
 
 Where the training images are many, it is a random part of them.
 """
@@ -19,7 +19,7 @@ from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
 from objectives.extractor import FeatureExtractor
 from objectives.features import Classifier, classifier_extractor
 from objectives.objective import PREDICTED
-from search_space import get_scale
+from search_space import Scale, get_scale
 
 MAX_IMAGES = 20_000
 MAX_BYTES = 2**30
@@ -47,9 +47,28 @@ def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> 
     Raises:
         InputError: the data set has no labels, or what lies in `features/` is damaged.
     """
-    folder = run_dir / "features"
+    return data_classifier(
+        run_dir / "features", config.data, get_scale(config.proxy_scale), seed=config.seed,
+        num_steps=config.features.num_steps, progress=progress,
+    )  # fmt: skip
+
+
+def data_classifier(folder: Path, data: str, scale: Scale, *, seed: int, num_steps: int, progress: Progress) -> Classifier:
+    """The classifier of a data set that lies in a folder, trained before where it is not there yet.
+
+    Args:
+        folder: of this classifier.
+        data: name of the data set, or a folder.
+        scale: of its images.
+        seed: of the training, and of the images that it sees.
+        num_steps: of the training.
+        progress: is told of every step.
+
+    Raises:
+        InputError: the data set has no labels, or what lies in the folder is damaged.
+    """
     if not (folder / DESCRIPTION_FILE).is_file():
-        _train(config, folder, progress)
+        _train(folder, labelled_images(data, scale, seed=seed), seed=seed, num_steps=num_steps, progress=progress)
     return load_classifier(folder)
 
 
@@ -59,7 +78,7 @@ def sweep_distances(config: SweepConfig, extractor: FeatureExtractor) -> Feature
     Raises:
         ValueError: the extractor takes images of another shape.
     """
-    dataset, rows = _chosen(config)
+    dataset, rows = _chosen(config.data, get_scale(config.proxy_scale), config.seed)
     images = np.empty((len(rows), *dataset.info.image_shape), np.float32)
     for place, row in enumerate(rows):
         images[place] = dataset[int(row)]["image"]
@@ -75,17 +94,17 @@ def run_distances(config: SweepConfig, run_dir: Path) -> FeatureDistances:
     return sweep_distances(config, classifier_extractor(load_classifier(run_dir / "features")))
 
 
-def labelled_images(config: SweepConfig) -> LabelledImages:
-    """All training images of a sweep, or a seeded random part of at most 20,000 images and 1 GiB, in stored order.
+def labelled_images(data: str, scale: Scale, *, seed: int) -> LabelledImages:
+    """All training images of a data set, or a seeded random part of at most 20,000 images and 1 GiB, in stored order.
 
     Raises:
         InputError: the data set has no labels, or its train split has no image of a class.
     """
-    dataset, rows = _chosen(config)
+    dataset, rows = _chosen(data, scale, seed)
     info = dataset.info
     if info.num_classes is None:
         raise InputError(
-            f"data set {config.data!r} has no labels, and samples are judged by a classifier; give one that has "
+            f"data set {data!r} has no labels, and samples are judged by a classifier; give one that has "
             "(`pocketunet quality measure --features inception` needs none)"
         )
     images, labels = np.empty((len(rows), *info.image_shape), np.float32), np.empty(len(rows), np.int32)
@@ -97,13 +116,13 @@ def labelled_images(config: SweepConfig) -> LabelledImages:
     return LabelledImages(images, labels, info)
 
 
-def _chosen(config: SweepConfig) -> tuple[Dataset, np.ndarray]:
+def _chosen(data: str, scale: Scale, seed: int) -> tuple[Dataset, np.ndarray]:
     """The training split, and which of its rows are seen."""
-    dataset = open_examples(config.data, get_scale(config.proxy_scale), split="train")
+    dataset = open_examples(data, scale, split="train")
     most = min(MAX_IMAGES, MAX_BYTES // (4 * int(np.prod(dataset.info.image_shape))))
     rows = np.arange(len(dataset))
     if len(rows) > most:
-        rows = np.sort(np.random.default_rng(config.seed).choice(rows, most, replace=False))
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
     return dataset, rows
 
 
@@ -121,15 +140,14 @@ def check_classes(labels: Int[np.ndarray, " n"], info: DatasetInfo) -> None:
         )
 
 
-def _train(config: SweepConfig, folder: Path, progress: Progress) -> None:
-    data = labelled_images(config)
+def _train(folder: Path, data: LabelledImages, *, seed: int, num_steps: int, progress: Progress) -> None:
     num_used, num_there = len(data.images), data.info.num_examples
     assert data.info.num_classes is not None
-    with progress.stage("Training the feature classifier", config.features.num_steps) as stage:
+    with progress.stage("Training the feature classifier", num_steps) as stage:
         reach = reaching(stage, 0)
         classifier, accuracy = train_classifier(
-            data.images, data.labels, num_classes=data.info.num_classes, num_steps=config.features.num_steps,
-            seed=config.seed, attribute_sizes=tuple(len(attribute.values) for attribute in data.info.attributes),
+            data.images, data.labels, num_classes=data.info.num_classes, num_steps=num_steps, seed=seed,
+            attribute_sizes=tuple(len(attribute.values) for attribute in data.info.attributes),
             progress=lambda step, loss: reach(step, f"loss {loss:.3f}"),
         )  # fmt: skip
     save_classifier(classifier, folder, validation_accuracy=accuracy)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +49,25 @@ class FeatureExtractor:
         if self.name == CLASSIFIER:
             return {"extractor": self.digest}
         return {"extractor": self.digest, "extractor_name": self.name, "preprocessing": self.preprocessing}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FeatureMaps:
+    """A frozen network that gives maps behind several of its layers: what a discriminator sees of images.
+
+    Attributes:
+      apply: Parameters and images [batch, height, width, channels] in [-1, 1] to a list of maps [batch, height, width,
+        channels] or [batch, channels]; pure, traced and differentiated by JAX. What it wants other than such images, a larger
+        picture or three channels, it makes of them itself.
+      parameters: What `apply` takes, arrays in any pytree of JAX.
+    """
+
+    apply: Callable[[Any, Array], Sequence[Array]]
+    parameters: Any
+
+    def __call__(self, images: Float[Array, "batch height width channels"]) -> list[Float[Array, "batch ..."]]:
+        """The maps of images."""
+        return list(self.apply(self.parameters, images))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from objectives.extractor import CLASSIFIER, FeatureExtractor, array_digest, split_module
+from objectives.extractor import CLASSIFIER, FeatureExtractor, FeatureMaps, array_digest, split_module
 
 NUM_FEATURES = 48
 MIN_SIZE = 8
@@ -62,10 +62,14 @@ class Classifier(nnx.Module):
 
     def __call__(self, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch features"]:
         """The features of images in [-1, 1]."""
-        x = nnx.gelu(self.stem(images))
+        return self.maps(images)[-1]
+
+    def maps(self, images: Float[Array, "batch height width channels"]) -> list[Float[Array, "batch ..."]]:
+        """What is behind each layer: behind every convolution [batch, height, width, channels], then the features."""
+        maps = [nnx.gelu(self.stem(images))]
         for down in self.downs:
-            x = nnx.gelu(down(x))
-        return self.to_features(x.reshape(len(x), -1))
+            maps.append(nnx.gelu(down(maps[-1])))
+        return [*maps, self.to_features(maps[-1].reshape(len(images), -1))]
 
 
 def logits(classifier: Classifier, images: Float[Array, "batch height width channels"]) -> Float[Array, "batch classes"]:
@@ -85,6 +89,12 @@ def classifier_extractor(classifier: Classifier) -> FeatureExtractor:
     return FeatureExtractor(
         CLASSIFIER, weights_digest(classifier), apply, parameters, image_shape=classifier.image_shape, batch_size=BATCH_SIZE
     )
+
+
+def classifier_maps(classifier: Classifier) -> FeatureMaps:
+    """The maps of a trained classifier."""
+    graph, state = nnx.split(classifier)
+    return FeatureMaps(lambda parameters, images: nnx.merge(graph, parameters).maps(images), state)
 
 
 def weights(classifier: Classifier) -> dict[str, Float[np.ndarray, "..."]]:

@@ -13,8 +13,13 @@ from experiments.progress import silent_progress
 from experiments.sample_features import judged_objectives, labelled_images, sweep_classifier, sweep_distances
 from objectives.extractor import function_extractor
 from objectives.features import weights, weights_digest
+from search_space import get_scale
 
 QUICK = load_config("digits-small", ["features.num_steps=5"])
+
+
+def labelled(config):
+    return labelled_images(config.data, get_scale(config.proxy_scale), seed=config.seed)
 
 
 class Listener:
@@ -37,7 +42,7 @@ def test_which_objectives_need_samples(objectives, judged):
 
 
 def test_a_small_data_set_is_seen_whole_and_in_order():
-    found, dataset = labelled_images(QUICK), load_dataset("digits", split="train")
+    found, dataset = labelled(QUICK), load_dataset("digits", split="train")
     assert len(found.images) == len(dataset) == 1197
     assert found.labels.tolist() == [example["label"] for example in dataset]
     assert (found.images[700] == dataset[700]["image"]).all()
@@ -45,10 +50,10 @@ def test_a_small_data_set_is_seen_whole_and_in_order():
 
 @pytest.mark.parametrize("limit", [{"MAX_IMAGES": 200}, {"MAX_BYTES": 200 * 4 * 64}])
 def test_a_large_one_gives_a_part_that_follows_the_seed(monkeypatch, limit):
-    whole = labelled_images(QUICK)
+    whole = labelled(QUICK)
     for name, value in limit.items():
         monkeypatch.setattr(sample_features, name, value)
-    one, same, other = (labelled_images(QUICK.model_copy(update={"seed": seed})) for seed in (1, 1, 2))
+    one, same, other = (labelled(QUICK.model_copy(update={"seed": seed})) for seed in (1, 1, 2))
     assert one.images.shape == (200, 8, 8, 1)
     assert (one.images == same.images).all()
     assert (one.images != other.images).any()
@@ -85,7 +90,7 @@ def test_a_whole_split_that_lacks_a_class_is_refused_by_its_name(tmp_path, monke
     with pytest.raises(InputError, match=r"'digits': split 'train' has no image of 2 of 12 classes \('ten', 'eleven'\), and"):
         sweep_classifier(QUICK, tmp_path, silent_progress())
     monkeypatch.setattr(sample_features, "MAX_IMAGES", 200)
-    assert len(labelled_images(QUICK).images) == 200  # a random part may lack a rare class
+    assert len(labelled(QUICK).images) == 200  # a random part may lack a rare class
 
 
 def test_a_data_set_without_labels_is_refused(tmp_path, monkeypatch):
