@@ -1,91 +1,268 @@
-"""Does distillation help the winner? The winner of a finished sweep, distilled, against the same architecture trained from
-scratch and against further training from its inherited weights, each for the same steps and with several seeds.
+"""Does distillation do what it is for? Each method on a small network, against what it is to beat, with seeds and intervals.
+
+Stages, each of which goes on where it was stopped: `knowledge` (a student trained alone and beside its teacher, five seeds),
+`steps` (32 to 8 steps, progressively and aware of guidance), `one` (a single step: progressive, ADD, UFOGen), `relu` (ReLU
+attention in the place of softmax), and `table`, which measures all bundles that there are and writes
+`results/distillation_DATA.json`.
 """
 
 import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from record import write_result
 from scipy import stats
 
-from experiments.bundle import Bundle, read_bundle
+from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.bundle_quality import bundle_loss, promise_split
-from experiments.config import load_config
+from experiments.config import SweepConfig, load_config
 from experiments.denoising_task import all_examples, load_examples
-from experiments.distilling.knowledge import PROJECTIONS, knowledge_loss, projections
-from experiments.distilling.settings import KnowledgeSettings
-from experiments.distilling.teachers import compared_blocks, read_block_map
-from experiments.progress import terminal_progress
-from experiments.sample_features import sweep_classifier, sweep_distances
+from experiments.distilling.distill import distill_bundle
+from experiments.distilling.methods import METHODS
+from experiments.handoff import training_settings
+from experiments.progress import Progress, terminal_progress
+from experiments.quality import FeatureDistances
+from experiments.sample_features import data_classifier, labelled_images, sweep_distances
 from experiments.sampling import draw_images
-from experiments.training import denoising_bundle_loss, fit_bundle, with_fresh_weights
-from objectives.features import classifier_extractor
+from experiments.training import train_bundle, with_fresh_weights
+from objectives import Estimate
+from objectives.coverage import class_coverage, recall
+from objectives.extractor import FeatureExtractor, features, function_extractor
+from objectives.features import Classifier, classifier_extractor, logits
+from search_space import Architecture, get_space
+
+SEEDS = range(5)
+NUM_SAMPLES = 2000
+PIXEL_FEATURES = 48
+TEACHER_STEPS, TEACHER_RATE = 2500, 1.5e-3
+STUDENT_STEPS, STUDENT_RATE = 400, 2e-3
+STEP_UPDATES, STEP_RATE = 400, 5e-4
+ONE_UPDATES = 1200
+WINNER = Path("runs/digits/winner")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Where bundles are kept, and how they are made.
+
+    Attributes:
+        config: of the sweep whose data and space it is.
+        folder: of all bundles.
+        progress: where to report.
+    """
+
+    config: SweepConfig
+    folder: Path
+    progress: Progress
+
+    def made(self, name: str, make: Callable[[Path], Any]) -> Path:
+        """The bundle of a name, which is made once; `seconds.json` has the CPU time that it took."""
+        path = self.folder / name
+        if not path.is_dir():
+            begun = time.process_time()
+            make(path)
+            (path / "seconds.json").write_text(json.dumps(time.process_time() - begun), "utf-8")
+        return path
+
+    def fresh(self, name: str, architecture: Architecture, seed: int, **settings: Any) -> Path:
+        """A bundle of weights that were drawn."""
+
+        def make(path: Path) -> None:
+            bundle = Bundle(architecture, training_settings(self.config, "fresh weights"), {})
+            write_bundle(path, with_fresh_weights(with_settings(bundle, **settings), seed), expected={}, card="")
+
+        return self.made(name, make)
+
+    def trained(self, name: str, source: Path, *, steps: int, seed: int) -> Path:
+        """A bundle that was trained on the data alone."""
+        make = lambda path: train_bundle(source, steps=steps, seed=seed, progress=self.progress, out=path)  # noqa: E731
+        return self.made(name, make)
+
+    def distilled(self, name: str, source: Path, method: str, *, seed: int = 0, **keys: Any) -> Path:
+        """A bundle that a method has distilled."""
+        settings = METHODS[method].settings.model_validate({"method": method, **keys})
+        make = lambda path: distill_bundle(source, settings, seed=seed, progress=self.progress, out=path)  # noqa: E731
+        return self.made(name, make)
+
+    def teacher(self) -> Path:
+        """The largest network of the space, trained alone."""
+        settings = {"learning_rate": TEACHER_RATE, "batch_size": 64, "sample_steps": 32}
+        start = self.fresh("teacher-start", get_space(self.config.space).largest(), 0, **settings)
+        return self.trained("teacher", start, steps=TEACHER_STEPS, seed=0)
+
+
+def knowledge(bench: Bench) -> None:
+    """A student of the winner's size: trained alone, and beside its teacher, for as many steps."""
+    architecture, teacher = student_architecture(bench.config), bench.teacher()
+    for seed in SEEDS:
+        start = bench.fresh(f"student-{seed}-start", architecture, seed, learning_rate=STUDENT_RATE, sample_steps=32)
+        bench.trained(f"student-{seed}-plain", start, steps=STUDENT_STEPS, seed=seed)
+        bench.distilled(f"student-{seed}-taught", start, "knowledge", seed=seed, teacher=teacher, updates=STUDENT_STEPS)
+
+
+def steps(bench: Bench) -> None:
+    """From 32 steps to 8."""
+    common = {"steps": 8, "from_steps": 32, "updates": STEP_UPDATES, "learning_rate": STEP_RATE}
+    bench.distilled("progressive-8", bench.teacher(), "progressive", **common)
+    bench.distilled("cfg-aware-8", bench.teacher(), "cfg-aware", **common)
+
+
+def one(bench: Bench) -> None:
+    """To a single step."""
+    steps(bench)
+    common = {"learning_rate": STEP_RATE, "updates": STEP_UPDATES}
+    start = bench.distilled("progressive-1", bench.folder / "progressive-8", "progressive", steps=1, from_steps=8, **common)
+    for method in ("adversarial", "ufogen"):
+        bench.distilled(method, start, method, teacher=bench.teacher(), updates=ONE_UPDATES)
+
+
+def relu(bench: Bench) -> None:
+    """ReLU attention, after a tenth of the teacher's steps; and softmax trained on for as many."""
+    updates = TEACHER_STEPS // 10
+    bench.distilled("relu", bench.teacher(), "relu-attention", updates=updates, learning_rate=STEP_RATE)
+    bench.trained("softmax-on", bench.teacher(), steps=updates, seed=0)
+
+
+STAGES = {"knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
+
+
+def student_architecture(config: SweepConfig) -> Architecture:
+    """The winner of the digits sweep where there is one, and where there is none, the median of a hundred by parameters."""
+    if config.data == "digits" and WINNER.is_dir():
+        return read_bundle(WINNER).architecture
+    space, rng = get_space(config.space), np.random.default_rng(0)
+    drawn = [space.sample(rng) for _ in range(101)]
+    return sorted(drawn, key=lambda x: Bundle(x, training_settings(config, "-"), {}).plan.parameters)[50]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judge:
+    """What images are judged by: features of a classifier, and pixels, which no method has learned from as such."""
+
+    classifier: Classifier
+    images: np.ndarray
+    prompts: np.ndarray
+    wanted: np.ndarray
+    distances: dict[str, FeatureDistances]
+
+    @classmethod
+    def of(cls, bench: Bench, task: Any) -> "Judge":
+        """For the data of a bench."""
+        data = bench.config.data
+        classifier = data_classifier(
+            bench.folder / "features", data, task.scale, seed=0, num_steps=bench.config.features.num_steps,
+            progress=bench.progress,
+        )  # fmt: skip
+        images = labelled_images(data, task.scale, seed=0).images
+        held_out = load_examples(data, task.scale, split="test" if data == "digits" else "validation")
+        _, prompts = all_examples(held_out, task.scale)
+        labels = np.array([example["label"] for example in held_out])
+        order = np.random.default_rng(0).permutation(len(prompts))
+        index = order[np.arange(NUM_SAMPLES) % len(prompts)]
+        extractors = {"classifier": classifier_extractor(classifier), "pixels": pixel_extractor(images)}
+        distances = {name: sweep_distances(bench.config, extractor) for name, extractor in extractors.items()}
+        return cls(classifier, images, prompts[index], labels[index], distances)
+
+    def measure(self, bundle: Bundle) -> dict[str, Any]:
+        """Everything about a network, by name."""
+        samples = np.clip(draw_images(bundle, self.prompts, num=NUM_SAMPLES, seed=7), -1, 1)
+        found: dict[str, Any] = {"denoising_loss": bundle_loss(bundle, split=promise_split(bundle)).to_json()}
+        for name, distances in self.distances.items():
+            measure = f"frechet_{name}"
+            found[measure] = distances.measure(samples, [measure])[measure].to_json()
+            found[f"recall_{name}"] = recall(distances.reference, features(distances.extractor, samples))
+        read = np.asarray(logits(self.classifier, jnp.asarray(samples)))
+        if read.shape[1] == 1 + self.wanted.max():
+            found["class_coverage"] = class_coverage(read.argmax(axis=1), self.wanted)
+        return found
+
+
+def pixel_extractor(images: np.ndarray) -> FeatureExtractor:
+    """The largest principal components of the pixels of the training images."""
+    flat = images.reshape(len(images), -1)
+    centre = flat.mean(axis=0)
+    _, _, axes = np.linalg.svd(flat - centre, full_matrices=False)
+    parameters = (jnp.asarray(axes[:PIXEL_FEATURES].T), jnp.asarray(centre))
+    return function_extractor("pixels", lambda p, x: (x.reshape(len(x), -1) - p[1][None]) @ p[0], parameters)
+
+
+def measured(bench: Bench, judge: Judge, name: str, num_steps: int) -> dict[str, Any]:
+    """What is known of a bundle when it samples in so many steps; measured once."""
+    path = bench.folder / name / f"measured-{num_steps}.json"
+    if not path.is_file():
+        bundle = with_settings(read_bundle(bench.folder / name), sample_steps=num_steps, guidance_scale=1.0)
+        path.write_text(json.dumps(judge.measure(bundle)), "utf-8")
+    return json.loads(path.read_text("utf-8"))
+
+
+def table(bench: Bench, data: str) -> None:
+    """Measures every bundle, and writes what came out."""
+    judge = Judge.of(bench, read_bundle(bench.teacher()).task)
+    asked = [("teacher", n) for n in (32, 8, 1)]
+    asked += [("progressive-8", 8), ("cfg-aware-8", 8), ("progressive-1", 1), ("adversarial", 1), ("ufogen", 1)]
+    asked += [("relu", 32), ("softmax-on", 32)]
+    numbers: dict[str, Any] = {}
+    for name, num_steps in asked:
+        if (bench.folder / name).is_dir():
+            for key, value in measured(bench, judge, name, num_steps).items():
+                numbers[f"{name}_at_{num_steps}_{key}"] = single(value)
+        if (seconds := bench.folder / name / "seconds.json").is_file():
+            numbers[f"{name}_seconds"] = single(json.loads(seconds.read_text("utf-8")), unit="s of CPU")
+    for kind in ("plain", "taught"):
+        names = [f"student-{seed}-{kind}" for seed in SEEDS]
+        if all((bench.folder / name).is_dir() for name in names):
+            found = [measured(bench, judge, name, 32) for name in names]
+            for key in ("frechet_classifier", "frechet_pixels", "denoising_loss"):
+                numbers[f"student_{kind}_{key}"] = over_seeds([x[key]["value"] for x in found])
+    path = write_result(
+        f"distillation_{data}",
+        shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
+        "Frechet distances in the features of a classifier and in principal components of pixels, recall there, and how much "
+        f"of the classes is covered. The teacher is the largest network of the space after {TEACHER_STEPS} steps; a student "
+        f"was trained for {STUDENT_STEPS} steps alone (plain) and beside it (taught), {len(SEEDS)} seeds.",
+        command=f"python benchmarks/bench_distillation.py table --data {data}",
+        numbers=numbers,
+    )
+    for name, number in numbers.items():
+        print(f"{name:55} {number['value']:9.4f}  [{number['low']}, {number['high']}]")
+    print(path)
+
+
+def single(value: Any, unit: str = "1") -> dict[str, Any]:
+    """A number that was measured once, with the interval of its samples where it has one."""
+    if not isinstance(value, dict):
+        return {"value": value, "unit": unit, "n": 1, "low": None, "high": None}
+    estimate = Estimate.from_json(value)
+    return {"value": estimate.value, "unit": unit, "n": estimate.n, "low": estimate.low, "high": estimate.high}
+
+
+def over_seeds(values: list[float]) -> dict[str, Any]:
+    """Mean over seeds with its 95 % interval by Student's t."""
+    mean, n = float(np.mean(values)), len(values)
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+    return {"value": mean, "unit": "1", "n": n, "low": mean - half, "high": mean + half}
 
 
 def main() -> None:
-    """Trains three ways and writes `results/distillation.json`."""
+    """Runs a stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/digits"))
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=1000)
-    options = parser.parse_args()
-    student, teacher = read_bundle(options.run / "winner"), read_bundle(options.run / "winner" / "teacher")
-    task = student.task
-    _, prompts = all_examples(load_examples(student.data, task.scale, split="validation"), task.scale)
-    config = load_config(options.run / "sweep.yaml")
+    parser.add_argument("stage", choices=(*STAGES, "table"))
+    parser.add_argument("--data", default="digits")
+    given = parser.parse_args()
+    folder = Path("runs") / "distillation" / given.data
+    folder.mkdir(parents=True, exist_ok=True)
     with terminal_progress() as progress:
-        classifier = sweep_classifier(config, options.run, progress)
-    distances = sweep_distances(config, classifier_extractor(classifier))
-
-    split = promise_split(student)
-
-    def measure(bundle: Bundle) -> dict[str, float]:
-        found = distances.measure(draw_images(bundle, prompts, num=options.samples, seed=7), ["frechet_classifier"])
-        loss = bundle_loss(bundle, split=split).value
-        return {"denoising_loss": loss, "frechet_classifier": found["frechet_classifier"].value}
-
-    pairs = compared_blocks(student.plan, teacher.plan, read_block_map(options.run / "winner", student, teacher))
-    loss = knowledge_loss(student, teacher, pairs, KnowledgeSettings(method="knowledge"))
-
-    def taught(parameters: Any, inputs: Any, target: Any) -> Any:
-        return loss(parameters, (inputs, target))[0]
-
-    rows: dict[str, list[dict[str, float]]] = {"scratch": [], "inherited": [], "distilled": []}
-    with terminal_progress() as progress:
-        for seed in range(options.seeds):
-            common = {"steps": options.steps, "seed": seed, "progress": progress}
-            plain, fresh = denoising_bundle_loss(student), with_fresh_weights(student, seed)
-            rows["scratch"].append(measure(fit_bundle(fresh, plain, title=f"Scratch {seed}", **common)))
-            rows["inherited"].append(measure(fit_bundle(student, plain, title=f"Inherited {seed}", **common)))
-            extra = {PROJECTIONS: projections(student.plan, teacher.plan, pairs, seed=seed)}
-            found = fit_bundle(student, taught, title=f"Distilled {seed}", extra_parameters=extra, **common)
-            rows["distilled"].append(measure(found))
-    numbers = {}
-    for name, found in [*rows.items(), ("teacher", [measure(teacher)]), ("inherited_untrained", [measure(student)])]:
-        for key in found[0]:
-            numbers[f"{name}_{key}"] = number([row[key] for row in found])
-    path = write_result(
-        "distillation",
-        shows=f"The knee {student.architecture.digest} of the digits sweep after {options.steps} steps: trained from scratch, "
-        "trained on from the supernet's weights, and distilled from the largest subnet; losses on the "
-        f"{split} split; Frechet distances in the features of a small classifier, {options.samples} samples, "
-        f"{student.settings.sample_steps} steps; intervals over seeds.",
-        command=f"python benchmarks/bench_distillation.py --steps {options.steps} --seeds {options.seeds} "
-        f"--samples {options.samples}",
-        numbers=numbers,
-    )
-    print(path.read_text())
-
-
-def number(values: list[float]) -> dict[str, object]:
-    """Mean over seeds with its 95 % interval by Student's t; none for one seed."""
-    mean, n = float(np.mean(values)), len(values)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else None
-    low, high = (None, None) if half is None else (mean - half, mean + half)
-    return {"value": mean, "unit": "1", "n": n, "low": low, "high": high}
+        bench = Bench(load_config(given.data), folder, progress)
+        if given.stage == "table":
+            table(bench, given.data)
+        else:
+            STAGES[given.stage](bench)
 
 
 if __name__ == "__main__":

