@@ -92,9 +92,8 @@ class TrainingSettings(Section):
     accumulation: Count = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     remat: bool = Field(default=False, strict=True)
-    # Most of the loss is the teacher's, as in TinyFusion: on digits, 1 and 0.5 close less of the gap to it.
-    output_weight: NotNegative = 8.0
-    feature_weight: NotNegative = 4.0
+    output_weight: NotNegative = 1.0
+    feature_weight: NotNegative = 0.5
     sampler: Literal["ddim", "dpmpp_2m"] = "ddim"
     sample_steps: Annotated[int, Field(ge=1, strict=True)] = 16
     guidance_scale: NotNegative = 1.0
