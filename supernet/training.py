@@ -52,10 +52,12 @@ def warmup_and_decay(learning_rate: float, *, warmup_steps: int, num_steps: int)
     )
 
 
-def adam_with_warmup(learning_rate: float, *, warmup_steps: int, num_steps: int) -> optax.GradientTransformation:
-    """Adam with gradient clipping, linear warm-up and cosine decay to a tenth."""
+def adam_with_warmup(
+    learning_rate: float, *, warmup_steps: int, num_steps: int, momentum: float = 0.9
+) -> optax.GradientTransformation:
+    """Adam with gradient clipping, linear warm-up and cosine decay to a tenth; `momentum` is its first beta."""
     schedule = warmup_and_decay(learning_rate, warmup_steps=warmup_steps, num_steps=num_steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b1=momentum))
 
 
 def training_step(
