@@ -70,18 +70,17 @@ def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Dra
         of_batch = accumulated(lambda mine, part: loss(mine, other.parameters, part), settings.accumulation)
         return of_batch(own.parameters, batch)
 
-    def challenged(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
+    def moved(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
         losses, gradients = gradient(game.discriminator_loss, discriminator, generator, batch)
         return move_discriminator(discriminator, gradients, rate=rate), losses["loss"]
 
-    def judged(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
+    def kept(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
         return discriminator, game.discriminator_loss(discriminator.parameters, generator.parameters, batch)[0]
 
     def step(players: Players, seed: Array, number: Array, images: Array, prompts: Array, rate: Array) -> Any:
         batch, generator = draw(seed, number, images, prompts), players.generator
-        discriminator, value = jax.lax.cond(
-            number % every == 0, challenged, judged, players.discriminator, generator, batch, rate
-        )
+        inputs = (players.discriminator, generator, batch, rate)
+        discriminator, value = moved(*inputs) if every == 1 else jax.lax.cond(number % every == 0, moved, kept, *inputs)
         losses, gradients = gradient(game.generator_loss, generator, discriminator, batch)
         return Players(move_generator(generator, gradients, rate=rate), discriminator), {**losses, "discriminator": value}
 
