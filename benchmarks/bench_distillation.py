@@ -110,10 +110,12 @@ def knowledge(bench: Bench) -> None:
 
 
 def steps(bench: Bench) -> None:
-    """From 32 steps to 8."""
+    """From 32 steps to 8; guidance as published, and in a range that suits small classes."""
     common = {"steps": 8, "from_steps": 32, "updates": STEP_UPDATES, "learning_rate": STEP_RATE}
     bench.distilled("progressive-8", bench.teacher(), "progressive", **common)
-    bench.distilled("cfg-aware-8", bench.teacher(), "cfg-aware", **common)
+    for name, most in (("cfg-aware-8", 14.0), ("cfg-aware-narrow-8", 4.0)):
+        guidance = {"least_guidance": 2.0 if most == 14.0 else 1.0, "largest_guidance": most}
+        bench.distilled(name, bench.teacher(), "cfg-aware", **common, **guidance)
 
 
 def one(bench: Bench) -> None:
@@ -208,7 +210,14 @@ def table(bench: Bench, data: str) -> None:
     """Measures every bundle, and writes what came out."""
     judge = Judge.of(bench, read_bundle(bench.teacher()).task)
     asked = [("teacher", n) for n in (32, 8, 1)]
-    asked += [("progressive-8", 8), ("cfg-aware-8", 8), ("progressive-1", 1), ("adversarial", 1), ("ufogen", 1)]
+    asked += [
+        ("progressive-8", 8),
+        ("cfg-aware-8", 8),
+        ("cfg-aware-narrow-8", 8),
+        ("progressive-1", 1),
+        ("adversarial", 1),
+        ("ufogen", 1),
+    ]
     asked += [("relu", 32), ("softmax-on", 32)]
     numbers: dict[str, Any] = {}
     for name, num_steps in asked:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 
 from diffusion.guidance import TIMESTEPS_PER_UNIT_TIME
 from experiments.bundle import Bundle
-from experiments.distilling.progressive import halvings, teacher_denoiser
+from experiments.distilling.progressive import check_can_be_guided, halvings, teacher_denoiser
 from experiments.distilling.settings import CfgAwareSettings
 from experiments.fitting import BatchLoss, Draw, Given, Parameters, Phase, training_apply
 from objectives.step_distillation import Halving, cfg_aware_loss, with_rescaled
@@ -24,7 +24,12 @@ _GUIDANCE_KEY = 3
 
 
 def cfg_aware(given: Given, settings: CfgAwareSettings) -> list[Phase]:
-    """One phase for each halving."""
+    """One phase for each halving.
+
+    Raises:
+        InputError: the teacher has not learned to predict without a prompt.
+    """
+    check_can_be_guided(given.teacher)
     of_round = functools.partial(cfg_aware_round, settings=settings)
     return halvings(given, settings, first=of_round, later=of_round)
 

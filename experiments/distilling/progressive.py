@@ -17,6 +17,7 @@ from diffusion.guidance import TIMESTEPS_PER_UNIT_TIME
 from diffusion.samplers import Denoiser
 from experiments.bundle import Bundle
 from experiments.distilling.settings import CfgAwareSettings, ProgressiveSettings
+from experiments.errors import InputError
 from experiments.fitting import BatchLoss, Draw, Fitting, Given, Parameters, Phase, single_loss, training_apply
 from objectives.step_distillation import WEIGHTINGS, Halving, Weighting, progressive_loss
 
@@ -25,9 +26,15 @@ LossOfRound = Callable[[Bundle, Bundle, int], tuple[BatchLoss, Draw]]
 
 
 def progressive(given: Given, settings: ProgressiveSettings) -> list[Phase]:
-    """One phase for each halving."""
+    """One phase for each halving.
+
+    Raises:
+        InputError: the first teacher is to be guided, and has not learned to predict without a prompt.
+    """
     own = given.student.settings.guidance_scale
     scale = own if settings.guidance_scale is None else settings.guidance_scale
+    if scale != 1.0:
+        check_can_be_guided(given.teacher)
     of_round = functools.partial(progressive_round, weighting=WEIGHTINGS[settings.weighting])
     return halvings(
         given, settings,
@@ -68,6 +75,15 @@ def halvings(
 
     num_halvings = (settings.start // settings.steps).bit_length() - 1
     return [phase(settings.start >> done) for done in range(1, num_halvings + 1)]
+
+
+def check_can_be_guided(teacher: Bundle) -> None:
+    """Raises InputError where a network was trained with a prompt always, so that it predicts nothing without one."""
+    if teacher.settings.prompt_dropout == 0:
+        raise InputError(
+            f"teacher {teacher.architecture.digest}: prompt_dropout is 0 in its training.yaml, so that it cannot be guided; use "
+            "one that was trained with 0.1, or the method progressive with guidance_scale=1"
+        )
 
 
 def progressive_round(

@@ -13,6 +13,7 @@ from experiments.denoising_task import all_examples, load_examples
 from experiments.distilling.cfg_aware import cfg_aware, draw_guidance
 from experiments.distilling.progressive import halvings, progressive
 from experiments.distilling.settings import CfgAwareSettings, ProgressiveSettings
+from experiments.errors import InputError
 from experiments.fitting import Given, single_loss, training_apply
 from experiments.progress import silent_progress
 from experiments.sampling import draw_images
@@ -221,3 +222,13 @@ def test_a_scale_is_drawn_for_each_example_and_one_guidance_for_the_step():
     assert len(np.unique(scales)) > 30_000
     assert (is_guided == is_guided[:, :1]).all()
     assert 420 <= is_guided[:, 0].sum() <= 580  # 500 expected; one seed in 25,000 is so far off
+
+
+def test_a_teacher_that_always_had_a_prompt_is_not_guided(teacher):
+    given = given_with(teacher, prompt_dropout=0.0)
+    always = dataclasses.replace(given, teacher=given.student)
+    with pytest.raises(InputError, match="prompt_dropout is 0 in its training.yaml"):
+        cfg_aware(always, CfgAwareSettings(method="cfg-aware", steps=8))
+    with pytest.raises(InputError, match="cannot be guided"):
+        progressive(always, ProgressiveSettings(method="progressive", steps=8, guidance_scale=2.0))
+    assert len(progressive(always, ProgressiveSettings(method="progressive", steps=8))) == 2
