@@ -9,7 +9,7 @@ from experiments.errors import InputError
 from experiments.json_files import read_json
 from search_space import LayerPlan
 from search_space.block_map import BlockMap, stage_end_map, student_block_map
-from search_space.plan import BlockPlan, OutputSpec, TimeSpec
+from search_space.plan import BlockPlan, OutputSpec, ResidualSpec, TimeSpec, TransformerSpec
 
 _NO_STREAM = "none"
 
@@ -80,22 +80,26 @@ def _check_block_map(found: Any, student: LayerPlan, teacher: LayerPlan, file: P
 def compared_blocks(student: LayerPlan, teacher: LayerPlan, feeding: BlockMap | None = None) -> dict[str, str]:
     """The student's blocks whose streams are compared, each with the teacher's block that it is compared to.
 
-    Those of a block map that leave a stream, at one resolution.
+    Residual and transformer blocks of a block map, where the two streams have one resolution.
 
     Args:
         student: its layer plan.
         teacher: its layer plan.
-        feeding: the block map that is followed; by default that of the two plans, and where there is none, as between networks
-            with different numbers of levels, the ends of their stages.
+        feeding: the block map that is followed; by default that of the two plans. Where there is none, as between networks with
+            different numbers of levels, streams are compared where stages end.
     """
     if feeding is None:
         try:
             feeding = student_block_map(teacher, student)
         except ValueError:
-            feeding = stage_end_map(teacher, student)
-    ours, theirs = ({block.name: _resolution(block) for block in plan.blocks} for plan in (student, teacher))
+            return {name: source for name, source in stage_end_map(teacher, student).items() if source is not None}
+    ours, theirs = ({block.name: block for block in plan.blocks} for plan in (student, teacher))
     return {
-        name: source for name, source in feeding.items() if source is not None and ours[name] == theirs[source] != _NO_STREAM
+        name: source
+        for name, source in feeding.items()
+        if source is not None
+        and isinstance(ours[name].spec, ResidualSpec | TransformerSpec)
+        and _resolution(ours[name]) == _resolution(theirs[source])
     }
 
 
