@@ -81,8 +81,8 @@ def check_can_be_guided(teacher: Bundle) -> None:
     """Raises InputError where a network was trained with a prompt always, so that it predicts nothing without one."""
     if teacher.settings.prompt_dropout == 0:
         raise InputError(
-            f"teacher {teacher.architecture.digest}: prompt_dropout is 0 in its training.yaml, so that it cannot be guided; use "
-            "one that was trained with 0.1, or the method progressive with guidance_scale=1"
+            f"teacher {teacher.architecture.digest}: prompt_dropout is 0 in its training.yaml, so that it cannot be guided; "
+            "use one that was trained with 0.1, or the method progressive with guidance_scale=1"
         )
 
 
