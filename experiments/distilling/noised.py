@@ -38,5 +38,5 @@ def drawn_times(times: Float[Array, " times"], uniform: Float[Array, " batch"]) 
         times: to choose from.
         uniform: a random number in [0, 1) for each sample.
     """
-    n = len(uniform)
-    return times[jnp.floor((jnp.arange(n) + uniform) / n * len(times)).astype(int)]
+    n, num_times = len(uniform), len(times)
+    return times[(num_times * jnp.arange(n) + jnp.floor(num_times * uniform).astype(int)) // n]
