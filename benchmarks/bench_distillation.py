@@ -2,12 +2,13 @@
 
 Stages, each of which goes on where it was stopped: `knowledge` (a student trained alone and beside its teacher, five seeds),
 `steps` (32 to 8 steps, progressively and aware of guidance), `one` (a single step: progressive, ADD, UFOGen), `relu` (ReLU
-attention in the place of softmax), and `table`, which measures all bundles that there are and writes
-`results/distillation_DATA.json`.
+attention in the place of softmax), `inherited` (a sweep's winner, from the supernet's weights on), and `table`, which measures
+all bundles that there are and writes `results/distillation_DATA.json`.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -154,7 +155,14 @@ def relu(bench: Bench) -> None:
         bench.distilled(f"relu-{seed}", bench.base(), "relu-attention", seed=seed, **keys)
 
 
-STAGES = {"knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
+def inherited(bench: Bench) -> None:
+    """The winner of the digits sweep as it was handed off: trained on, and beside the supernet's largest subnet."""
+    for seed in SEEDS[:3]:
+        bench.trained(f"inherited-{seed}-plain", WINNER, steps=STUDENT_STEPS, seed=seed)
+        bench.distilled(f"inherited-{seed}-taught", WINNER, "knowledge", seed=seed, updates=STUDENT_STEPS)
+
+
+STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
 
 
 def student_architecture(config: SweepConfig) -> Architecture:
@@ -246,12 +254,12 @@ def table(bench: Bench, data: str) -> None:
                 numbers[f"{name}_at_{num_steps}_{key}"] = single(value)
         if (seconds := bench.folder / name / "seconds.json").is_file():
             numbers[f"{name}_seconds"] = single(json.loads(seconds.read_text("utf-8")), unit="s of CPU")
-    for kind in ("plain", "taught"):
-        names = [f"student-{seed}-{kind}" for seed in SEEDS]
+    for start, kind in itertools.product(("student", "inherited"), ("plain", "taught")):
+        names = [f"{start}-{seed}-{kind}" for seed in (SEEDS if start == "student" else SEEDS[:3])]
         if all((bench.folder / name).is_dir() for name in names):
             found = [measured(bench, judge, name, 32) for name in names]
             for key in ("frechet_classifier", "frechet_pixels", "denoising_loss"):
-                numbers[f"student_{kind}_{key}"] = over_seeds([x[key]["value"] for x in found])
+                numbers[f"{start}_{kind}_{key}"] = over_seeds([x[key]["value"] for x in found])
     path = write_result(
         f"distillation_{data}",
         shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
