@@ -155,8 +155,14 @@ def verify_bundle(path: Path) -> list[Check]:
     return checks
 
 
-def model_card(bundle: Bundle, expected: dict[str, Any]) -> str:
-    """The bundle's README: what it is, what it costs, how well it denoises, how to use it."""
+def model_card(bundle: Bundle, expected: dict[str, Any], *, samples: str | None = None) -> str:
+    """The bundle's README: what it is, what it costs, how well it denoises, how to use it.
+
+    Args:
+        bundle: what it describes.
+        expected: what the bundle promises.
+        samples: a picture of what it draws, from the bundle's folder on.
+    """
     settings, plan = bundle.settings, bundle.plan
     loss = expected["promises"].get("denoising_loss")
     loss_row = (
@@ -165,6 +171,7 @@ def model_card(bundle: Bundle, expected: dict[str, Any]) -> str:
         if loss
         else ""
     )
+    shown = f"\n![Samples]({samples})\n" if samples else ""
     return f"""# UNet {bundle.architecture.digest}
 
 A diffusion UNet, bundled by PocketUNet; {settings.origin}.
@@ -172,7 +179,7 @@ A diffusion UNet, bundled by PocketUNet; {settings.origin}.
 ```
 {picture(bundle.architecture, plan.scale)}
 ```
-
+{shown}
 | | |
 |---|---|
 | parameters | {plan.parameters:,} |

@@ -125,14 +125,14 @@ class _Run:
                 state, losses = fitting.step(state, jnp.uint32(self.seed), jnp.uint32(step), images, prompts, rate)
                 note = curve.add(step, losses, ends_span=is_last)
                 stage.advance(note=note or "")
-                if (note and number >= saved + save_every) or is_last:  # where a span ends, so that the curve goes on as it was
+                if is_last or (draw_every and number % draw_every == 0):
+                    draw(fitting.trained(state), step)
+                if is_last or (note and number >= saved + save_every):  # where a span ends, so that the curve goes on as it was
                     if not _is_finite(state):
                         raise DivergedError(f"training diverged: at step {step} weights are not finite")
                     curve.save()
                     saved = number
                     yield number, state
-                if is_last or (draw_every and number % draw_every == 0):
-                    draw(fitting.trained(state), step)
 
     def _examples(self, first: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         bundle, settings, scale = self.bundle, self.bundle.settings, self.bundle.task.scale

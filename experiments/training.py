@@ -123,6 +123,7 @@ def fit_into(
         trained = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
         described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}")
         expected = expectations(described)
-        write_bundle(folder, described, expected=expected, card=model_card(described, expected))
+        samples = max(folder.glob("samples/*.png")).relative_to(folder).as_posix()
+        write_bundle(folder, described, expected=expected, card=model_card(described, expected, samples=samples))
         log_bundle(folder, log)
     return out

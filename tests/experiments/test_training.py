@@ -122,6 +122,8 @@ def test_a_training_writes_a_bundle_that_says_how_it_was_made(bundle, tmp_path):
         "training.yaml", "weights.safetensors",
     ]  # fmt: skip
     assert read_bundle(made).settings.origin == "fresh weights, then trained for 2 steps"
+    assert "![Samples](samples/2.png)" in (made / "README.md").read_text()
+    assert (made / "samples" / "2.png").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "made"}
 
 
