@@ -122,35 +122,57 @@ class CfgAwareSettings(_Halving):
 class AdversarialSettings(MethodSettings):
     """Adversarial diffusion distillation (ADD): a discriminator on frozen features, and score distillation.
 
+    The student should be able to sample in so many steps beforehand, if only badly: distil it progressively first.
+
     Attributes:
         steps: of the student, when it samples.
+        learning_rate: of the student, the highest; far below that of other trainings, or its images collapse.
         distillation_weight: of the distance to what the teacher makes of the student's noised images.
         gradient_penalty: weight of R1, the discriminator's squared gradient at the features of real images.
-        discriminator_rate: learning rate of the discriminator, as a multiple of the student's.
+        discriminator_rate: learning rate of the discriminator, as a multiple of the student's; its heads start from nothing.
     """
 
     method: Literal["adversarial"]
     steps: Annotated[Count, Field(le=4)] = 1
+    learning_rate: Positive | None = 3e-5
     distillation_weight: NotNegative = 2.5
     gradient_penalty: NotNegative = 1e-5
-    discriminator_rate: Positive = 1.0
+    discriminator_rate: Positive = 60.0
 
 
 class UfogenSettings(MethodSettings):
     """UFOGen: a discriminator of noised images, that starts as the denoiser, and a term that reconstructs.
 
+    The student should be able to sample in so many steps beforehand, if only badly: distil it progressively first.
+
     Attributes:
         steps: of the student, when it samples.
-        num_times: the noise levels that the student starts from; a discriminator sees images one such level earlier.
+        learning_rate: of the student, the highest; far below that of other trainings, or its images collapse.
+        num_times: noise levels that the student starts from, a multiple of `steps`; a discriminator sees images one such level
+            earlier, which on small images should be the level of the next step. By default as many as steps.
         reconstruction_weight: of the distance of a prediction to the image that was noised.
         discriminator_rate: learning rate of the discriminator, as a multiple of the student's.
     """
 
     method: Literal["ufogen"]
     steps: Annotated[Count, Field(le=4)] = 1
-    num_times: Count = 4
+    learning_rate: Positive | None = 3e-5
+    num_times: Count | None = None
     reconstruction_weight: NotNegative = 1.0
-    discriminator_rate: Positive = 1.0
+    discriminator_rate: Positive = 20.0
+
+    @property
+    def times(self) -> int:
+        """Noise levels that the student starts from."""
+        return self.num_times or self.steps
+
+    @model_validator(mode="after")
+    def _starts_where_it_samples(self) -> "UfogenSettings":
+        if self.times % self.steps:
+            raise ValueError(
+                f"num_times must be a multiple of steps={self.steps}, got {self.num_times}; use {self.steps}, or leave it out"
+            )
+        return self
 
 
 AnySettings = Annotated[

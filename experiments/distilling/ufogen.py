@@ -45,7 +45,7 @@ def ufogen(given: Given, settings: UfogenSettings) -> list[Phase]:
 
 def _fitting(bundle: Bundle, teacher: Bundle, settings: UfogenSettings, *, num_steps: int) -> Fitting:
     task, apply, judging = bundle.task, training_apply(bundle), training_apply(teacher)
-    times = uniform_times(settings.num_times)
+    times = uniform_times(settings.times)
     discriminator = {**teacher.parameters, "network": with_silent_head(teacher.plan, teacher.parameters["network"])}
 
     def draw(seed: Array, number: Array, images: Array, prompts: Array) -> Any:
@@ -62,7 +62,7 @@ def _fitting(bundle: Bundle, teacher: Bundle, settings: UfogenSettings, *, num_s
 
     def logits(parameters: Parameters, images: Array, eps: Array, batch: Any) -> Float[Array, "batch height width channels"]:
         """Of images noised to the level before theirs, at each number of them."""
-        before = jnp.maximum(batch["t"] - 1 / settings.num_times, 0.0)
+        before = jnp.maximum(batch["t"] - 1 / settings.times, 0.0)
         x_before = diffuse(task.schedule, images, eps=eps, t=before)
         return teacher.task.predict(judging, parameters, (x_before, TIMESTEPS_PER_UNIT_TIME * before, batch["prompts"]))
 

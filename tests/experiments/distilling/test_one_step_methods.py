@@ -184,3 +184,10 @@ def test_data_without_labels_need_features_from_python(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"'digits' has no labels, and the discriminator .* from Python with `feature_maps`"):
         adversarial(given(tmp_path), ADD)
     assert len(adversarial(given(tmp_path), ADD, feature_maps=MAPS)) == 1
+
+
+def test_a_student_starts_from_the_levels_that_it_samples_at():
+    assert UfogenSettings(method="ufogen", steps=2).times == 2
+    assert UfogenSettings(method="ufogen", steps=2, num_times=4).times == 4
+    with pytest.raises(ValueError, match="num_times must be a multiple of steps=2, got 3; use 2, or leave it out"):
+        UfogenSettings(method="ufogen", steps=2, num_times=3)
