@@ -115,7 +115,8 @@ def fit_into(
         return out
     open_examples(bundle.data, bundle.task.scale, split="train")
     progress = progress or silent_progress()
-    tracked = {**asked, "out": str(out), "architecture": bundle.architecture.digest}
+    about = {"seed": asked["seed"], "out": str(out), "architecture": bundle.architecture.digest}
+    tracked = {**asked["settings"], **asked["method"], **about}
     with resumable_folder(out, asked) as folder, tracking(tracked) as log:
         curve_log = functools.partial(log, "training")
         log_history(folder, curve_log)

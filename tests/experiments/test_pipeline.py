@@ -273,7 +273,7 @@ def test_the_winner_is_the_knee_and_was_distilled_from_the_largest_subnet(run_di
     distilled = read_bundle(run_dir / "winner" / "distilled")
     assert teacher.architecture == get_space("digits-small").largest()
     assert distilled.architecture == winner.architecture
-    assert "distilled from" in distilled.settings.origin
+    assert "distilled (knowledge) from" in distilled.settings.origin
     changed = [k for k, x in distilled.parameters["network"].items() if not np.array_equal(x, winner.parameters["network"][k])]
     assert changed
     expected = json.loads((run_dir / "winner" / "expected.json").read_text())
@@ -350,7 +350,7 @@ def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
     assert {name: points(f"expected/{name}") for name in promises} == {
         name: [(2, promise["value"])] for name, promise in promises.items()
     }
-    assert (run.info.run_name, run.data.params["num_steps"], run.data.params["command"]) == (f"train {digest}", "2", "train")
+    assert (run.info.run_name, run.data.params["updates"], run.data.params["command"]) == (f"train {digest}", "2", "train")
     assert _run("sample", bundle / "trained", "--num", 10, "--out", tmp_path / "grid.png") == 0
     assert (tmp_path / "grid.png").is_file()
     kept = {name: data for name, data in _files(bundle).items() if not name.startswith(("trained/", "mlflow/"))}
