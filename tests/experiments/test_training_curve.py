@@ -74,8 +74,8 @@ def test_a_log_is_told_new_points_and_from_the_file_all_of_them(tmp_path):
     train(tmp_path, end=2, num_steps=4)
     new, every = {}, {}
     with TrainingCurve(tmp_path, num_steps=4, done=2, log=new.__setitem__) as curve:
-        curve.add(3, 1.5)
-        curve.add(4, 0.5)
+        curve.add(3, {"loss": 1.5})
+        curve.add(4, {"loss": 0.5})
         curve.save()
     assert new == {3: {"loss": 1.5}, 4: {"loss": 0.5}}
     assert log_history(tmp_path, every.__setitem__) == 4
