@@ -93,7 +93,7 @@ class Bench:
 
     def distilled(self, name: str, source: Path, method: str, *, seed: int = 0, **keys: Any) -> Path:
         """A bundle that a method has distilled."""
-        settings = METHODS[method].settings.model_validate({"method": method, **keys})
+        settings: Any = METHODS[method].settings.model_validate({"method": method, **keys})
         make = lambda path: distill_bundle(source, settings, seed=seed, progress=self.progress, out=path)  # noqa: E731
         return self.made(name, make)
 

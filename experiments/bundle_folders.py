@@ -11,6 +11,7 @@ from typing import Any
 from experiments.errors import InputError
 from experiments.json_files import read_json
 from experiments.locks import lock_path, locked
+from experiments.nested import flattened
 from experiments.whole_files import write_whole
 
 MADE_BY, WORK = "made_by.json", "work"
@@ -65,17 +66,10 @@ def resumable_folder(path: Path, made_by: dict[str, Any]) -> Iterator[Path]:
 
 def check_made_by(path: Path, made_by: dict[str, Any]) -> None:
     """Raises InputError where a folder of `resumable_folder` was asked for otherwise; the message names what differs."""
-    before, now = _flattened(read_json(path / MADE_BY) or {}), _flattened(made_by)
+    before, now = flattened(read_json(path / MADE_BY) or {}), flattened(made_by)
     differing = [f"{key} was {before.get(key)!r}, and is {x!r}" for key, x in now.items() if before.get(key) != x]
     if differing or before.keys() - now.keys():
         raise InputError(
             f"{path}: what is there was made, or begun, by another request ({'; '.join(differing) or 'of other keys'}); "
             "give the same one to go on with it, delete the folder, or choose another"
         )
-
-
-def _flattened(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        flat |= _flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -91,11 +91,13 @@ class _Run:
             while done < phase.num_steps:
                 try:
                     for step, state in self._states(fitting, kept["state"], done=done, retreats=retreats):
-                        checkpoints.save(step, {"state": state, "retreats": jnp.int32(retreats)})
-                        done, kept = step, {"state": state}
+                        done, kept = step, {"state": state, "retreats": jnp.int32(retreats)}
+                        checkpoints.save(done, kept)
                 except DivergedError as error:
                     retreats += 1
-                    done, kept = checkpoints.restore({**kept, "retreats": jnp.int32(0)}, self.progress) or (0, kept)
+                    restored = checkpoints.restore(kept, self.progress)
+                    assert restored is not None  # the first one at least
+                    done, kept = restored
                     self._retreat(error, done, retreats)
         return fitting.trained(kept["state"])
 

@@ -10,7 +10,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.bundle import BLOCK_MAP, TEACHER, Bundle, ScaleSection, TrainingSettings, read_bundle, write_bundle
+from experiments.bundle import (
+    BLOCK_MAP,
+    TEACHER,
+    Bundle,
+    ScaleSection,
+    TrainingSettings,
+    read_bundle,
+    with_settings,
+    write_bundle,
+)
 from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.bundle_quality import expectations, model_card, promise_split
 from experiments.choosing import choose
@@ -114,7 +123,7 @@ def _at_deploy_scale(config: SweepConfig, architecture: Architecture, path: Path
         bundle = _fresh(config, dataclasses.replace(sweep_task(config), scale=scale), architecture)
         not_for_it = "training.yaml names no data set, the sweep's is not for this scale"
         is_for_it = _can_open(bundle, lambda _: "train", say, not_for_it)
-        return _HandOff(bundle if is_for_it else _with_data(bundle, None))
+        return _HandOff(bundle if is_for_it else with_settings(bundle, data=None))
     teacher = read_bundle(path)
     wanted, found = (dataclasses.asdict(x) for x in (scale, scale_of(teacher, config.space)))
     if differing := [
@@ -147,10 +156,6 @@ def _can_open(bundle: Bundle, split_of: Callable[[Bundle], str], say: Say, other
         say(f"{otherwise}: {error}")
         return False
     return True
-
-
-def _with_data(bundle: Bundle, data: str | None) -> Bundle:
-    return dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"data": data}))
 
 
 def training_settings(config: SweepConfig, origin: str, *, task: DenoisingTask | None = None) -> TrainingSettings:
@@ -206,5 +211,5 @@ def _write_teacher(path: Path, teacher: Bundle | Path, *, has_data: bool) -> Non
 
 
 def _write(path: Path, bundle: Bundle, more: dict[str, Any], *, has_data: bool, runs: bool = True) -> None:
-    expected = expectations(bundle if has_data else _with_data(bundle, None), runs=runs)
+    expected = expectations(bundle if has_data else with_settings(bundle, data=None), runs=runs)
     write_bundle(path, bundle, expected={**expected, **more}, card=model_card(bundle, expected))

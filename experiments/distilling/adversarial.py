@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from diffusion import diffuse, guided_denoiser, per_sample, uniform_times
+from diffusion import diffuse, per_sample, uniform_times
 from experiments.bundle import Bundle
 from experiments.denoising_task import open_examples
 from experiments.distilling.noised import denoised, drawn_times, starts
 from experiments.distilling.players import Game, two_players
+from experiments.distilling.progressive import teacher_denoiser
 from experiments.distilling.settings import AdversarialSettings
 from experiments.errors import InputError
 from experiments.fitting import Fitting, Given, Parameters, Phase, training_apply
@@ -80,7 +81,6 @@ def _classifier_maps(bundle: Bundle, folder: Path, *, seed: int, progress: Progr
 
 def _fitting(bundle: Bundle, given: Given, settings: AdversarialSettings, maps: FeatureMaps, *, num_steps: int) -> Fitting:
     task, teacher, apply = bundle.task, given.teacher, training_apply(bundle)
-    taught = training_apply(teacher)
     times = uniform_times(settings.steps)
     scale = task.scale
     shape = jax.ShapeDtypeStruct((1, scale.resolution, scale.resolution, scale.in_channels), jnp.float32)
@@ -107,14 +107,9 @@ def _fitting(bundle: Bundle, given: Given, settings: AdversarialSettings, maps: 
         return jnp.concatenate([prompt, jnp.where(batch["t"][:, None] == 1.0, 0.0, image)], axis=-1)
 
     def what_the_teacher_makes_of(images: Array, batch: Any) -> Float[Array, "batch height width channels"]:
-        t, prompts, of = batch["later"]["t"], batch["prompts"], teacher.parameters
+        t = batch["later"]["t"]
         x_t = diffuse(task.schedule, images, eps=batch["later"]["eps"], t=t)
-        denoiser = guided_denoiser(
-            lambda x, timestep, context: taught(of["network"], x, timestep, context),
-            teacher.task.encode(of["prompt"], prompts),
-            null_context=teacher.task.encode(of["prompt"], jnp.zeros_like(prompts)),
-            guidance_scale=teacher.settings.guidance_scale,
-        )
+        denoiser = teacher_denoiser(teacher, batch["prompts"], guidance_scale=teacher.settings.guidance_scale)
         alpha, sigma = (per_sample(factor(t), x_t) for factor in (task.schedule.alpha, task.schedule.sigma))
         return task.parameterisation.to_denoised(denoiser(x_t, t), x_t, alpha, sigma)
 

@@ -8,7 +8,7 @@ from experiments.bundle_folders import refuse_existing
 from experiments.config_fields import Name, Section, Seed
 from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
 from experiments.distilling.methods import METHODS, method_settings
-from experiments.distilling.settings import MethodSettings
+from experiments.distilling.settings import AnySettings
 from experiments.distilling.teachers import read_block_map, read_teacher
 from experiments.errors import InputError
 from experiments.fitting import Given
@@ -99,7 +99,7 @@ def distill_plan(
 
 def distill_bundle(
     path: Path,
-    settings: MethodSettings,
+    settings: AnySettings,
     *,
     data: str | None = None,
     seed: int = 0,
@@ -125,10 +125,10 @@ def distill_bundle(
     Raises:
         InputError: there is no teacher, or one for other images or another parameterisation; or as `fit_into`.
     """
-    out, name = out or path / "distilled", settings.model_dump()["method"]
+    out = out or path / "distilled"
     if not keeps_finished:
         refuse_existing(out)
-    method, progress = METHODS[name], progress or silent_progress()
+    method, progress = METHODS[settings.method], progress or silent_progress()
     changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
     student = with_settings(read_bundle_with(path, data), **changed)
     home = home or path
@@ -143,7 +143,7 @@ def distill_bundle(
     }
     return fit_into(
         out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress, feeding), settings), asked=asked,
-        then=f"distilled ({name}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
+        then=f"distilled ({settings.method}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
         tracking=tracking, keeps_finished=keeps_finished,
     )  # fmt: skip
 

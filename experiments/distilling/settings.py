@@ -175,7 +175,6 @@ class UfogenSettings(MethodSettings):
         return self
 
 
-AnySettings = Annotated[
-    KnowledgeSettings | ReluAttentionSettings | ProgressiveSettings | CfgAwareSettings | AdversarialSettings | UfogenSettings,
-    Field(discriminator="method"),
-]
+AnySettings = (
+    KnowledgeSettings | ReluAttentionSettings | ProgressiveSettings | CfgAwareSettings | AdversarialSettings | UfogenSettings
+)

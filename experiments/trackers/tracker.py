@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from experiments.nested import flattened
+
 # (series, step, values by name): the numbers of one step of a series, whose steps are counted from 1 and only grow.
 Log = Callable[[str, int, Mapping[str, float]], None]
 # Opens the log of a training that is given these settings.
@@ -63,10 +65,5 @@ def dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     >>> dotted({"data": "digits", "search": {"batch": None, "population": 24}, "objectives": ["macs"]})
     {'data': 'digits', 'search.population': 24, 'objectives': '["macs"]'}
     """
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{below}": found for below, found in dotted(value).items()}
-        elif value is not None:
-            flat[key] = json.dumps(value) if isinstance(value, list | tuple) else value
-    return flat
+    told = {key: value for key, value in flattened(settings).items() if value is not None}
+    return {key: json.dumps(value) if isinstance(value, list | tuple) else value for key, value in told.items()}
