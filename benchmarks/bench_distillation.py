@@ -1,14 +1,13 @@
 """Does distillation do what it is for? Each method on a small network, against what it is to beat, with seeds and intervals.
 
-Stages, each of which goes on where it was stopped: `knowledge` (a student trained alone and beside its teacher, five seeds),
-`steps` (32 to 8 steps, progressively and aware of guidance), `one` (a single step: progressive, ADD, UFOGen), `relu` (ReLU
-attention in the place of softmax), `inherited` (a sweep's winner, from the supernet's weights on), and `table`, which measures
-all bundles that there are and writes `results/distillation_DATA.json`.
+Stages, each of which goes on where it was stopped: `knowledge` (a student trained alone and beside its teacher, which has seen
+more images), `steps` (32 to 8 steps, progressively and aware of guidance), `one` (a single step: progressive, ADD, UFOGen),
+`relu` (ReLU attention in the place of softmax), `inherited` (a sweep's winner, from the supernet's weights on), and `table`,
+which measures all bundles that there are and writes `results/distillation_DATA.json`.
 """
 
 import argparse
 import dataclasses
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from scipy import stats
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.bundle_quality import bundle_loss, promise_split
 from experiments.config import SweepConfig, load_config
+from experiments.data.image_grid import image_grid
+from experiments.data.splits import SPLITS
 from experiments.denoising_task import all_examples, load_examples
 from experiments.distilling.distill import distill_bundle
 from experiments.distilling.methods import METHODS
@@ -36,20 +37,23 @@ from objectives import Estimate
 from objectives.coverage import class_coverage, recall
 from objectives.extractor import FeatureExtractor, features, function_extractor
 from objectives.features import Classifier, classifier_extractor, logits
-from search_space import Architecture, get_space
+from search_space import Architecture, get_scale, get_space
 
 SEEDS = range(5)
 NUM_SAMPLES = 2000
 PIXEL_FEATURES = 48
 LONG_STEPS, LONG_RATE = 2500, 1.5e-3  # of the teacher, and of the network that learns to take few steps
-STUDENT_STEPS, STUDENT_RATE = 400, 4e-3
-WEIGHTS = {"output_weight": 16.0, "feature_weight": 8.0}  # the best of ten pairs on the validation split, with one seed
+STUDENT_STEPS, STUDENT_RATE = 1000, 4e-3
+WEIGHTS: dict[str, Any] = {"output_weight": 8.0, "feature_weight": 4.0}
+FEW = 100  # images that a student is trained on; its teacher has seen all
+INHERITED_STEPS = 400
 STEP_UPDATES, STEP_RATE = 400, 5e-4
 ONE_UPDATES = 1200
-# Learning rates that keep the two players even.
-ADVERSARIES: dict[str, dict[str, Any]] = {
-    "adversarial": {"learning_rate": 3e-5, "discriminator_rate": 60.0},
-    "ufogen": {"learning_rate": 3e-5, "discriminator_rate": 20.0, "num_times": 1},
+# By name, the method and the learning rates that keep the two players even.
+ADVERSARIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "adversarial": ("adversarial", {"learning_rate": 3e-5, "discriminator_rate": 60.0}),
+    "adversarial-slow": ("adversarial", {"learning_rate": 1e-5, "discriminator_rate": 200.0}),
+    "ufogen": ("ufogen", {"learning_rate": 3e-5, "discriminator_rate": 20.0, "num_times": 1}),
 }
 WINNER = Path("runs/digits/winner")
 
@@ -86,15 +90,18 @@ class Bench:
 
         return self.made(name, make)
 
-    def trained(self, name: str, source: Path, *, steps: int, seed: int) -> Path:
+    def trained(self, name: str, source: Path, **keys: Any) -> Path:
         """A bundle that was trained on the data alone."""
-        make = lambda path: train_bundle(source, steps=steps, seed=seed, progress=self.progress, out=path)  # noqa: E731
+        make = lambda path: train_bundle(source, progress=self.progress, out=path, **keys)  # noqa: E731
         return self.made(name, make)
 
-    def distilled(self, name: str, source: Path, method: str, *, seed: int = 0, **keys: Any) -> Path:
+    def distilled(self, name: str, source: Path, method: str, *, seed: int = 0, data: str | None = None, **keys: Any) -> Path:
         """A bundle that a method has distilled."""
         settings: Any = METHODS[method].settings.model_validate({"method": method, **keys})
-        make = lambda path: distill_bundle(source, settings, seed=seed, progress=self.progress, out=path)  # noqa: E731
+
+        def make(path: Path) -> None:
+            distill_bundle(source, settings, data=data, seed=seed, progress=self.progress, out=path)
+
         return self.made(name, make)
 
     def teacher(self) -> Path:
@@ -111,27 +118,41 @@ class Bench:
 
 
 def knowledge(bench: Bench) -> None:
-    """A student of the winner's size: trained alone, and beside its teacher, for as many steps."""
-    architecture, teacher = student_architecture(bench.config), bench.teacher()
+    """A student of the winner's size and few images: trained alone, and beside its teacher, for as many steps."""
+    architecture, teacher, data = student_architecture(bench.config), bench.teacher(), few_images(bench)
     for seed in SEEDS:
         start = bench.fresh(f"student-{seed}-start", architecture, seed, learning_rate=STUDENT_RATE, sample_steps=32)
-        bench.trained(f"student-{seed}-plain", start, steps=STUDENT_STEPS, seed=seed)
+        common: dict[str, Any] = {"seed": seed, "data": data}
+        bench.trained(f"student-{seed}-plain", start, steps=STUDENT_STEPS, **common)
         bench.distilled(
-            f"student-{seed}-taught", start, "knowledge", seed=seed, teacher=teacher, updates=STUDENT_STEPS, **WEIGHTS
+            f"student-{seed}-taught", start, "knowledge", teacher=teacher, updates=STUDENT_STEPS, **common, **WEIGHTS
         )
+
+
+def few_images(bench: Bench) -> str:
+    """A folder of images by class: the first of the training images, and those of the other splits."""
+    folder, data, scale = bench.folder / "few", bench.config.data, get_scale(bench.config.proxy_scale)
+    if not folder.is_dir():
+        for split in SPLITS:
+            for index, example in enumerate(load_examples(data, scale, split=split)):
+                if split != "train" or index < FEW:
+                    path = folder / split / str(example["label"]) / f"{index:04d}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    image_grid(example["image"][None], columns=1).save(path)
+    return str(folder)
 
 
 def steps(bench: Bench) -> None:
     """From 32 steps to 8; guidance as published, and in a range that suits small classes."""
-    common = {"steps": 8, "from_steps": 32, "updates": STEP_UPDATES, "learning_rate": STEP_RATE}
+    common: dict[str, Any] = {"steps": 8, "from_steps": 32, "updates": STEP_UPDATES, "learning_rate": STEP_RATE}
     bench.distilled("progressive-8", bench.base(), "progressive", **common)
     for name, least, most in (("cfg-aware-8", 2.0, 14.0), ("cfg-aware-narrow-8", 1.0, 4.0)):
         bench.distilled(name, bench.base(), "cfg-aware", **common, least_guidance=least, largest_guidance=most)
 
 
 def one(bench: Bench) -> None:
-    """To a single step; progressively for twice as many updates more in all as adversaries have, which takes as long."""
-    common = {"steps": 1, "learning_rate": STEP_RATE}
+    """To a single step; progressively with twice the updates, too, which takes as long as adversaries do."""
+    common: dict[str, Any] = {"steps": 1, "learning_rate": STEP_RATE}
     start = bench.distilled(
         "progressive-1", bench.folder / "progressive-8", "progressive", from_steps=8, updates=STEP_UPDATES, **common
     )
@@ -140,28 +161,31 @@ def one(bench: Bench) -> None:
         bench.folder / "progressive-8",
         "progressive",
         from_steps=8,
-        updates=STEP_UPDATES + 2 * ONE_UPDATES // 3,
+        updates=2 * STEP_UPDATES,
         **common,
     )
-    for method, keys in ADVERSARIES.items():
-        bench.distilled(method, start, method, teacher=bench.base(), updates=ONE_UPDATES, **keys)
+    for name, (method, keys) in ADVERSARIES.items():
+        bench.distilled(name, start, method, teacher=bench.base(), updates=ONE_UPDATES, **keys)
 
 
 def relu(bench: Bench) -> None:
-    """ReLU attention after a tenth of the network's steps, three seeds; softmax trained on for as many."""
-    updates = LONG_STEPS // 10
-    for seed in SEEDS[:3]:
-        keys = {"updates": updates, "learning_rate": STEP_RATE, "output_weight": 1.0, "feature_weight": 1.0}
-        bench.distilled(f"relu-{seed}", bench.base(), "relu-attention", seed=seed, **keys)
+    """ReLU attention after a tenth of the network's steps; and softmax, trained on for as many."""
+    updates, start = LONG_STEPS // 10, bench.base()
+    keys: dict[str, Any] = {"learning_rate": STEP_RATE, "output_weight": 1.0, "feature_weight": 1.0, "updates": updates}
+    for seed in SEEDS:
+        bench.distilled(f"relu-{seed}-relu", start, "relu-attention", seed=seed, **keys)
+        bench.distilled(f"relu-{seed}-softmax", start, "knowledge", seed=seed, teacher=start, **keys)
 
 
 def inherited(bench: Bench) -> None:
     """The winner of the digits sweep as it was handed off: trained on, and beside the supernet's largest subnet."""
-    for seed in SEEDS[:3]:
-        bench.trained(f"inherited-{seed}-plain", WINNER, steps=STUDENT_STEPS, seed=seed)
-        bench.distilled(f"inherited-{seed}-taught", WINNER, "knowledge", seed=seed, updates=STUDENT_STEPS)
+    for seed in SEEDS:
+        bench.trained(f"inherited-{seed}-plain", WINNER, steps=INHERITED_STEPS, seed=seed)
+        bench.distilled(f"inherited-{seed}-taught", WINNER, "knowledge", seed=seed, updates=INHERITED_STEPS)
 
 
+# By the first part of the name of bundles, the last parts of the two that are compared with each seed.
+COMPARED = {"student": ("plain", "taught"), "relu": ("softmax", "relu"), "inherited": ("plain", "taught")}
 STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
 
 
@@ -238,15 +262,8 @@ def table(bench: Bench, data: str) -> None:
     """Measures every bundle, and writes what came out."""
     judge = Judge.of(bench, read_bundle(bench.teacher()).task)
     asked = [("teacher", 32)] + [("base", n) for n in (32, 16, 8, 4, 2, 1)]
-    asked += [
-        ("progressive-8", 8),
-        ("cfg-aware-8", 8),
-        ("cfg-aware-narrow-8", 8),
-        ("progressive-1", 1),
-        ("adversarial", 1),
-        ("ufogen", 1),
-    ]
-    asked += [(f"relu-{seed}", 32) for seed in SEEDS[:3]]
+    asked += [(name, 8) for name in ("progressive-8", "cfg-aware-8", "cfg-aware-narrow-8")]
+    asked += [(name, 1) for name in ("progressive-1", "progressive-1-longer", *ADVERSARIES)]
     numbers: dict[str, Any] = {}
     for name, num_steps in asked:
         if (bench.folder / name).is_dir():
@@ -254,24 +271,40 @@ def table(bench: Bench, data: str) -> None:
                 numbers[f"{name}_at_{num_steps}_{key}"] = single(value)
         if (seconds := bench.folder / name / "seconds.json").is_file():
             numbers[f"{name}_seconds"] = single(json.loads(seconds.read_text("utf-8")), unit="s of CPU")
-    for start, kind in itertools.product(("student", "inherited"), ("plain", "taught")):
-        names = [f"{start}-{seed}-{kind}" for seed in (SEEDS if start == "student" else SEEDS[:3])]
-        if all((bench.folder / name).is_dir() for name in names):
-            found = [measured(bench, judge, name, 32) for name in names]
-            for key in ("frechet_classifier", "frechet_pixels", "denoising_loss"):
-                numbers[f"{start}_{kind}_{key}"] = over_seeds([x[key]["value"] for x in found])
+    for start, (one, other) in COMPARED.items():
+        numbers |= compared(bench, judge, start, one, other)
     path = write_result(
         f"distillation_{data}",
         shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
         "Frechet distances in the features of a classifier and in principal components of pixels, recall there, and how much "
         f"of the classes is covered. The teacher is the largest network of the space after {LONG_STEPS} steps; a student "
-        f"was trained for {STUDENT_STEPS} steps alone (plain) and beside it (taught), {len(SEEDS)} seeds.",
+        f"was trained for {STUDENT_STEPS} steps on {FEW} of its images, alone (plain) and beside it (taught), {len(SEEDS)} "
+        f"seeds; the network of the winner's size (base) was trained for {LONG_STEPS}, and for a tenth of that on, with ReLU "
+        "and with softmax attention.",
         command=f"python benchmarks/bench_distillation.py table --data {data}",
         numbers=numbers,
     )
     for name, number in numbers.items():
         print(f"{name:55} {number['value']:9.4f}  [{number['low']}, {number['high']}]")
     print(path)
+
+
+def compared(bench: Bench, judge: Judge, start: str, one: str, other: str) -> dict[str, Any]:
+    """Two ways of training from equal starts, over seeds: each, the difference, and what it is of the gap to the teacher."""
+    names = [(f"{start}-{seed}-{one}", f"{start}-{seed}-{other}") for seed in SEEDS]
+    if not all((bench.folder / name).is_dir() for pair in names for name in pair):
+        return {}
+    numbers, teacher = {}, measured(bench, judge, "teacher", 32)
+    found = [[measured(bench, judge, name, 32) for name in pair] for pair in names]
+    for key in ("frechet_classifier", "frechet_pixels", "denoising_loss"):
+        values = np.array([[x[key]["value"] for x in pair] for pair in found])
+        numbers |= {f"{start}_{name}_{key}": over_seeds(values[:, i]) for i, name in enumerate((one, other))}
+        numbers[f"{start}_{one}_minus_{other}_{key}"] = over_seeds(values[:, 0] - values[:, 1])
+        if start == "student":
+            gap = values[:, 0] - teacher[key]["value"]
+            numbers[f"{start}_{one}_minus_teacher_{key}"] = over_seeds(gap)
+            numbers[f"{start}_share_of_gap_closed_{key}"] = over_seeds((values[:, 0] - values[:, 1]) / gap.mean())
+    return numbers
 
 
 def single(value: Any, unit: str = "1") -> dict[str, Any]:
@@ -282,7 +315,7 @@ def single(value: Any, unit: str = "1") -> dict[str, Any]:
     return {"value": estimate.value, "unit": unit, "n": estimate.n, "low": estimate.low, "high": estimate.high}
 
 
-def over_seeds(values: list[float]) -> dict[str, Any]:
+def over_seeds(values: np.ndarray) -> dict[str, Any]:
     """Mean over seeds with its 95 % interval by Student's t."""
     mean, n = float(np.mean(values)), len(values)
     half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))

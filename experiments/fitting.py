@@ -4,12 +4,14 @@ A method of distillation is a list of phases, each of which trains what the phas
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 from jaxtyping import Array
 
 from experiments.bundle import Bundle
@@ -130,15 +132,43 @@ def single_loss(bundle: Bundle, loss: BatchLoss, draw: Draw, *, num_steps: int, 
 
     return Fitting(
         initial_state({**bundle.parameters, **(beside or {})}, optimizer),
-        jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS),
+        compiled(step),
         lambda state: {part: state.average[part] for part in bundle.parameters},
     )
+
+
+def compiled(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step as one program, for arguments of one shape; the memory of the first, the state, goes to the result.
+
+    Arrays that the step closes over, such as a teacher's weights, are arguments of the program. As constants they would be
+    written into it, and XLA refuses programs of more than 2 GB.
+    """
+    program = None
+
+    def call(*arguments: Any) -> Any:
+        nonlocal program
+        program = program or with_constants_as_arguments(step, arguments)
+        return program(*arguments)
+
+    return call
+
+
+def with_constants_as_arguments(step: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    """The compiled step for arguments of the shapes of these; what it closes over is bound to its first argument."""
+    traced, out = jax.make_jaxpr(step, return_shape=True)(*arguments)
+
+    def run(constants: list[Array], *arguments: Any) -> Any:
+        flat = eval_jaxpr(traced.jaxpr, constants, *jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(out), flat)
+
+    return functools.partial(jax.jit(run, donate_argnums=1, compiler_options=COMPILER_OPTIONS), traced.consts)
 
 
 def accumulated(loss: BatchLoss, num_parts: int) -> Callable[[Parameters, Any], tuple[dict[str, Array], Parameters]]:
     """Losses by name, and gradients, as means over equal parts of a batch that are computed one after the other.
 
-    A loss that is a mean over examples is the same for any number of parts; its memory is that of one.
+    Examples go to the parts in turn, so that times which ascend through a batch do so in each part, and a part is spread over
+    devices as the batch is. A loss that is a mean over examples is the same for any number of parts; its memory is that of one.
     """
     gradient = jax.value_and_grad(loss, has_aux=True)
 
@@ -149,7 +179,7 @@ def accumulated(loss: BatchLoss, num_parts: int) -> Callable[[Parameters, Any], 
     def mean(parameters: Parameters, batch: Any) -> tuple[dict[str, Array], Parameters]:
         if num_parts == 1:
             return one(parameters, batch)
-        parts = jax.tree.map(lambda x: x.reshape(num_parts, -1, *x.shape[1:]), batch)
+        parts = jax.tree.map(lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), batch)
         shapes = jax.eval_shape(one, parameters, jax.tree.map(lambda x: x[0], parts))
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 

@@ -8,8 +8,8 @@ import jax
 from jaxtyping import Array
 
 from experiments.bundle import Bundle
-from experiments.fitting import Draw, Fitting, Parameters, accumulated
-from supernet.training import COMPILER_OPTIONS, TrainState, adam_with_warmup, initial_state, training_update
+from experiments.fitting import Draw, Fitting, Parameters, accumulated, compiled
+from supernet.training import TrainState, adam_with_warmup, initial_state, training_update
 
 # The first beta of the discriminator's Adam: what it should answer to changes while the generator learns.
 _NO_MOMENTUM = 0.0
@@ -86,6 +86,6 @@ def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Dra
 
     return Fitting(
         Players(initial_state(bundle.parameters, for_generator), initial_state(discriminator, for_discriminator)),
-        jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS),
+        compiled(step),
         lambda players: {part: players.generator.average[part] for part in bundle.parameters},
     )

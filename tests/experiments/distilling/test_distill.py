@@ -1,23 +1,32 @@
 """Distilling by name and by plan: which keys, which teacher, what is kept, what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
 
+from experiments import fitting
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.config import load_config
+from experiments.distilling import adversarial
 from experiments.distilling.distill import distill_as_asked, distill_bundle, distill_plan
 from experiments.distilling.methods import METHODS
 from experiments.distilling.settings import ProgressiveSettings, UfogenSettings
 from experiments.errors import InputError
+from experiments.fitting import Given, with_constants_as_arguments
+from experiments.fitting_loop import fit_phases
 from experiments.handoff import training_settings
+from experiments.progress import silent_progress
 from experiments.training import with_fresh_weights
-from search_space import get_space
+from objectives.extractor import FeatureMaps
+from search_space import Architecture, get_space
+from search_space.architecture import Level, Stage
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = training_settings(load_config("digits-small"), "fresh weights").model_copy(update={"batch_size": 16})
@@ -58,6 +67,34 @@ def test_a_chain_goes_on_from_what_each_method_made_and_is_gone_on_with(bundle, 
     (second / "weights.safetensors").rename(tmp_path / "moved")
     with pytest.raises(InputError, match="seed was 3, and is 4"):
         distill_plan(path, ("seed=4",))
+
+
+KEYS = {"progressive": {"steps": 16, "from_steps": 32}, "cfg-aware": {"steps": 16, "from_steps": 32}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_that_are_not_trained_are_no_part_of_the_program(tmp_path, monkeypatch, method):
+    """A program has 2 GB at most; a teacher's weights may be more."""
+    programs = []
+
+    def kept(step, arguments):
+        programs.append((made := with_constants_as_arguments(step, arguments)).func.lower(*made.args, *arguments).as_text())
+        return made
+
+    monkeypatch.setattr(fitting, "with_constants_as_arguments", kept)
+    maps = FeatureMaps(lambda weights, images: [images.reshape(len(images), -1) @ weights], jnp.ones((64, 64)))
+    monkeypatch.setattr(adversarial, "_classifier_maps", lambda *_, **__: maps)
+    stages = Stage(1, transformer_depth=1), Stage(1)
+    student, teacher = (
+        with_fresh_weights(Bundle(Architecture((Level(1, *stages),)).canonical(), SETTINGS, {}), seed) for seed in range(2)
+    )
+    settings = {"method": method, "updates": 1, **KEYS.get(method, {})}
+    [phase] = METHODS[method].phases(
+        Given(student, teacher, 0, tmp_path, silent_progress()), METHODS[method].settings.model_validate(settings)
+    )
+    fit_phases(student, [phase], seed=0, folder=None, progress=silent_progress())
+    [text] = programs
+    assert max(map(len, re.findall(r"dense<[^>]*>", text)), default=0) < 2000
 
 
 def test_keys_of_a_method_change_the_training_and_stay_in_the_bundle(bundle, tmp_path):
