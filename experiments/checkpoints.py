@@ -61,19 +61,41 @@ class Checkpoints:
             InputError: there are checkpoints, and none of them can be read.
         """
         self._manager.wait_until_finished()
-        abstract, steps = jax.eval_shape(lambda x: x, like), sorted(self._manager.all_steps(), reverse=True)
+        steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-            except Exception as error:  # whatever of Orbax, TensorStore or JSON a damaged file makes fail
-                reason = str(error).strip().partition("\n")[0]
-                progress.say(f"{self.folder / str(step)}: this checkpoint cannot be read ({type(error).__name__}: {reason})")
+                state = self.read(step, like)
+            except InputError as error:
+                progress.say(str(error))
                 continue
             self._drop_beyond(step)
-            return step, jax.tree.map(jnp.asarray, restored)
+            return step, state
         if steps:
             raise InputError(f"{self.folder}: no checkpoint in it can be read; delete the folder to begin this training again")
         return None
+
+    def last_step(self) -> int | None:
+        """The number of steps of the last checkpoint."""
+        return self._manager.latest_step()
+
+    def read(self, step: int, like: Any) -> Any:
+        """The state of the checkpoint behind so many steps.
+
+        Args:
+            step: of a checkpoint that is there.
+            like: a state of the same shapes.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        abstract = jax.eval_shape(lambda x: x, like)
+        try:
+            restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except Exception as error:  # whatever of Orbax, TensorStore or JSON a damaged file makes fail
+            reason = str(error).strip().partition("\n")[0]
+            where = self.folder / str(step)
+            raise InputError(f"{where}: this checkpoint cannot be read ({type(error).__name__}: {reason})") from error
+        return jax.tree.map(jnp.asarray, restored)
 
     def _drop_beyond(self, step: int) -> None:
         for later in self._manager.all_steps():

@@ -29,6 +29,7 @@ from experiments.errors import InputError
 from experiments.latency import measure_latency
 from experiments.ledger_contents import check_header
 from experiments.run_folder import Run, read_run
+from experiments.sampling import grid_drawer
 from experiments.supernet_start import fresh_supernet, scale_of
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from experiments.training import with_fresh_weights
@@ -93,7 +94,10 @@ def hand_off(
         if made.teacher is not None:
             _write_teacher(folder / TEACHER, made.teacher, has_data=has_data)
             (folder / BLOCK_MAP).write_text(json.dumps(made.feeding, indent=2) + "\n", "utf-8")
-        _write(folder, made.bundle, measured, runs=runs, has_data=has_data)
+        samples = "samples/0.png" if has_data else None
+        if samples:
+            grid_drawer(made.bundle, seed=made.bundle.settings.seed)(made.bundle.parameters, folder / samples)
+        _write(folder, made.bundle, measured, runs=runs, has_data=has_data, samples=samples)
     return out
 
 
@@ -210,6 +214,8 @@ def _write_teacher(path: Path, teacher: Bundle | Path, *, has_data: bool) -> Non
         shutil.copyfile(file, path / file.name)
 
 
-def _write(path: Path, bundle: Bundle, more: dict[str, Any], *, has_data: bool, runs: bool = True) -> None:
+def _write(
+    path: Path, bundle: Bundle, more: dict[str, Any], *, has_data: bool, runs: bool = True, samples: str | None = None
+) -> None:
     expected = expectations(bundle if has_data else with_settings(bundle, data=None), runs=runs)
-    write_bundle(path, bundle, expected={**expected, **more}, card=model_card(bundle, expected))
+    write_bundle(path, bundle, expected={**expected, **more}, card=model_card(bundle, expected, samples=samples))

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
+from experiments.checkpoints import Checkpoints
 from experiments.config import SweepConfig
 from experiments.denoising_task import DenoisingTask, load_examples, training_examples
+from experiments.errors import InputError
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
 from experiments.training_curve import SeriesLog, TrainingCurve
@@ -29,6 +30,7 @@ from supernet.training import (
     warmup_and_decay,
 )
 
+_CHECKPOINTS = Path("supernet") / "checkpoints"
 _CHECKPOINTS_PER_RUN = 4
 
 
@@ -47,25 +49,30 @@ def load_supernet(config: SweepConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the run folder holds no finished supernet.
+        InputError: its checkpoint cannot be read.
     """
-    missing = f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it"
-    if not (run_dir / "supernet" / "checkpoints").is_dir():
-        raise FileNotFoundError(missing)
-    with _checkpoints(run_dir) as manager:
-        if manager.latest_step() != config.supernet.num_steps:
-            raise FileNotFoundError(missing)
-        abstract = jax.eval_shape(lambda: _fresh_state(config))
-        return _restore(manager, config.supernet.num_steps, abstract).average
+    folder = run_dir / _CHECKPOINTS
+    if folder.is_dir():
+        with Checkpoints(folder) as checkpoints:
+            if checkpoints.last_step() == config.supernet.num_steps:
+                try:
+                    return checkpoints.read(config.supernet.num_steps, _abstract_state(config)).average
+                except InputError as error:
+                    raise InputError(f"{error}; delete it and run the sweep again, which goes on from the one before") from None
+    raise FileNotFoundError(f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it")
 
 
 def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: SeriesLog | None = None) -> None:
-    """Trains until `supernet.num_steps`, from the last checkpoint on; `supernet/history.json` holds the loss over time."""
+    """Trains until `supernet.num_steps`, from the last checkpoint on; `supernet/history.json` holds the loss over time.
+
+    Raises:
+        InputError: a checkpoint cannot be written, or none of those that there are can be read.
+    """
     settings = config.supernet
-    with _checkpoints(run_dir) as manager:
-        done = manager.latest_step() or 0
-        if done >= settings.num_steps:
+    with Checkpoints(run_dir / _CHECKPOINTS) as checkpoints:
+        if checkpoints.last_step() == settings.num_steps:
             return
-        state = _restore(manager, done, jax.eval_shape(lambda: _fresh_state(config))) if done else first_state(config)
+        done, state = checkpoints.restore(_abstract_state(config), progress) or (0, first_state(config))
         save_every = max(1, settings.num_steps // _CHECKPOINTS_PER_RUN)
         with (
             TrainingCurve(run_dir / "supernet", num_steps=settings.num_steps, done=done, log=log) as curve,
@@ -77,8 +84,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: 
                 stage.advance()
                 if step % save_every == 0 or step == settings.num_steps:
                     curve.save()
-                    manager.save(step, args=ocp.args.StandardSave(trained))
-        manager.wait_until_finished()
+                    checkpoints.save(step, trained)
 
 
 def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
@@ -188,17 +194,11 @@ def first_state(config: SweepConfig) -> TrainState:
     return initial_state(load_start(Path(config.supernet.start), state.parameters), _optimizer(config))
 
 
+def _abstract_state(config: SweepConfig) -> TrainState:
+    return jax.eval_shape(lambda: _fresh_state(config))
+
+
 def _fresh_state(config: SweepConfig) -> TrainState:
     supernet, task = sweep_supernet(config), sweep_task(config)
     parameters = {"network": supernet.initial_parameters(config.seed), "prompt": task.prompt_parameters(config.seed)}
     return initial_state(parameters, _optimizer(config))
-
-
-def _checkpoints(run_dir: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
-    return ocp.CheckpointManager((run_dir / "supernet" / "checkpoints").absolute(), options=options)
-
-
-def _restore(manager: ocp.CheckpointManager, step: int, abstract: TrainState) -> TrainState:
-    restored = manager.restore(step, args=ocp.args.StandardRestore(abstract))
-    return jax.tree.map(jnp.asarray, restored)

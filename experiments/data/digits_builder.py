@@ -100,7 +100,13 @@ def prepared_digits(root: pathlib.Path) -> pathlib.Path:
             "set POCKETUNET_DATA_DIR to a folder that can"
         ) from None
     try:
-        _prepare(workshop)
+        try:
+            _prepare(workshop)
+        except (OSError, RuntimeError) as error:  # array_record says of a full disk what it says of its own errors
+            raise InputError(
+                f"the digits cannot be prepared in {root} ({error}); make room there, or set POCKETUNET_DATA_DIR to another "
+                "folder"
+            ) from None
         with contextlib.suppress(OSError):  # another process was first
             os.rename(workshop / UciDigits.name / str(UciDigits.VERSION), home)
     finally:

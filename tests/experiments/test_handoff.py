@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from toy_problem import costs, quality
 
 from experiments import cli, handoff
@@ -114,6 +115,9 @@ def test_without_a_supernet_the_weights_are_fresh_and_it_is_said(run, handed):
     checks = verify_bundle(folder)
     assert [check.name for check in checks] == ["parameters", "macs", "prediction", "denoising_loss", "weights_sha256"]
     assert all(check.is_kept for check in checks)
+    assert "](samples/0.png)" in (folder / "README.md").read_text()
+    with Image.open(folder / "samples" / "0.png") as picture:
+        assert picture.size[0] > 100
 
 
 def test_where_the_data_are_not_here_no_loss_is_promised(run, tmp_path, capsys, monkeypatch):

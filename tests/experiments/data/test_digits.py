@@ -1,4 +1,7 @@
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ from sklearn.datasets import load_digits
 from experiments.data import as_arrays, digits_builder, load_dataset
 from experiments.data.digits_builder import prepared_digits, split_rows
 from experiments.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def levels(images: np.ndarray) -> np.ndarray:
@@ -72,6 +77,22 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv("POCKETUNET_DATA_DIR", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"cannot be written .* set POCKETUNET_DATA_DIR to a folder that can"):
         load_dataset("digits", split="train")
+
+
+def test_a_disk_that_is_full(tmp_path):
+    """Files of at most 20,000 bytes, in a process of its own, where writing fails as on a full disk."""
+    code = """if True:
+        import resource, signal, sys
+        from experiments.data.loading import load_dataset
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,) * 2)
+        load_dataset("digits", split="train")
+    """
+    environment = {**os.environ, "POCKETUNET_DATA_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "InputError: the digits cannot be prepared in" in done.stderr.splitlines()[-1]
+    assert "make room there, or set POCKETUNET_DATA_DIR to another folder" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "uci_digits"]
 
 
 def test_something_else_stands_in_the_way(tmp_path):
