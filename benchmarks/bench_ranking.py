@@ -44,7 +44,7 @@ from supernet import extract, unet_parameters
 
 MEASUREMENTS = Path(__file__).parent / "measurements"
 R1 = ("paired_distance", "sliced_wasserstein", "frechet")
-NUM_TESTED, NUM_ANCHORS, SEEDS = 32, 12, (0, 1, 2)
+NUM_TESTED, NUM_ANCHORS, SEEDS, ANCHOR_SEEDS = 32, 12, (0, 1, 2), 2
 SCHEDULE = SubnetSchedule(num_steps=800, batch_size=32, learning_rate=1e-3)
 FINE_TUNING = SubnetSchedule(num_steps=100, batch_size=32, learning_rate=5e-4)
 NUM_SAMPLES = 1000
@@ -117,12 +117,15 @@ def chosen(config: SweepConfig) -> list[Architecture]:
     return [*tested, *stratified(config, NUM_ANCHORS, stream=2, excluded=tested)]
 
 
-def truths(config: SweepConfig, folder: Path, architectures: list[Architecture], progress: Progress) -> np.ndarray:
+def truths(config: SweepConfig, folder: Path, architectures: list[Architecture], progress: Progress) -> None:
+    """Trains architectures alone, anchors with fewer seeds."""
     distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress)))
-    return measure_truths(
-        config, architectures, distances, schedule=SCHEDULE, seeds=SEEDS, num_samples=NUM_SAMPLES,
-        folder=folder / "truths", progress=progress,
-    )[1]  # fmt: skip
+    tested = [x for x in architectures if x in chosen(config)[:NUM_TESTED]]
+    for asked, seeds in ((architectures, SEEDS[:ANCHOR_SEEDS]), (tested, SEEDS)):
+        measure_truths(
+            config, asked, distances, schedule=SCHEDULE, seeds=seeds, num_samples=NUM_SAMPLES,
+            folder=folder / "truths", progress=progress,
+        )  # fmt: skip
 
 
 def baselines(config: SweepConfig, folder: Path, progress: Progress) -> None:
@@ -238,30 +241,29 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
     architectures = chosen(config)
     distances = run_distances(config, folder)
     kept = f"truths/{truth_fingerprint(with_samples(config, NUM_SAMPLES), SCHEDULE, distances)}"
-    by_seed = {seed: [measured.get(f"{kept}/{x.digest}-{seed}.json") for x in architectures] for seed in SEEDS}
-    complete = [seed for seed, values in by_seed.items() if None not in values]
-    truths = np.array([[truth["value"] for truth in by_seed[seed] if truth] for seed in complete]).T
+    truths, of_anchors = (_truths(measured, kept, some) for some in (architectures[:NUM_TESTED], architectures[NUM_TESTED:]))
     columns = counted_costs(architectures, get_scale(config.deploy_scale))
     costs = {name: np.asarray(columns[name], np.float64) for name in ("macs", "parameters")}
     untrained = [measured.get(f"baselines/{x.digest}.json") for x in architectures]
     if None not in untrained:
         costs |= {name: np.array([scores[name] for scores in untrained if scores]) for name in ZERO_COST}
     numbers: dict[str, Any] = {}
-    for one, other in itertools.combinations(range(len(complete)), 2):
-        tau = kendall_tau(truths[:NUM_TESTED, one], truths[:NUM_TESTED, other])
-        numbers[f"seed_{complete[one]}_with_seed_{complete[other]}"] = _number(tau)
+    for one, other in itertools.combinations(range(truths.shape[1]), 2):
+        numbers[f"seed_{one}_with_seed_{other}"] = _number(kendall_tau(truths[:, one], truths[:, other]))
+    alone = truths.mean(axis=1)[TUNED]
+    numbers["quality_alone"] = _quality(alone)
     for name, cost in costs.items():
         numbers |= _taus(name, -cost, truths, costs["macs"])
-    for run in sorted((folder / "supernets").iterdir()):
+    for run in sorted((folder / "supernets").glob("*")):
         for suffix in ("", "-tuned"):
             records = [measured.get(f"supernets/{run.name}/proxies/{x.digest}{suffix}.json") for x in architectures]
             if None not in records:
-                numbers |= _of_supernet(f"{run.name}{suffix}", records, truths, costs["macs"])
-        numbers |= _worth(run.name, measured, architectures)
+                numbers |= _of_supernet(f"{run.name}{suffix}", records, truths, of_anchors, costs["macs"])
+        numbers |= _worth(run.name, measured, architectures, alone)
     path = write_result(
         f"ranking_{data}",
         shows=f"Kendall's tau of scores with the Frechet distance of {NUM_TESTED} architectures trained alone for "
-        f"{SCHEDULE.num_steps} steps (mean of {len(complete)} seeds), over all pairs and over those within 1.5 times each "
+        f"{SCHEDULE.num_steps} steps (mean of {truths.shape[1]} seeds), over all pairs and over those within 1.5 times each "
         f"other's MACs; {NUM_ANCHORS} anchors choose the band of noise levels and fit the score. By mode of supernet training, "
         f"each of which trained 2,000 subnets a batch, times what stands after x; what weights are worth is told for 16.",
         command=f"python benchmarks/bench_ranking.py table --data {data}",
@@ -272,11 +274,18 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
     print(path)
 
 
-def _of_supernet(name: str, records: list[Any], truths: np.ndarray, macs: np.ndarray) -> dict[str, Any]:
+def _truths(measured: dict[str, Any], kept: str, architectures: list[Architecture]) -> np.ndarray:
+    """[architecture, seed], as far as there are truths of all with the seeds before."""
+    columns = ([measured.get(f"{kept}/{x.digest}-{seed}.json") for x in architectures] for seed in SEEDS)
+    complete = itertools.takewhile(lambda column: None not in column, columns)
+    return np.array([[truth["value"] for truth in column if truth] for column in complete]).reshape(-1, len(architectures)).T
+
+
+def _of_supernet(name: str, records: list[Any], truths: np.ndarray, of_anchors: np.ndarray, macs: np.ndarray) -> dict[str, Any]:
     """Taus of single proxies, and of scores fitted on the anchors, of one supernet."""
     losses = np.array([record["losses"] for record in records])
-    tested, anchors = slice(0, NUM_TESTED), slice(NUM_TESTED, None)
-    first = best_band(losses[anchors], truths[anchors].mean(axis=1), num_levels=3, usual=9)
+    anchors = slice(NUM_TESTED, None)
+    first = best_band(losses[anchors], of_anchors.mean(axis=1), num_levels=3, usual=9)
     scores = {
         "loss_mid_band": losses[:, 9:12].mean(axis=1),
         "loss_chosen_band": losses[:, first : first + 3].mean(axis=1),
@@ -287,31 +296,35 @@ def _of_supernet(name: str, records: list[Any], truths: np.ndarray, macs: np.nda
     logs = {key: np.log(np.maximum(score, 1e-12)) for key, score in scores.items()} | {"macs": np.log(macs)}
     for title, keys in {"fitted_loss_macs": ("loss_chosen_band", "macs"), "fitted": ("loss_chosen_band", *R1, "macs")}.items():
         seen = np.stack([logs[key] for key in keys], axis=1)
-        score = AnchoredScore(keys, seen[anchors], truths[anchors])
+        score = AnchoredScore(keys, seen[anchors], of_anchors)
         scores[title] = np.array([score(row).value for row in seen])
     found: dict[str, Any] = {f"{name}_chosen_band_begins": _plain(first / LEVELS, "noise level", NUM_ANCHORS)}
     for key, score in scores.items():
-        found |= _taus(f"{name}_{key}", score[tested], truths, macs)
+        found |= _taus(f"{name}_{key}", score, truths, macs)
     for part in ("losses", "sampled"):
         seconds = float(np.median([record["seconds"][part] for record in records]))
         found[f"{name}_seconds_{part}"] = _plain(seconds, "s of CPU on one core", len(records))
     return found
 
 
-def _worth(name: str, measured: dict[str, Any], architectures: list[Architecture]) -> dict[str, Any]:
-    """Mean Fréchet distance of sixteen architectures with inherited weights, and after a little training."""
+def _worth(name: str, measured: dict[str, Any], architectures: list[Architecture], alone: np.ndarray) -> dict[str, Any]:
+    """Mean Fréchet distance of sixteen architectures with inherited weights, and after a little training; and less alone."""
     found: dict[str, Any] = {}
     for suffix, title in (("", "inherited"), ("-tuned", f"after_{FINE_TUNING.num_steps}_steps")):
         records = [measured.get(f"supernets/{name}/proxies/{x.digest}{suffix}.json") for x in architectures[TUNED]]
         if None not in records:
-            mean = mean_estimate(np.array([record[TRUTH]["value"] for record in records if record]))
-            found[f"{name}_quality_{title}"] = {**_number(mean), "unit": TRUTH}
+            distances = np.array([record[TRUTH]["value"] for record in records if record])
+            found[f"{name}_quality_{title}"] = _quality(distances)
+            found[f"{name}_quality_{title}_less_alone"] = _quality(distances - alone)
     return found
 
 
+def _quality(distances: np.ndarray) -> dict[str, Any]:
+    return {**_number(mean_estimate(distances)), "unit": TRUTH}
+
+
 def _taus(name: str, score: np.ndarray, truths: np.ndarray, macs: np.ndarray) -> dict[str, Any]:
-    tested = slice(0, NUM_TESTED)
-    truth, score, macs = truths[tested].mean(axis=1), score[tested], macs[tested]
+    truth, score, macs = truths.mean(axis=1), score[:NUM_TESTED], macs[:NUM_TESTED]
     return {
         f"{name}_tau": _number(kendall_tau(score, truth)),
         f"{name}_tau_equal_macs": _number(kendall_tau_at_equal_cost(score, truth, cost=macs)),
