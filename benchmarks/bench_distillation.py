@@ -22,6 +22,7 @@ from scipy import stats
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.bundle_quality import bundle_loss, promise_split
 from experiments.config import SweepConfig, load_config
+from experiments.data.dataset import Attribute
 from experiments.data.image_grid import image_grid
 from experiments.data.splits import SPLITS
 from experiments.denoising_task import all_examples, load_examples
@@ -34,6 +35,7 @@ from experiments.sample_features import data_classifier, labelled_images, sweep_
 from experiments.sampling import draw_images
 from experiments.training import train_bundle, with_fresh_weights
 from objectives import Estimate
+from objectives.agreement import agreement, attribute_values, read_attributes
 from objectives.coverage import class_coverage, recall
 from objectives.extractor import FeatureExtractor, features, function_extractor
 from objectives.features import Classifier, classifier_extractor, logits
@@ -118,8 +120,12 @@ class Bench:
 
 
 def knowledge(bench: Bench) -> None:
-    """A student of the winner's size and few images: trained alone, and beside its teacher, for as many steps."""
-    architecture, teacher, data = student_architecture(bench.config), bench.teacher(), few_images(bench)
+    """A student of the winner's size and few images: trained alone, and beside its teacher, for as many steps.
+
+    Shapes have as many images as one likes, and there the student has them all.
+    """
+    architecture, teacher = student_architecture(bench.config), bench.teacher()
+    data = few_images(bench) if bench.config.data == "digits" else None
     for seed in SEEDS:
         start = bench.fresh(f"student-{seed}-start", architecture, seed, learning_rate=STUDENT_RATE, sample_steps=32)
         common: dict[str, Any] = {"seed": seed, "data": data}
@@ -203,7 +209,7 @@ class Judge:
     """What images are judged by: features of a classifier, and pixels, which no method has learned from as such."""
 
     classifier: Classifier
-    images: np.ndarray
+    attributes: tuple[Attribute, ...]
     prompts: np.ndarray
     wanted: np.ndarray
     distances: dict[str, FeatureDistances]
@@ -224,7 +230,7 @@ class Judge:
         index = order[np.arange(NUM_SAMPLES) % len(prompts)]
         extractors = {"classifier": classifier_extractor(classifier), "pixels": pixel_extractor(images)}
         distances = {name: sweep_distances(bench.config, extractor) for name, extractor in extractors.items()}
-        return cls(classifier, images, prompts[index], labels[index], distances)
+        return cls(classifier, held_out.info.attributes, prompts[index], labels[index], distances)
 
     def measure(self, bundle: Bundle) -> dict[str, Any]:
         """Everything about a network, by name."""
@@ -234,8 +240,14 @@ class Judge:
             measure = f"frechet_{name}"
             found[measure] = distances.measure(samples, [measure])[measure].to_json()
             found[f"recall_{name}"] = recall(distances.reference, features(distances.extractor, samples))
-        read = np.asarray(logits(self.classifier, jnp.asarray(samples)))
-        if read.shape[1] == 1 + self.wanted.max():
+        if self.attributes:
+            names = tuple(attribute.name for attribute in self.attributes)
+            sizes = tuple(len(attribute.values) for attribute in self.attributes)
+            read = read_attributes(self.classifier, samples, sizes)
+            agreed = agreement(read, attribute_values(self.wanted, sizes), names)
+            found |= {name: jackknifed.estimate().to_json() for name, jackknifed in agreed.items()}
+        else:
+            read = np.asarray(logits(self.classifier, jnp.asarray(samples)))
             found["class_coverage"] = class_coverage(read.argmax(axis=1), self.wanted)
         return found
 
