@@ -1,12 +1,13 @@
 """Gap to the true hypervolume after so many evaluations, all searchers side by side on surfaces whose true front is known."""
 
 import argparse
+import json
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from record import write_result
+from record import RESULTS, write_result
 from surfaces import OBJECTIVES, surface
 
 from experiments.evaluation import evaluated
@@ -33,7 +34,7 @@ def main() -> None:
             gaps.setdefault((s, name), []).append(found)
             if seed == options.seeds - 1:
                 print(s, name, np.mean(gaps[s, name], axis=0).round(4), flush=True)
-    numbers = {
+    numbers = kept_numbers() | {
         f"{s}.{name}.gap_{budget}": mean_gap(np.array(found)[:, i])
         for (s, name), found in gaps.items()
         for i, budget in enumerate(_budgets(name))
@@ -47,6 +48,12 @@ def main() -> None:
         numbers=numbers,
     )
     print(path)
+
+
+def kept_numbers() -> dict[str, Any]:
+    """What stands of other searchers, which is the same whenever they are run."""
+    path = RESULTS / "search.json"
+    return json.loads(path.read_text("utf-8"))["numbers"] if path.is_file() else {}
 
 
 def gaps_of(surface_name: str, searcher_name: str, seed: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from latency_models.predictor import RECORD_FILE, Predictor
 from objectives import Estimate, Objective
 from objectives.rank import kendall_tau
 from search_space import Architecture, Scale, SearchSpace, get_scale, get_space
+from search_space.changes import one_choice_changes
 
 LEAST_DONE = 12  # evaluations, from which on there is a model
 _NUM_FOLDS = 5
@@ -108,32 +109,6 @@ def explain(run: Run, pick: str) -> Explanation:
         {name: model.held_out_tau(name) for name in modelled},
         importance(run, space),
     )
-
-
-def one_choice_changes(
-    space: SearchSpace, architecture: Architecture
-) -> list[tuple[str, Any, Any, dict[str, Any], Architecture]]:
-    """Every other choice of every gene: gene, choice before and after, what has to follow, and the architecture.
-
-    Choices without effect on this architecture are left out.
-    """
-    own, found = space.encode(architecture), []
-    for i, gene in enumerate(space.genes):
-        for index in range(len(gene.choices)):
-            genotype = own.copy()
-            genotype[i] = index
-            repaired = space.repair(genotype)
-            other = space.decode(repaired)
-            encoded = space.encode(other)
-            if index == own[i] or encoded[i] != index or other == architecture.canonical():
-                continue
-            also = {
-                space.genes[k].name: space.genes[k].choices[encoded[k]]
-                for k in np.flatnonzero(encoded != own)
-                if k != i and repaired[k] != own[k]
-            }
-            found.append((gene.name, gene.choices[own[i]], gene.choices[index], also, other))
-    return found
 
 
 def importance(run: Run, space: SearchSpace) -> dict[str, dict[str, float]]:

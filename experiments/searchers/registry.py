@@ -38,6 +38,12 @@ def _motpe(problem: SearchProblem) -> Proposer:
     return ParzenProposer(problem)
 
 
+def _snapfusion(problem: SearchProblem) -> Proposer:
+    from experiments.searchers.snapfusion import SnapFusionProposer
+
+    return SnapFusionProposer(problem)
+
+
 def _nni_tpe(problem: SearchProblem) -> Proposer:
     from experiments.searchers.nni_tuners import NNIProposer, TpeAdapter
 
@@ -56,6 +62,7 @@ _PROPOSERS: dict[str, Callable[[SearchProblem], Proposer]] = {
     "nsga2": _nsga2,
     "nsga3": _nsga3,
     "motpe": _motpe,
+    "snapfusion": _snapfusion,
     "nni-tpe": _nni_tpe,
     "nni-evolution": _nni_evolution,
 }

@@ -13,12 +13,13 @@ from experiments import cli, configs
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.explain_texts import explanation_json, explanation_text, is_improvement
-from experiments.explaining import LEAST_DONE, explain, importance, one_choice_changes
+from experiments.explaining import LEAST_DONE, explain, importance
 from experiments.ledger import Ledger
 from experiments.run_folder import read_run
 from objectives import Estimate
 from objectives.cost import counted_costs
 from search_space import get_scale
+from search_space.changes import one_choice_changes
 
 OBJECTIVES = ["denoising_loss", "macs"]
 SCALE = get_scale("digits-deploy")
