@@ -1,0 +1,131 @@
+"""How much more often the designs of a front have a trait than random designs of equal cost: exact tests, with intervals."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import stats
+
+from experiments.feasibility import CostFunction
+from experiments.limits import violations
+from experiments.rediscovery.traits import Trait
+from search_space import Architecture, SearchSpace
+
+_DRAWN_AT_ONCE = 1000
+_MOST_DRAWS = 1000  # of so many
+
+
+@dataclasses.dataclass(frozen=True)
+class Enrichment:
+    """A trait among the designs of a front and among random ones; those of which it cannot be said are left out.
+
+    Attributes:
+        trait: what is counted.
+        found: designs of the front that have it, and how many were asked.
+        random: random designs that have it, and how many were asked.
+        odds_ratio: how many times larger the front's odds are, the conditional maximum likelihood estimate.
+        low: lower end of its exact 95 % interval.
+        high: upper end.
+        p_value: of Fisher's exact test that the front has it no more often.
+        adjusted: the same by Holm's step-down method over all traits that are tested together.
+    """
+
+    trait: Trait
+    found: tuple[int, int]
+    random: tuple[int, int]
+    odds_ratio: float
+    low: float
+    high: float
+    p_value: float
+    adjusted: float
+
+
+def random_designs(
+    space: SearchSpace,
+    costs: CostFunction,
+    *,
+    num: int,
+    seed: int,
+    band: tuple[str, float, float],
+    limits: Mapping[str, float],
+) -> list[Architecture]:
+    """Distinct random architectures of a space whose cost lies in a band, and which keep limits.
+
+    Args:
+        space: where they are drawn, every gene uniformly.
+        costs: of architectures, by name.
+        num: how many.
+        seed: of the draws.
+        band: name of a cost, the least and the most of it.
+        limits: upper bound by cost.
+
+    Raises:
+        ValueError: a million draws hold too few of them.
+    """
+    rng, (name, least, most), found = np.random.default_rng(seed), band, dict[str, Architecture]()
+    for _ in range(_MOST_DRAWS):
+        drawn = [space.sample(rng) for _ in range(_DRAWN_AT_ONCE)]
+        columns = costs(drawn)
+        fits = (columns[name] >= least) & (columns[name] <= most) & (np.zeros(len(drawn)) + violations(columns, limits) == 0)
+        found |= {drawn[i].digest: drawn[i] for i in np.flatnonzero(fits)}
+        if len(found) >= num:
+            return list(found.values())[:num]
+    raise ValueError(
+        f"{_MOST_DRAWS * _DRAWN_AT_ONCE:,} random architectures of space {space.name!r} hold {len(found)} with {name} from "
+        f"{least:g} to {most:g} that keep the limits, not {num}; widen the band or ask for fewer"
+    )
+
+
+def enrichments(
+    front: Sequence[Architecture], random: Sequence[Architecture], traits: Sequence[Trait]
+) -> tuple[Enrichment, ...]:
+    """Each trait tested by itself, in the order given.
+
+    Raises:
+        ValueError: there is nothing to compare.
+    """
+    if not front or not random:
+        raise ValueError(f"a comparison needs designs on both sides, got {len(front)} of a front and {len(random)} random ones")
+    counts = [(_count(front, trait), _count(random, trait)) for trait in traits]
+    tables = [[[has, asked - has] for has, asked in pair] for pair in counts]
+    p_values = [_fisher(table) for table in tables]
+    return tuple(
+        Enrichment(trait, *pair, *_odds_ratio(table), p_value, adjusted)
+        for trait, pair, table, p_value, adjusted in zip(traits, counts, tables, p_values, holm(p_values), strict=True)
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for being many: the largest share of false findings among any that are below a threshold is that.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate(np.sort(p_values) * np.arange(len(p_values), 0, -1))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted.tolist()
+
+
+def _count(architectures: Sequence[Architecture], trait: Trait) -> tuple[int, int]:
+    held = [trait.holds(architecture) for architecture in architectures]
+    return sum(x is True for x in held), sum(x is not None for x in held)
+
+
+def _fisher(table: list[list[int]]) -> float:
+    """How probable it is that the front has the trait so often or more often, margins given."""
+    (has, lacks), (others, without) = table
+    if not has:
+        return 1.0
+    return float(stats.hypergeom.sf(has - 1, has + lacks + others + without, has + others, has + lacks))
+
+
+def _odds_ratio(table: list[list[int]]) -> tuple[float, float, float]:
+    if not all(map(sum, table)):
+        return float("nan"), 0.0, float("inf")
+    found = stats.contingency.odds_ratio(table)
+    interval = found.confidence_interval(0.95)
+    return float(found.statistic), float(interval.low), float(interval.high)

@@ -1,0 +1,114 @@
+"""What MobileDiffusion is made of, as statements that hold for an architecture or do not.
+
+Levels are counted from the finest: in `mobile-sd` the finest has 64x64 positions, the middle one 32x32.
+
+Source: Zhao et al. 2023 (MobileDiffusion), sections 3.1 and 3.2, and its table of architectures.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from search_space import Architecture, Stage
+
+_USUAL_BLOCKS = 10  # residual blocks down the left side and the middle of Stable Diffusion 1.5: 2 a level, and 2
+_USUAL_EXPANSION = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Trait:
+    """A statement about an architecture.
+
+    Attributes:
+        name: for people.
+        says: what MobileDiffusion says of it.
+        holds: whether it is so; None where the architecture has nothing of which it could be said.
+    """
+
+    name: str
+    says: str
+    holds: Callable[[Architecture], bool | None]
+
+
+def transformers(architecture: Architecture) -> Iterator[tuple[int, Stage, int]]:
+    """(level, stage, number of transformer layers) of every stage that has any; the mid stage belongs to the coarsest level."""
+    last = len(architecture.levels) - 1
+    stages = [(i, stage) for i, level in enumerate(architecture.levels) for stage in (level.down, level.up)]
+    for level, stage in stages:
+        if num := stage.num_blocks * stage.transformer_depth:
+            yield level, stage, num
+    if (mid := architecture.mid) is not None and (num := (mid.num_blocks - 1) * mid.transformer_depth) > 0:
+        yield last, mid, num
+
+
+def convolutions(architecture: Architecture) -> Iterator[tuple[int, Stage]]:
+    """(level, stage) of every stage with residual blocks; the mid stage belongs to the coarsest level."""
+    for i, level in enumerate(architecture.levels):
+        yield from ((i, stage) for stage in (level.down, level.up) if stage.num_blocks)
+    if architecture.mid is not None and architecture.mid.num_blocks:
+        yield len(architecture.levels) - 1, architecture.mid
+
+
+def _no_self_attention_finest(architecture: Architecture) -> bool:
+    return not any("self" in stage.attention for level, stage, _ in transformers(architecture) if level == 0)
+
+
+def _transformers_coarsest(architecture: Architecture) -> bool | None:
+    last, layers = len(architecture.levels) - 1, [(level, num) for level, _, num in transformers(architecture)]
+    total = sum(num for _, num in layers)
+    return 2 * sum(num for level, num in layers if level == last) > total if total else None
+
+
+def _cross_alone_in_the_middle(architecture: Architecture) -> bool:
+    kinds = [stage.attention for level, stage, _ in transformers(architecture) if level == 1]
+    return bool(kinds) and all(kind == "cross" for kind in kinds)
+
+
+def _separable_deep_alone(architecture: Architecture) -> bool:
+    last, stages = len(architecture.levels) - 1, list(convolutions(architecture))
+    deep = [stage.convolution for level, stage in stages if level == last]
+    return all(kind == "separable" for kind in deep) and all(x.convolution == "full" for level, x in stages if level < last)
+
+
+def _relu(architecture: Architecture) -> bool | None:
+    kinds = [(stage.attention_function, num) for _, stage, num in transformers(architecture)]
+    total = sum(num for _, num in kinds)
+    return 2 * sum(num for kind, num in kinds if kind == "relu") > total if total else None
+
+
+def _fewer_blocks(architecture: Architecture) -> bool:
+    downward = sum(level.down.num_blocks for level in architecture.levels)
+    return downward + (architecture.mid.num_blocks if architecture.mid else 0) < _USUAL_BLOCKS
+
+
+def _smaller_expansion(architecture: Architecture) -> bool | None:
+    layers = [(stage.expansion, num) for _, stage, num in transformers(architecture)]
+    total = sum(num for _, num in layers)
+    return sum(x * num for x, num in layers) < _USUAL_EXPANSION * total if total else None
+
+
+TRAITS = (
+    Trait(
+        "no self-attention at the finest level",
+        "no transformers at 64x64: attention there is the most expensive part, and removing it costs little",
+        _no_self_attention_finest,
+    ),
+    Trait(
+        "most transformer layers at the coarsest level",
+        "more transformers in the middle of the UNet, where there are fewest positions",
+        _transformers_coarsest,
+    ),
+    Trait(
+        "cross-attention alone at the middle level",
+        "no self-attention at 32x32, while cross-attention to the prompt stays",
+        _cross_alone_in_the_middle,
+    ),
+    Trait(
+        "separable convolution at the coarsest level alone",
+        "separable convolution in the deeper part of the UNet, full convolution outside",
+        _separable_deep_alone,
+    ),
+    Trait("ReLU in most attention", "ReLU in place of softmax, after a short training, without loss", _relu),
+    Trait("fewer residual blocks than Stable Diffusion 1.5", "residual blocks are pruned, above all outside", _fewer_blocks),
+    Trait("feed-forward layers expand by less than 4", "a smaller expansion of the feed-forward layers", _smaller_expansion),
+    Trait("three levels", "three levels in place of four", lambda architecture: len(architecture.levels) == 3),
+)

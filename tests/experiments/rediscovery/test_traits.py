@@ -1,0 +1,60 @@
+"""MobileDiffusion has the traits that its paper names; Stable Diffusion 1.5 has none of them."""
+
+import dataclasses
+
+import pytest
+
+from experiments.rediscovery.traits import TRAITS
+from search_space import get_design
+
+BY_NAME = {trait.name: trait for trait in TRAITS}
+
+
+def held(architecture):
+    return {name: trait.holds(architecture) for name, trait in BY_NAME.items()}
+
+
+@pytest.mark.parametrize("name", ["mobilediffusion", "md-lite"])
+def test_mobilediffusion_has_them_all(name):
+    assert all(held(get_design(name).architecture).values())
+
+
+def test_stable_diffusion_has_none():
+    assert not any(held(get_design("sd15").architecture).values())
+
+
+def changed(architecture, level, **stage):
+    levels = list(architecture.levels)
+    sides = {side: dataclasses.replace(getattr(levels[level], side), **stage) for side in ("down", "up")}
+    levels[level] = dataclasses.replace(levels[level], **sides)
+    return dataclasses.replace(architecture, levels=tuple(levels))
+
+
+@pytest.mark.parametrize(
+    ("level", "stage", "lost"),
+    [
+        (0, {"transformer_depth": 1, "attention": "self_cross"}, {"no self-attention at the finest level"}),
+        (1, {"attention": "self_cross"}, {"cross-attention alone at the middle level"}),
+        (1, {"transformer_depth": 0}, {"cross-attention alone at the middle level"}),
+        (2, {"convolution": "full"}, {"separable convolution at the coarsest level alone"}),
+        (0, {"convolution": "separable"}, {"separable convolution at the coarsest level alone"}),
+        (2, {"attention_function": "softmax"}, {"ReLU in most attention"}),
+        (2, {"expansion": 8}, {"feed-forward layers expand by less than 4"}),
+        (2, {"transformer_depth": 0}, {"most transformer layers at the coarsest level"}),
+    ],
+)
+def test_a_choice_made_otherwise_loses_its_trait_alone(level, stage, lost):
+    found = held(changed(get_design("mobilediffusion").architecture, level, **stage))
+    assert {name for name, holds in found.items() if not holds} == lost
+
+
+def test_where_there_are_no_transformers_nothing_is_said_of_them():
+    architecture = get_design("mobilediffusion").architecture
+    for level in range(3):
+        architecture = changed(architecture, level, transformer_depth=0)
+    unsaid = {name for name, holds in held(dataclasses.replace(architecture, mid=None)).items() if holds is None}
+    assert unsaid == {
+        "most transformer layers at the coarsest level",
+        "ReLU in most attention",
+        "feed-forward layers expand by less than 4",
+    }
