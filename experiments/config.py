@@ -231,9 +231,14 @@ def ledger_header(config: SweepConfig) -> dict[str, Any]:
         "limits": config.limits,
         "searcher": config.search.searcher,
         "population": config.search.population,
-        "seed": config.seed,
+        "seed": search_seed(config),
         **({"batch": config.search.batch} if config.search.batch else {}),  # a key that came later changes no older header
     }
+
+
+def search_seed(config: SweepConfig) -> int:
+    """The seed of the searcher."""
+    return config.seed if config.search.seed is None else config.search.seed
 
 
 def judged_at(config: SweepConfig, rung: RungSection | None) -> SweepConfig:

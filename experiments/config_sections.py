@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section
+from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.searchers.registry import searcher_names
 from latency_models.device import device_names
 
@@ -121,6 +121,7 @@ class SearchSection(Section):
         cpus_per_worker: cores that Ray sets aside for each worker; a fraction lets workers share one.
         gpus_per_worker: of an accelerator, under ray; a fraction lets workers share one.
         max_worker_gb: memory that a worker under ray may hold; one that has grown past it is replaced. Without it, any.
+        seed: of the searcher; by default the sweep's.
     """
 
     searcher: Annotated[str, AfterValidator(_searcher_name)] = "pocket"
@@ -131,6 +132,7 @@ class SearchSection(Section):
     cpus_per_worker: Positive = 1.0
     gpus_per_worker: NotNegative = 0.0
     max_worker_gb: Positive | None = None
+    seed: Seed | None = None
 
 
 class StartSection(Section):
@@ -140,11 +142,14 @@ class StartSection(Section):
         designs: names of published designs, or `architecture.json` files, to evaluate before anything else.
         front: folder of an earlier run, of whatever settings, whose front is evaluated anew.
         ledger: folder of an earlier run of the same evaluation settings, whose outcomes are taken over and not counted.
+        stages: folder of an earlier run of the same evaluation settings, whose supernet, classifier and predictor are taken
+            over, and nothing that it found.
     """
 
     designs: tuple[Name, ...] = ()
     front: Name | None = None
     ledger: Name | None = None
+    stages: Name | None = None
 
 
 class QualitySection(Section):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from experiments.anchors import fit_anchors
-from experiments.config import SweepConfig, ledger_header, planned_rungs
+from experiments.config import SweepConfig, ledger_header, planned_rungs, search_seed
 from experiments.config_fields import seconds_of
 from experiments.evaluator import SupernetEvaluators
 from experiments.feasibility import feasibility
@@ -60,7 +60,7 @@ def search(
         ended = evaluate(
             space=space, ledger=ledger,
             searcher=get_searcher(
-                config.search.searcher, space, objectives=objectives, limits=config.limits, seed=config.seed,
+                config.search.searcher, space, objectives=objectives, limits=config.limits, seed=search_seed(config),
                 population=config.search.population, costs=costs.columns, batch=config.search.batch,
             ),
             evaluator_factory=SupernetEvaluators(run_dir), objectives=objectives,

@@ -13,7 +13,7 @@ from experiments.config import SweepConfig, changed_settings, ledger_header, loa
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.run_folder import Run, read_run
-from search_space import Architecture, SearchSpace, get_design, get_space, is_design
+from search_space import Architecture, get_design, get_space, is_design
 
 _STAGES = ("features", "supernet", "latency")  # folders of a run that decide numbers
 
@@ -62,12 +62,16 @@ def starting_points(config: SweepConfig) -> StartingPoints:
         except ValueError as error:
             raise InputError(f"start_from: {name}: {error}; choose a space that holds it, or leave it out") from None
     designs = tuple({architecture.digest: architecture for architecture in named.values()}.values())
+    if start.ledger is not None and start.stages is not None:
+        raise InputError("start_from: ledger and stages are both given; a ledger comes with its stages, leave them out")
+    if start.stages is not None:
+        return StartingPoints(designs, stages=_stages(_run("stages", start.stages), config, "stages"))
     if start.ledger is None:
         return StartingPoints(designs)
     earlier = _run("ledger", start.ledger)
-    outcomes = _outcomes(earlier, config, space)
-    stages = tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir()) if outcomes else ()
-    return StartingPoints(designs, outcomes, stages)
+    stages = _stages(earlier, config, "ledger")
+    outcomes = tuple(outcome for outcome in earlier.with_status("done") if space.contains(outcome.architecture))
+    return StartingPoints(designs, outcomes, stages if outcomes else ())
 
 
 def _design(name: str) -> Architecture:
@@ -95,13 +99,14 @@ def _run(key: str, folder: str) -> Run:
         ) from None
 
 
-def _outcomes(earlier: Run, config: SweepConfig, space: SearchSpace) -> tuple[Evaluation, ...]:
+def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
+    """The folders that decide numbers, of a run whose numbers are measured as this sweep's are."""
     theirs, ours = earlier.ledger.header.get("fingerprint"), ledger_header(config)["fingerprint"]
     if theirs != ours:
         path = earlier.path / "sweep.yaml"
         changed = ", ".join(changed_settings(load_config(path), config)) if path.is_file() else "no sweep.yaml there says which"
         raise InputError(
-            f"start_from.ledger: {earlier.path} was measured in another way ({changed}), and its numbers must not mix with new "
+            f"start_from.{key}: {earlier.path} was measured in another way ({changed}), and its numbers must not mix with new "
             "ones; start_from.front takes its designs alone"
         )
-    return tuple(outcome for outcome in earlier.with_status("done") if space.contains(outcome.architecture))
+    return tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir())

@@ -158,6 +158,12 @@ def test_a_ledger_comes_with_the_stages_that_its_numbers_rest_on(tmp_path, earli
     assert list((new / "latency").iterdir()) == []  # what a run has is its own
 
 
+def test_stages_come_without_what_was_found_with_them(tmp_path, earlier):
+    found = starting_points(config(tmp_path, stages=str(earlier)))
+    assert found.outcomes == found.designs == ()
+    assert [stage.name for stage in found.stages] == ["supernet", "latency"]
+
+
 @pytest.mark.parametrize(
     ("start", "told"),
     [
@@ -166,6 +172,8 @@ def test_a_ledger_comes_with_the_stages_that_its_numbers_rest_on(tmp_path, earli
         ({"designs": ["{tmp}/bad.json"]}, r"start_from.designs: .*bad.json: this is no architecture"),
         ({"front": "{tmp}/none"}, r"start_from.front: .*none: there is no such run folder"),
         ({"front": "{tmp}/empty"}, r"start_from.front: .*empty has no front yet"),
+        ({"stages": "{tmp}/none"}, r"start_from.stages: .*none: there is no such run folder.*leave it out"),
+        ({"ledger": "{tmp}/earlier", "stages": "{tmp}/earlier"}, "ledger and stages are both given"),
         ({"ledger": "{tmp}/none"}, r"start_from.ledger: .*none: there is no such run folder.*leave it out"),
     ],
 )
@@ -178,8 +186,9 @@ def test_refusals(tmp_path, start, told):
         starting_points(config(tmp_path, **filled))
 
 
-def test_numbers_that_were_measured_in_another_way_are_refused_by_key(tmp_path, earlier):
-    settings = load_config("digits-small", ["supernet.learning_rate=0.5", f"start_from.ledger={earlier}"])
+@pytest.mark.parametrize("key", ["ledger", "stages"])
+def test_numbers_that_were_measured_in_another_way_are_refused_by_key(tmp_path, earlier, key):
+    settings = load_config("digits-small", ["supernet.learning_rate=0.5", f"start_from.{key}={earlier}"])
     with pytest.raises(InputError, match=r"measured in another way \(supernet\).*start_from.front takes its designs alone"):
         starting_points(settings)
 
