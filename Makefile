@@ -11,11 +11,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test slow sweep bench parity clean
+.PHONY: help install lint types test slow sweep rediscover bench parity clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
-	@echo "targets: install sweep test lint types slow bench parity clean"
+	@echo "targets: install sweep test lint types slow rediscover bench parity clean"
 
 install:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" STAMP="$(STAMP)" EXTRAS="$(EXTRAS)" .ci/install
@@ -38,6 +38,11 @@ slow: install
 
 bench: install
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+# Hours on two cores; the same command goes on where it was stopped. SCALE=gpu is larger.
+SCALE ?= cores
+rediscover: install
+	$(BIN)/python benchmarks/rediscover.py --scale $(SCALE)
 
 # Needs torch, diffusers, pytorch-fid and torch-fidelity, which `make install EXTRAS=parity` brings.
 parity:

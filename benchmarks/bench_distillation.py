@@ -337,7 +337,7 @@ def over_seeds(values: np.ndarray) -> dict[str, Any]:
 def main() -> None:
     """Runs a stage."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=(*STAGES, "table"))
+    parser.add_argument("stage", nargs="?", default="table", choices=(*STAGES, "table"))
     parser.add_argument("--data", default="digits")
     given = parser.parse_args()
     folder = Path("runs") / "distillation" / given.data

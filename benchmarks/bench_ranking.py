@@ -82,7 +82,7 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("truths", "baselines", "supernets", "proxies", "table"))
+    parser.add_argument("stage", nargs="?", default="table", choices=("truths", "baselines", "supernets", "proxies", "table"))
     parser.add_argument("--data", default="digits")
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--times", type=int, default=1, help="how many times as long the supernets are trained")

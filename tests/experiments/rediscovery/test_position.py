@@ -1,0 +1,64 @@
+"""Where designs stand to a front whose members are written down."""
+
+import pytest
+from toy_problem import architectures
+
+from experiments.evaluation import Evaluation
+from experiments.rediscovery.position import hypervolumes, position
+from objectives import Estimate, get_objective
+
+LOSS, LATENCY = get_objective("denoising_loss"), get_objective("latency_ms")
+
+
+def outcome(loss, latency, index=0):
+    architecture = architectures(9)[index]
+    numbers = {"denoising_loss": Estimate(loss, loss - 0.03, loss + 0.03, 100), "latency_ms": Estimate.exact(latency)}
+    return Evaluation(index, architecture.digest, architecture, "done", numbers, "f")
+
+
+FRONT = [outcome(0.5, 2.0, 1), outcome(0.4, 4.0, 2), outcome(0.3, 8.0, 3)]
+
+
+def placed(loss, latency):
+    return position(outcome(loss, latency), FRONT, quality=LOSS, cost=LATENCY)
+
+
+def test_a_design_behind_the_front_is_told_by_how_much():
+    found = placed(0.45, 6.0)
+    assert found.is_dominated
+    assert found.cost_ratio == pytest.approx(1.5)
+    assert found.quality_lost is not None
+    assert found.quality_lost.value == pytest.approx(0.05)
+    assert (found.quality_lost.low, found.quality_lost.high) == (
+        pytest.approx(0.05 - 0.03 * 2**0.5),
+        pytest.approx(0.05 + 0.03 * 2**0.5),
+    )
+    assert found.quality_lost.n == 100
+
+
+def test_a_member_of_the_front_is_neither_ahead_nor_behind():
+    found = placed(0.4, 4.0)
+    assert not found.is_dominated
+    assert found.cost_ratio == 1.0
+    assert found.quality_lost is not None
+    assert found.quality_lost.value == 0.0
+
+
+def test_a_design_ahead_of_the_front_has_nothing_to_be_held_against():
+    better, cheaper = placed(0.2, 9.0), placed(0.6, 1.0)
+    assert not better.is_dominated
+    assert better.cost_ratio is None
+    assert better.quality_lost is not None
+    assert better.quality_lost.value == pytest.approx(-0.1)
+    assert not cheaper.is_dominated
+    assert cheaper.quality_lost is None
+    assert cheaper.cost_ratio == pytest.approx(0.5)
+
+
+def test_hypervolumes_of_fronts_are_shares_of_the_box_that_they_span():
+    other = [outcome(0.5, 2.0, 4), outcome(0.3, 8.0, 5)]
+    assert hypervolumes([FRONT, FRONT], (LOSS, LATENCY))[0] == hypervolumes([FRONT, FRONT], (LOSS, LATENCY))[1]
+    one, two = hypervolumes([FRONT, other], (LOSS, LATENCY))
+    # In the box from (0.3, 2) to (0.5, 8): corners (1, 0), (0.5, 1/3) and (0, 1), seen from (1.1, 1.1).
+    assert two == pytest.approx((1.1 * 1.1 - 1.0 * 1.0) / 1.21)
+    assert one - two == pytest.approx(0.5 * (2 / 3) / 1.21)
