@@ -51,6 +51,7 @@ FEW = 100  # images that a student is trained on; its teacher has seen all
 INHERITED_STEPS = 400
 STEP_UPDATES, STEP_RATE = 400, 5e-4
 ONE_UPDATES = 1200
+GUIDANCE = 2.0  # at which students that are to be guided are judged, too
 # By name, the method and the learning rates that keep the two players even.
 ADVERSARIES: dict[str, tuple[str, dict[str, Any]]] = {
     "adversarial": ("adversarial", {"learning_rate": 3e-5, "discriminator_rate": 60.0}),
@@ -261,11 +262,12 @@ def pixel_extractor(images: np.ndarray) -> FeatureExtractor:
     return function_extractor("pixels", lambda p, x: (x.reshape(len(x), -1) - p[1][None]) @ p[0], parameters)
 
 
-def measured(bench: Bench, judge: Judge, name: str, num_steps: int) -> dict[str, Any]:
-    """What is known of a bundle when it samples in so many steps; measured once."""
-    path = bench.folder / name / f"measured-{num_steps}.json"
+def measured(bench: Bench, judge: Judge, name: str, num_steps: int, guidance: float = 1.0) -> dict[str, Any]:
+    """What is known of a bundle when it samples in so many steps with so much guidance; measured once."""
+    guided = "" if guidance == 1.0 else f"-guided-{guidance:g}"
+    path = bench.folder / name / f"measured-{num_steps}{guided}.json"
     if not path.is_file():
-        bundle = with_settings(read_bundle(bench.folder / name), sample_steps=num_steps, guidance_scale=1.0)
+        bundle = with_settings(read_bundle(bench.folder / name), sample_steps=num_steps, guidance_scale=guidance)
         path.write_text(json.dumps(judge.measure(bundle)), "utf-8")
     return json.loads(path.read_text("utf-8"))
 
@@ -283,6 +285,10 @@ def table(bench: Bench, data: str) -> None:
                 numbers[f"{name}_at_{num_steps}_{key}"] = single(value)
         if (seconds := bench.folder / name / "seconds.json").is_file():
             numbers[f"{name}_seconds"] = single(json.loads(seconds.read_text("utf-8")), unit="s of CPU")
+    for name, num_steps in (("base", 32), ("base", 8), ("cfg-aware-8", 8), ("cfg-aware-narrow-8", 8)):
+        if (bench.folder / name).is_dir():
+            for key, value in measured(bench, judge, name, num_steps, GUIDANCE).items():
+                numbers[f"{name}_at_{num_steps}_guided_{GUIDANCE:g}_{key}"] = single(value)
     for start, (one, other) in COMPARED.items():
         numbers |= compared(bench, judge, start, one, other)
     path = write_result(
