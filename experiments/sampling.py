@@ -14,6 +14,7 @@ from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
 from experiments.errors import InputError
+from experiments.lora_file import with_lora
 from experiments.quality import SampleSettings, sample_program
 
 _GRID_COLUMNS = 10
@@ -46,6 +47,7 @@ def sample_bundle(
     prompts: Sequence[str] = (),
     num_steps: int | None = None,
     guidance_scale: float | None = None,
+    lora: Path | None = None,
 ) -> Path:
     """Draws images with a bundle's network and saves them as one grid.
 
@@ -57,13 +59,16 @@ def sample_bundle(
         prompts: captions or names of classes, in turn; without any, every class, or the first prompts of the data set.
         num_steps: calls of the network; by default as `training.yaml` says.
         guidance_scale: by default as `training.yaml` says.
+        lora: `lora.safetensors` of a bundle that was trained from this one, whose updates are added to the network.
 
     Raises:
-        InputError: the bundle is damaged or names no data set, or a prompt is none of what its network has learned.
+        InputError: the bundle is damaged or names no data set, a prompt is none of what its network has learned, or the updates
+            are not of this bundle.
     """
     check_has_data(path)
     asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
     bundle = with_settings(read_bundle(path), **{key: value for key, value in asked.items() if value is not None})
+    bundle = with_lora(bundle, path, lora) if lora else bundle
     encoded = _encoded(bundle, prompts) if prompts else _grid_prompts(bundle)
     images = draw_images(bundle, encoded, num=num, seed=seed)
     return save_grid(images, out)

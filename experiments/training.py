@@ -14,6 +14,7 @@ from experiments.bundle_quality import expectations, model_card
 from experiments.denoising_task import open_examples
 from experiments.fitting import Parameters, Phase, single_loss, training_apply
 from experiments.fitting_loop import fit_phases
+from experiments.lora_file import LORA, write_lora
 from experiments.progress import Progress, silent_progress
 from experiments.trackers.bundle_log import log_bundle
 from experiments.trackers.tracker import Tracking, untracked
@@ -122,9 +123,11 @@ def fit_into(
         log_history(folder, curve_log)
         given = phases(folder / WORK)
         trained = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
-        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}")
+        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}", lora_rank=None)
         expected = expectations(described)
         samples = max(folder.glob("samples/*.png")).relative_to(folder).as_posix()
         write_bundle(folder, described, expected=expected, card=model_card(described, expected, samples=samples))
+        if (rank := bundle.settings.lora_rank) is not None:
+            write_lora(folder / LORA, bundle, trained, rank=rank * len(given), base=asked["bundle"])
         log_bundle(folder, log)
     return out

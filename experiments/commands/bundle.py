@@ -98,16 +98,15 @@ def distill(bundle: Path, overrides: tuple[str, ...], *, trackers: tuple[str, ..
 @click.option(
     "--guidance", type=click.FloatRange(min=0), help="1 follows the prompt as learned.  [default: as training.yaml says]"
 )
+@click.option(
+    "--lora", type=click.Path(path_type=Path), help="Add lora.safetensors of a bundle that was trained from this one."
+)
 @SEED
-def sample(
-    bundle: Path, *, out: Path | None, num: int, prompts: tuple[str, ...], steps: int | None, guidance: float | None, seed: int
-) -> None:
+def sample(bundle: Path, *, out: Path | None, num: int, steps: int | None, guidance: float | None, **options: Any) -> None:
     """Draw images with the network of a bundle; without --prompt, of every class or of the first prompts of its data."""
     from experiments.sampling import sample_bundle
 
-    written = sample_bundle(
-        bundle, out or bundle / "samples.png", num, seed=seed, prompts=prompts, num_steps=steps, guidance_scale=guidance
-    )
+    written = sample_bundle(bundle, out or bundle / "samples.png", num, num_steps=steps, guidance_scale=guidance, **options)
     click.echo(written)
 
 

@@ -16,7 +16,7 @@ from experiments.progress import Progress, silent_progress
 from experiments.trackers.tracker import Tracking, untracked
 from experiments.training import fit_into, request
 
-_OVERRIDDEN = ("learning_rate", "batch_size")
+_OVERRIDDEN = ("learning_rate", "batch_size", "lora_rank")
 
 
 class Plan(Section):

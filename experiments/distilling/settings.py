@@ -19,12 +19,14 @@ class MethodSettings(Section):
         updates: of the weights, in each phase; by default as `training.yaml` says.
         learning_rate: the highest; by default as `training.yaml` says.
         batch_size: by default as `training.yaml` says.
+        lora_rank: of low-rank updates that are trained in place of the weights (LoRA); by default as `training.yaml` says.
     """
 
     teacher: Path | None = None
     updates: Count | None = None
     learning_rate: Positive | None = None
     batch_size: Count | None = None
+    lora_rank: Count | None = None
 
 
 class KnowledgeSettings(MethodSettings):
