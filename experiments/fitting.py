@@ -99,11 +99,13 @@ class Trainable:
 
     Attributes:
         start: before the first step.
-        whole: from what is trained to all parameters of the bundle, as losses see them and as they are handed on.
+        whole: from what is trained to all parameters, as losses see them.
+        handed_on: parts of these that are handed on.
     """
 
     start: Parameters
     whole: Callable[[Parameters], Parameters]
+    handed_on: tuple[str, ...] = ("network", "prompt")
 
 
 def trainable(bundle: Bundle) -> Trainable:
@@ -159,14 +161,14 @@ def single_loss(bundle: Bundle, loss: BatchLoss, draw: Draw, *, num_steps: int, 
     return Fitting(
         initial_state({**weights.start, **(beside or {})}, optimizer),
         jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS),
-        lambda state: handed_on(bundle, weights, state.average),
+        lambda state: handed_on(weights, state.average),
     )
 
 
-def handed_on(bundle: Bundle, weights: Trainable, trained: Parameters) -> Parameters:
-    """The parts of the bundle, and nothing that was trained beside them."""
+def handed_on(weights: Trainable, trained: Parameters) -> Parameters:
+    """What is handed on, and nothing that was trained beside it."""
     whole = weights.whole(trained)
-    return {part: whole[part] for part in bundle.parameters}
+    return {part: whole[part] for part in weights.handed_on}
 
 
 def accumulated(loss: BatchLoss, num_parts: int) -> Callable[[Parameters, Any], tuple[dict[str, Array], Parameters]]:

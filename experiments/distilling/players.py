@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array
 
 from experiments.bundle import Bundle
-from experiments.fitting import Draw, Fitting, Parameters, accumulated, handed_on, trainable
+from experiments.fitting import Draw, Fitting, Parameters, Trainable, accumulated, handed_on, trainable
 from supernet.training import COMPILER_OPTIONS, TrainState, adam_with_warmup, initial_state, training_update
 
 # The first beta of the discriminator's Adam: what it should answer to changes while the generator learns.
@@ -43,7 +43,9 @@ class Game:
     discriminator_every: int = 1
 
 
-def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Draw, *, num_steps: int) -> Fitting:
+def two_players(
+    bundle: Bundle, discriminator: Parameters, game: Game, draw: Draw, *, num_steps: int, weights: Trainable | None = None
+) -> Fitting:
     """Fitting of what is trainable of a bundle against a discriminator.
 
     In a step the discriminator moves first, and the generator answers to what it has become, on the same batch. `loss` is the
@@ -55,8 +57,10 @@ def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Dra
         game: the losses, and how the discriminator learns.
         draw: makes the batch of a step.
         num_steps: of the training.
+        weights: what is trained; by default what the settings of the bundle say.
     """
-    settings, weights, every = bundle.settings, trainable(bundle), game.discriminator_every
+    weights = weights or trainable(bundle)
+    settings, every = bundle.settings, game.discriminator_every
     for_generator = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=num_steps)
     for_discriminator = adam_with_warmup(
         game.discriminator_rate * settings.learning_rate, warmup_steps=settings.warmup_steps // every,
@@ -93,5 +97,5 @@ def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Dra
     return Fitting(
         Players(initial_state(weights.start, for_generator), initial_state(discriminator, for_discriminator)),
         jax.jit(step, donate_argnums=0, compiler_options=COMPILER_OPTIONS),
-        lambda players: handed_on(bundle, weights, players.generator.average),
+        lambda players: handed_on(weights, players.generator.average),
     )
