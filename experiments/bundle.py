@@ -72,6 +72,7 @@ class TrainingSettings(Section):
         accumulation: equal parts of a batch that are computed one after the other, for less memory.
         precision: in which training computes; weights, losses and what is saved stay float32.
         remat: whether a gradient computes blocks again, for less memory.
+        lora_rank: of the updates of the network's kernels that training learns in place of its weights; None: all weights.
         output_weight: of the distance to the teacher's output, when distilling.
         feature_weight: of the mean distance to the teacher's streams, when distilling.
         sampler: that draws images; `sample_steps` and `guidance_scale` belong to it.
@@ -92,6 +93,7 @@ class TrainingSettings(Section):
     accumulation: Count = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     remat: bool = Field(default=False, strict=True)
+    lora_rank: Count | None = None
     output_weight: NotNegative = 1.0
     feature_weight: NotNegative = 0.5
     sampler: Literal["ddim", "dpmpp_2m"] = "ddim"

@@ -19,10 +19,13 @@ from experiments.progress import Progress
 from search_space import Architecture
 from search_space.block_map import BlockMap
 from supernet import load_unet
+from supernet.adapters import fresh_updates, with_updates
+from supernet.initializer import random_initializer
 from supernet.training import COMPILER_OPTIONS, TrainState, adam_with_warmup, initial_state, training_update
 
 # Parameters, by part ("network", "prompt" and whatever is trained beside them), then by path.
 Parameters = dict[str, Any]
+_LORA = "lora"
 # (parameters, batch: a tree of arrays with a leading axis of examples) to a loss, and its parts by name for people.
 BatchLoss = Callable[[Parameters, Any], tuple[Array, dict[str, Array]]]
 # (seed, number of the step, images, prompts) to the batch of a loss: noise and times are drawn here.
@@ -92,6 +95,33 @@ class Given:
     block_map: BlockMap | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trainable:
+    """What of a bundle is trained.
+
+    Attributes:
+        start: before the first step.
+        whole: from what is trained to all parameters, as losses see them.
+        handed_on: parts of these that are handed on.
+    """
+
+    start: Parameters
+    whole: Callable[[Parameters], Parameters]
+    handed_on: tuple[str, ...] = ("network", "prompt")
+
+
+def trainable(bundle: Bundle) -> Trainable:
+    """All weights, or low-rank updates of the network's kernels where the settings have a `lora_rank`."""
+    settings, parameters = bundle.settings, bundle.parameters
+    if settings.lora_rank is None:
+        return Trainable(parameters, lambda trained: trained)
+    network = parameters["network"]
+    updates = fresh_updates(network, rank=settings.lora_rank, init=random_initializer(settings.seed))
+    return Trainable(
+        {_LORA: updates}, lambda trained: {**parameters, **trained, "network": with_updates(network, trained[_LORA])}
+    )
+
+
 def training_apply(bundle: Bundle) -> Apply:
     """The network of a bundle as it is trained: in the precision, and with the memory, that its settings say."""
     apply = training_streams(bundle)
@@ -112,7 +142,7 @@ def training_streams(bundle: Bundle) -> ApplyStreams:
 
 
 def single_loss(bundle: Bundle, loss: BatchLoss, draw: Draw, *, num_steps: int, beside: Parameters | None = None) -> Fitting:
-    """Fitting of a bundle's network and prompt encoder to one loss by Adam, with averaged weights.
+    """Fitting of what is trainable of a bundle to one loss by Adam, with averaged weights.
 
     Args:
         bundle: where training starts, and its learning rate, averaging and accumulation.
@@ -121,9 +151,9 @@ def single_loss(bundle: Bundle, loss: BatchLoss, draw: Draw, *, num_steps: int, 
         num_steps: of the training.
         beside: more parameters, trained along and dropped afterwards.
     """
-    settings = bundle.settings
+    settings, weights = bundle.settings, trainable(bundle)
     optimizer = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=num_steps)
-    gradient = accumulated(loss, settings.accumulation)
+    gradient = accumulated(lambda trained, batch: loss(weights.whole(trained), batch), settings.accumulation)
     update = training_update(optimizer, ema_decay=settings.ema_decay)
 
     def step(state: TrainState, seed: Array, number: Array, images: Array, prompts: Array, rate: Array) -> Any:
@@ -131,10 +161,16 @@ def single_loss(bundle: Bundle, loss: BatchLoss, draw: Draw, *, num_steps: int, 
         return update(state, gradients, rate=rate), losses
 
     return Fitting(
-        initial_state({**bundle.parameters, **(beside or {})}, optimizer),
+        initial_state({**weights.start, **(beside or {})}, optimizer),
         compiled(step),
-        lambda state: {part: state.average[part] for part in bundle.parameters},
+        lambda state: handed_on(weights, state.average),
     )
+
+
+def handed_on(weights: Trainable, trained: Parameters) -> Parameters:
+    """What is handed on, and nothing that was trained beside it."""
+    whole = weights.whole(trained)
+    return {part: whole[part] for part in weights.handed_on}
 
 
 def compiled(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle, with_settings
+from experiments.control_file import conditioned_apply
 from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
 from experiments.errors import InputError
-from experiments.quality import SampleSettings, sample_program
+from experiments.lora_file import with_lora
+from experiments.quality import Apply, SampleSettings, sample_program
 
 _GRID_COLUMNS = 10
 _LEAST_PICTURE_PIXELS = 32
@@ -25,8 +27,10 @@ def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> 
     return _program(bundle, prompts, num=num, seed=seed)(bundle.parameters)
 
 
-def _program(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> Callable[..., np.ndarray]:
-    settings, apply = bundle.settings, functools.partial(apply_network, bundle.network())
+def _program(
+    bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int, apply: Apply | None = None
+) -> Callable[..., np.ndarray]:
+    settings, apply = bundle.settings, apply or functools.partial(apply_network, bundle.network())
     how = SampleSettings(num, settings.sample_steps, settings.sampler, settings.guidance_scale)
     return sample_program(bundle.task, apply, prompts, how, seed=seed)
 
@@ -46,6 +50,8 @@ def sample_bundle(
     prompts: Sequence[str] = (),
     num_steps: int | None = None,
     guidance_scale: float | None = None,
+    lora: Path | None = None,
+    condition: Path | None = None,
 ) -> Path:
     """Draws images with a bundle's network and saves them as one grid.
 
@@ -57,16 +63,22 @@ def sample_bundle(
         prompts: captions or names of classes, in turn; without any, every class, or the first prompts of the data set.
         num_steps: calls of the network; by default as `training.yaml` says.
         guidance_scale: by default as `training.yaml` says.
+        lora: `lora.safetensors` of a bundle that was trained from this one, whose updates are added to the network.
+        condition: a picture, whose condition the network follows by the plug-in of the bundle.
 
     Raises:
-        InputError: the bundle is damaged or names no data set, or a prompt is none of what its network has learned.
+        InputError: the bundle is damaged or names no data set, a prompt is none of what its network has learned, the updates
+            are not of this bundle, or as `conditioned_apply`.
     """
     check_has_data(path)
     asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
     bundle = with_settings(read_bundle(path), **{key: value for key, value in asked.items() if value is not None})
+    bundle = with_lora(bundle, path, lora) if lora else bundle
     encoded = _encoded(bundle, prompts) if prompts else _grid_prompts(bundle)
-    images = draw_images(bundle, encoded, num=num, seed=seed)
-    return save_grid(images, out)
+    if condition is None:
+        return save_grid(draw_images(bundle, encoded, num=num, seed=seed), out)
+    apply = conditioned_apply(bundle, path, condition)
+    return save_grid(_program(bundle, encoded, num=num, seed=seed, apply=apply)(bundle.parameters), out)
 
 
 def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -> Path:

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 from experiments.bundle import WEIGHTS, Bundle, file_sha256, read_bundle_with, with_settings, write_bundle
 from experiments.bundle_folders import WORK, check_made_by, refuse_existing, resumable_folder
 from experiments.bundle_quality import expectations, model_card
+from experiments.control_file import CONTROL_PART, left_out, write_control
 from experiments.denoising_task import open_examples
 from experiments.fitting import Parameters, Phase, single_loss, training_apply
 from experiments.fitting_loop import fit_phases
+from experiments.lora_file import LORA, write_lora
 from experiments.progress import Progress, silent_progress
 from experiments.trackers.bundle_log import log_bundle
 from experiments.trackers.tracker import Tracking, untracked
@@ -69,7 +71,9 @@ def train_bundle(
     """
     out = out or path / "trained"
     refuse_existing(out)
-    bundle = read_bundle_with(path, data)
+    bundle, progress = read_bundle_with(path, data), progress or silent_progress()
+    if note := left_out(path):
+        progress.say(note)
     steps = steps or bundle.settings.num_steps
     asked = {"method": {"method": "train", "updates": steps}, **request(bundle, path, seed)}
     then = f"trained for {steps} steps"
@@ -121,10 +125,15 @@ def fit_into(
         curve_log = functools.partial(log, "training")
         log_history(folder, curve_log)
         given = phases(folder / WORK)
-        trained = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
-        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}")
+        handed_on = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
+        trained = dataclasses.replace(handed_on, parameters={part: handed_on.parameters[part] for part in bundle.parameters})
+        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}", lora_rank=None)
         expected = expectations(described)
         samples = max(folder.glob("samples/*.png")).relative_to(folder).as_posix()
         write_bundle(folder, described, expected=expected, card=model_card(described, expected, samples=samples))
+        if CONTROL_PART in handed_on.parameters:
+            write_control(folder, handed_on.parameters[CONTROL_PART], condition=asked["method"]["condition"])
+        elif (rank := bundle.settings.lora_rank) is not None:
+            write_lora(folder / LORA, bundle, trained, rank=rank * len(given), base=asked["bundle"])
         log_bundle(folder, log)
     return out

@@ -5,6 +5,7 @@ are (height, width, channels), sequences (tokens, channels). MACs are multiply-a
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -93,6 +94,11 @@ class LayerPlan:
         """Blocks by stage, in execution order."""
         names = dict.fromkeys(block.stage for block in self.blocks)
         return {name: tuple(block for block in self.blocks if block.stage == name) for name in names}
+
+    @cached_property
+    def encoder(self) -> tuple[BlockPlan, ...]:
+        """The blocks before the first up stage, time embedding included; the decoder reads their streams."""
+        return tuple(itertools.takewhile(lambda block: not block.stage.startswith("up"), self.blocks))
 
     @cached_property
     def parameters(self) -> int:

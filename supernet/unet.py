@@ -1,5 +1,6 @@
 """The stand-alone UNet of one architecture: the blocks of its layer plan, in order. It knows nothing of supernets."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -48,16 +49,21 @@ class UNet(nnx.Module):
         return prediction, {block.stage: outputs[block.name] for block in self.plan.blocks if block.name in outputs}
 
     def block_outputs(
-        self, x: Image, timestep: Float[Array, " batch"], context: Tokens
-    ) -> tuple[Float[Array, "batch height width out"], dict[str, Float[Array, "batch _ _ _"]]]:
+        self,
+        x: Image,
+        timestep: Float[Array, " batch"],
+        context: Tokens,
+        added: Mapping[str, Float[Array, "batch _ _ _"]] | None = None,
+    ) -> tuple[Float[Array, "batch rows columns out"], dict[str, Float[Array, "batch _ _ _"]]]:
         """The prediction, and the stream behind each block by the block's name, time embedding and output head apart.
 
         Args:
             x: noisy images.
             timestep: diffusion time in [0, 1000].
             context: the encoded prompts.
+            added: by block of the encoder, what the decoder finds added to its stream; the encoder itself does not.
         """
-        time = None
+        time, last = None, self.plan.encoder[-1].name
         outputs: dict[str, Array] = {}
         for block in self.plan.blocks:
             apply: Any = self.blocks[block.name.replace(".", "_")]
@@ -75,4 +81,7 @@ class UNet(nnx.Module):
                     case ConvolutionSpec() | OutputSpec():
                         x = apply(x)
             outputs[block.name] = x
+            if added is not None and block.name == last:
+                outputs |= {name: outputs[name] + stream for name, stream in added.items()}
+                x = outputs[last]
         return outputs.pop(self.plan.blocks[-1].name), outputs

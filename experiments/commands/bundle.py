@@ -62,7 +62,7 @@ def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: 
 @click.option(
     "--method",
     metavar="METHOD",
-    help="knowledge, relu-attention, progressive, cfg-aware, adversarial or ufogen.  [default: knowledge]",
+    help="knowledge, relu-attention, progressive, cfg-aware, adversarial, ufogen or control.  [default: knowledge]",
 )
 @click.option("--teacher", metavar="BUNDLE", help="Whom it learns from.  [default: the bundle's own, or itself]")
 @click.option(
@@ -98,16 +98,18 @@ def distill(bundle: Path, overrides: tuple[str, ...], *, trackers: tuple[str, ..
 @click.option(
     "--guidance", type=click.FloatRange(min=0), help="1 follows the prompt as learned.  [default: as training.yaml says]"
 )
+@click.option(
+    "--lora", type=click.Path(path_type=Path), help="Add lora.safetensors of a bundle that was trained from this one."
+)
+@click.option(
+    "--condition", type=click.Path(path_type=Path), help="A picture that the bundle's plug-in makes the network follow."
+)
 @SEED
-def sample(
-    bundle: Path, *, out: Path | None, num: int, prompts: tuple[str, ...], steps: int | None, guidance: float | None, seed: int
-) -> None:
+def sample(bundle: Path, *, out: Path | None, num: int, steps: int | None, guidance: float | None, **options: Any) -> None:
     """Draw images with the network of a bundle; without --prompt, of every class or of the first prompts of its data."""
     from experiments.sampling import sample_bundle
 
-    written = sample_bundle(
-        bundle, out or bundle / "samples.png", num, seed=seed, prompts=prompts, num_steps=steps, guidance_scale=guidance
-    )
+    written = sample_bundle(bundle, out or bundle / "samples.png", num, num_steps=steps, guidance_scale=guidance, **options)
     click.echo(written)
 
 
@@ -141,6 +143,7 @@ def verify(bundle: Path) -> int:
 @click.option("--out", type=click.Path(path_type=Path), help="The new folder; must not exist.  [default: BUNDLE/FORMAT-DTYPE]")
 def export(bundle: Path, *, to: str, dtype: Literal["float32", "float16", "int8"], batch_size: int, out: Path | None) -> int:
     """Export the network of a bundle for a device's runtime, held to Flax's output (exit code 1: not the same)."""
+    from experiments.control_file import left_out
     from experiments.exports.comparison import WrongExportError
     from experiments.exports.export import export_bundle
 
@@ -151,5 +154,7 @@ def export(bundle: Path, *, to: str, dtype: Literal["float32", "float16", "int8"
         return 1
     for graph, comparison in comparisons.items():
         click.echo(f"{graph}: {comparison}")
+    if note := left_out(bundle):
+        click.echo(note, err=True)
     click.echo(written)
     return 0

@@ -7,6 +7,7 @@ from experiments.bundle import TEACHER, WEIGHTS, file_sha256, read_bundle_with, 
 from experiments.bundle_folders import refuse_existing
 from experiments.config_fields import Name, Section, Seed
 from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
+from experiments.control_file import left_out
 from experiments.distilling.methods import METHODS, method_settings
 from experiments.distilling.settings import AnySettings
 from experiments.distilling.teachers import read_block_map, read_teacher
@@ -16,7 +17,7 @@ from experiments.progress import Progress, silent_progress
 from experiments.trackers.tracker import Tracking, untracked
 from experiments.training import fit_into, request
 
-_OVERRIDDEN = ("learning_rate", "batch_size")
+_OVERRIDDEN = ("learning_rate", "batch_size", "lora_rank")
 
 
 class Plan(Section):
@@ -131,6 +132,8 @@ def distill_bundle(
     method, progress = METHODS[settings.method], progress or silent_progress()
     changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
     student = with_settings(read_bundle_with(path, data), **changed)
+    if note := left_out(path):
+        progress.say(note)
     home = home or path
     folder = settings.teacher or (_own_teacher(home) if method.needs_teacher else None)
     teacher = read_teacher(folder, student) if folder else student

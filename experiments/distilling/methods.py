@@ -7,12 +7,14 @@ from typing import Any
 from experiments.config_reading import Document, validated
 from experiments.distilling.adversarial import adversarial
 from experiments.distilling.cfg_aware import cfg_aware
+from experiments.distilling.control import control
 from experiments.distilling.knowledge import knowledge
 from experiments.distilling.progressive import progressive
 from experiments.distilling.relu_attention import relu_attention
 from experiments.distilling.settings import (
     AdversarialSettings,
     CfgAwareSettings,
+    ControlSettings,
     KnowledgeSettings,
     MethodSettings,
     ProgressiveSettings,
@@ -46,6 +48,7 @@ METHODS = {
     "cfg-aware": Method(CfgAwareSettings, cfg_aware),
     "adversarial": Method(AdversarialSettings, adversarial),
     "ufogen": Method(UfogenSettings, ufogen),
+    "control": Method(ControlSettings, control),
 }
 
 

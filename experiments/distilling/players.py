@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array
 
 from experiments.bundle import Bundle
-from experiments.fitting import Draw, Fitting, Parameters, accumulated, compiled
+from experiments.fitting import Draw, Fitting, Parameters, Trainable, accumulated, compiled, handed_on, trainable
 from supernet.training import TrainState, adam_with_warmup, initial_state, training_update
 
 # The first beta of the discriminator's Adam: what it should answer to changes while the generator learns.
@@ -43,8 +43,10 @@ class Game:
     discriminator_every: int = 1
 
 
-def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Draw, *, num_steps: int) -> Fitting:
-    """Fitting of a bundle's network and prompt encoder against a discriminator.
+def two_players(
+    bundle: Bundle, discriminator: Parameters, game: Game, draw: Draw, *, num_steps: int, weights: Trainable | None = None
+) -> Fitting:
+    """Fitting of what is trainable of a bundle against a discriminator.
 
     In a step the discriminator moves first, and the generator answers to what it has become, on the same batch. `loss` is the
     generator's, `discriminator` the discriminator's before it moved.
@@ -55,7 +57,9 @@ def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Dra
         game: the losses, and how the discriminator learns.
         draw: makes the batch of a step.
         num_steps: of the training.
+        weights: what is trained; by default what the settings of the bundle say.
     """
+    weights = weights or trainable(bundle)
     settings, every = bundle.settings, game.discriminator_every
     for_generator = adam_with_warmup(settings.learning_rate, warmup_steps=settings.warmup_steps, num_steps=num_steps)
     for_discriminator = adam_with_warmup(
@@ -66,26 +70,32 @@ def two_players(bundle: Bundle, discriminator: Parameters, game: Game, draw: Dra
         training_update(optimizer, ema_decay=settings.ema_decay) for optimizer in (for_generator, for_discriminator)
     )
 
+    def generator_loss(trained: Parameters, discriminator: Parameters, batch: Any) -> Any:
+        return game.generator_loss(weights.whole(trained), discriminator, batch)
+
+    def discriminator_loss(discriminator: Parameters, trained: Parameters, batch: Any) -> Any:
+        return game.discriminator_loss(discriminator, weights.whole(trained), batch)
+
     def gradient(loss: PlayerLoss, own: TrainState, other: TrainState, batch: Any) -> tuple[dict[str, Array], Parameters]:
         of_batch = accumulated(lambda mine, part: loss(mine, other.parameters, part), settings.accumulation)
         return of_batch(own.parameters, batch)
 
     def moved(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
-        losses, gradients = gradient(game.discriminator_loss, discriminator, generator, batch)
+        losses, gradients = gradient(discriminator_loss, discriminator, generator, batch)
         return move_discriminator(discriminator, gradients, rate=rate), losses["loss"]
 
     def kept(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
-        return discriminator, game.discriminator_loss(discriminator.parameters, generator.parameters, batch)[0]
+        return discriminator, discriminator_loss(discriminator.parameters, generator.parameters, batch)[0]
 
     def step(players: Players, seed: Array, number: Array, images: Array, prompts: Array, rate: Array) -> Any:
         batch, generator = draw(seed, number, images, prompts), players.generator
         inputs = (players.discriminator, generator, batch, rate)
         discriminator, value = moved(*inputs) if every == 1 else jax.lax.cond(number % every == 0, moved, kept, *inputs)
-        losses, gradients = gradient(game.generator_loss, generator, discriminator, batch)
+        losses, gradients = gradient(generator_loss, generator, discriminator, batch)
         return Players(move_generator(generator, gradients, rate=rate), discriminator), {**losses, "discriminator": value}
 
     return Fitting(
-        Players(initial_state(bundle.parameters, for_generator), initial_state(discriminator, for_discriminator)),
+        Players(initial_state(weights.start, for_generator), initial_state(discriminator, for_discriminator)),
         compiled(step),
-        lambda players: {part: players.generator.average[part] for part in bundle.parameters},
+        lambda players: handed_on(weights, players.generator.average),
     )

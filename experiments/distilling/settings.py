@@ -19,12 +19,14 @@ class MethodSettings(Section):
         updates: of the weights, in each phase; by default as `training.yaml` says.
         learning_rate: the highest; by default as `training.yaml` says.
         batch_size: by default as `training.yaml` says.
+        lora_rank: of low-rank updates that are trained in place of the weights (LoRA); by default as `training.yaml` says.
     """
 
     teacher: Path | None = None
     updates: Count | None = None
     learning_rate: Positive | None = None
     batch_size: Count | None = None
+    lora_rank: Count | None = None
 
 
 class KnowledgeSettings(MethodSettings):
@@ -175,6 +177,37 @@ class UfogenSettings(MethodSettings):
         return self
 
 
+class ControlSettings(MethodSettings):
+    """A plug-in that follows a condition image, trained beside the frozen network against UFOGen's discriminator.
+
+    Attributes:
+        condition: what of an image the network is to follow.
+        learning_rate: of the plug-in, the highest.
+        reconstruction_weight: of the distances of an image and of its condition to those that were asked for.
+        discriminator_rate: learning rate of the discriminator, as a multiple of the plug-in's.
+    """
+
+    method: Literal["control"]
+    condition: Literal["edges", "blurred"] = "edges"
+    learning_rate: Positive | None = 1e-3
+    reconstruction_weight: NotNegative = 30.0
+    discriminator_rate: Positive = 0.6
+
+    @model_validator(mode="after")
+    def _trains_no_weights(self) -> "ControlSettings":
+        if self.lora_rank is not None:
+            raise ValueError(
+                f"control trains a plug-in and no weights, so that lora_rank={self.lora_rank} is of nothing; leave it out"
+            )
+        return self
+
+
 AnySettings = (
-    KnowledgeSettings | ReluAttentionSettings | ProgressiveSettings | CfgAwareSettings | AdversarialSettings | UfogenSettings
+    KnowledgeSettings
+    | ReluAttentionSettings
+    | ProgressiveSettings
+    | CfgAwareSettings
+    | AdversarialSettings
+    | UfogenSettings
+    | ControlSettings
 )

@@ -6,6 +6,8 @@ discriminator tells them apart there. A reconstruction term keeps x^ near the re
 Source: Xu et al. 2023, "UFOGen: You forward once large scale text-to-image generation via diffusion GANs", section 3.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,11 +20,27 @@ from experiments.bundle import Bundle
 from experiments.distilling.noised import denoised, drawn_times, starts
 from experiments.distilling.players import Game, two_players
 from experiments.distilling.settings import UfogenSettings
-from experiments.fitting import Fitting, Given, Parameters, Phase, training_apply
+from experiments.fitting import Fitting, Given, Parameters, Phase, Trainable, training_apply
 from objectives.adversarial import logistic_discriminator_loss, logistic_generator_loss, reconstruction_loss
 from supernet.discriminators import with_silent_head
 
+Images = Float[Array, "batch height width channels"]
 _DISCRIMINATOR_EVERY = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generator:
+    """What plays against the discriminator.
+
+    Attributes:
+        images: (parameters, batch) to the images that are made of a batch, with `x0`, `x_t`, `t` and `prompts` in it.
+        reconstruction: (images, batch) to how far they are from what they should be, per sample.
+        reconstruction_weight: of that distance.
+    """
+
+    images: Callable[[Parameters, Any], Images]
+    reconstruction: Callable[[Images, Any], Float[Array, " batch"]]
+    reconstruction_weight: float
 
 
 def ufogen(given: Given, settings: UfogenSettings) -> list[Phase]:
@@ -44,8 +62,41 @@ def ufogen(given: Given, settings: UfogenSettings) -> list[Phase]:
 
 
 def _fitting(bundle: Bundle, teacher: Bundle, settings: UfogenSettings, *, num_steps: int) -> Fitting:
-    task, apply, judging = bundle.task, training_apply(bundle), training_apply(teacher)
-    times = uniform_times(settings.times)
+    task, apply = bundle.task, training_apply(bundle)
+
+    def generated(parameters: Parameters, batch: Any) -> Images:
+        return denoised(task, apply, parameters, batch["x_t"], t=batch["t"], prompts=batch["prompts"])
+
+    def reconstruction(images: Images, batch: Any) -> Float[Array, " batch"]:
+        return reconstruction_loss(images, batch["x0"], snr=jnp.exp(task.schedule.log_snr(batch["t"])))
+
+    generator = Generator(generated, reconstruction, settings.reconstruction_weight)
+    rate, num_times = settings.discriminator_rate, settings.times
+    return against_denoiser(bundle, teacher, generator, num_times=num_times, discriminator_rate=rate, num_steps=num_steps)
+
+
+def against_denoiser(
+    bundle: Bundle,
+    teacher: Bundle,
+    generator: Generator,
+    *,
+    num_times: int,
+    discriminator_rate: float,
+    num_steps: int,
+    weights: Trainable | None = None,
+) -> Fitting:
+    """A generator against a discriminator that starts as the denoiser of a teacher.
+
+    Args:
+        bundle: the student.
+        teacher: what the discriminator starts as.
+        generator: from the student's parameters to images.
+        num_times: noise levels that images are made from; the discriminator sees them one such level earlier.
+        discriminator_rate: learning rate of the discriminator, as a multiple of the student's.
+        num_steps: of the training.
+        weights: what is trained of the student; by default what its settings say.
+    """
+    task, judging, times = bundle.task, training_apply(teacher), uniform_times(num_times)
     discriminator = {**teacher.parameters, "network": with_silent_head(teacher.plan, teacher.parameters["network"])}
 
     def draw(seed: Array, number: Array, images: Array, prompts: Array) -> Any:
@@ -57,28 +108,24 @@ def _fitting(bundle: Bundle, teacher: Bundle, settings: UfogenSettings, *, num_s
             "of_real": of_real, "of_fake": of_fake,
         }  # fmt: skip
 
-    def generated(parameters: Parameters, batch: Any) -> Float[Array, "batch height width channels"]:
-        return denoised(task, apply, parameters, batch["x_t"], t=batch["t"], prompts=batch["prompts"])
-
-    def logits(parameters: Parameters, images: Array, eps: Array, batch: Any) -> Float[Array, "batch height width channels"]:
+    def logits(parameters: Parameters, images: Array, eps: Array, batch: Any) -> Images:
         """Of images noised to the level before theirs, at each number of them."""
-        before = jnp.maximum(batch["t"] - 1 / settings.times, 0.0)
+        before = jnp.maximum(batch["t"] - 1 / num_times, 0.0)
         x_before = diffuse(task.schedule, images, eps=eps, t=before)
         return teacher.task.predict(judging, parameters, (x_before, TIMESTEPS_PER_UNIT_TIME * before, batch["prompts"]))
 
     def discriminator_loss(judge: Parameters, parameters: Parameters, batch: Any) -> Any:
         real = logits(judge, batch["x0"], batch["of_real"], batch)
-        fake = logits(judge, generated(parameters, batch), batch["of_fake"], batch)
+        fake = logits(judge, generator.images(parameters, batch), batch["of_fake"], batch)
         return jnp.mean(logistic_discriminator_loss(real, fake)), {}
 
     def generator_loss(parameters: Parameters, judge: Parameters, batch: Any) -> Any:
-        images = generated(parameters, batch)
-        snr = jnp.exp(task.schedule.log_snr(batch["t"]))
+        images = generator.images(parameters, batch)
         losses = {
             "adversarial": jnp.mean(logistic_generator_loss(logits(judge, images, batch["of_fake"], batch))),
-            "reconstruction": jnp.mean(reconstruction_loss(images, batch["x0"], snr=snr)),
+            "reconstruction": jnp.mean(generator.reconstruction(images, batch)),
         }
-        return losses["adversarial"] + settings.reconstruction_weight * losses["reconstruction"], losses
+        return losses["adversarial"] + generator.reconstruction_weight * losses["reconstruction"], losses
 
-    game = Game(generator_loss, discriminator_loss, settings.discriminator_rate, _DISCRIMINATOR_EVERY)
-    return two_players(bundle, discriminator, game, draw, num_steps=num_steps)
+    game = Game(generator_loss, discriminator_loss, discriminator_rate, _DISCRIMINATOR_EVERY)
+    return two_players(bundle, discriminator, game, draw, num_steps=num_steps, weights=weights)
