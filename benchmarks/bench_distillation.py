@@ -176,9 +176,9 @@ def one(bench: Bench) -> None:
 
 
 def relu(bench: Bench) -> None:
-    """ReLU attention after a tenth of the network's steps; and softmax, trained on for as many."""
+    """ReLU attention after a tenth of the network's steps, at twice its learning rate; and softmax, trained on for as many."""
     updates, start = LONG_STEPS // 10, bench.base()
-    keys: dict[str, Any] = {"learning_rate": STEP_RATE, "output_weight": 1.0, "feature_weight": 1.0, "updates": updates}
+    keys: dict[str, Any] = {"learning_rate": 2 * LONG_RATE, "output_weight": 1.0, "feature_weight": 0.5, "updates": updates}
     for seed in SEEDS:
         bench.distilled(f"relu-{seed}-relu", start, "relu-attention", seed=seed, **keys)
         bench.distilled(f"relu-{seed}-softmax", start, "knowledge", seed=seed, teacher=start, **keys)
@@ -191,8 +191,13 @@ def inherited(bench: Bench) -> None:
         bench.distilled(f"inherited-{seed}-taught", WINNER, "knowledge", seed=seed, updates=INHERITED_STEPS)
 
 
-# By the first part of the name of bundles, the last parts of the two that are compared with each seed.
-COMPARED = {"student": ("plain", "taught"), "relu": ("softmax", "relu"), "inherited": ("plain", "taught")}
+# By the first part of the name of bundles, the last parts of the two that are compared with each seed, and what both are
+# compared to.
+COMPARED = {
+    "student": ("plain", "taught", "teacher"),
+    "relu": ("softmax", "relu", "base"),
+    "inherited": ("plain", "taught", "base"),
+}
 STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
 
 
@@ -289,8 +294,8 @@ def table(bench: Bench, data: str) -> None:
         if (bench.folder / name).is_dir():
             for key, value in measured(bench, judge, name, num_steps, GUIDANCE).items():
                 numbers[f"{name}_at_{num_steps}_guided_{GUIDANCE:g}_{key}"] = single(value)
-    for start, (one, other) in COMPARED.items():
-        numbers |= compared(bench, judge, start, one, other)
+    for start, (one, other, reference) in COMPARED.items():
+        numbers |= compared(bench, judge, start, one, other, reference)
     path = write_result(
         f"distillation_{data}",
         shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
@@ -307,21 +312,22 @@ def table(bench: Bench, data: str) -> None:
     print(path)
 
 
-def compared(bench: Bench, judge: Judge, start: str, one: str, other: str) -> dict[str, Any]:
-    """Two ways of training from equal starts, over seeds: each, the difference, and what it is of the gap to the teacher."""
+def compared(bench: Bench, judge: Judge, start: str, one: str, other: str, reference: str) -> dict[str, Any]:
+    """Two ways of training from equal starts, over seeds: each, less a reference, and the difference."""
     names = [(f"{start}-{seed}-{one}", f"{start}-{seed}-{other}") for seed in SEEDS]
     if not all((bench.folder / name).is_dir() for pair in names for name in pair):
         return {}
-    numbers, teacher = {}, measured(bench, judge, "teacher", 32)
+    numbers, referred = {}, measured(bench, judge, reference, 32)
     found = [[measured(bench, judge, name, 32) for name in pair] for pair in names]
     for key in ("frechet_classifier", "frechet_pixels", "denoising_loss"):
         values = np.array([[x[key]["value"] for x in pair] for pair in found])
-        numbers |= {f"{start}_{name}_{key}": over_seeds(values[:, i]) for i, name in enumerate((one, other))}
-        numbers[f"{start}_{one}_minus_{other}_{key}"] = over_seeds(values[:, 0] - values[:, 1])
+        gaps, gained = values - referred[key]["value"], values[:, 0] - values[:, 1]
+        for i, name in enumerate((one, other)):
+            numbers[f"{start}_{name}_{key}"] = over_seeds(values[:, i])
+            numbers[f"{start}_{name}_minus_{reference}_{key}"] = over_seeds(gaps[:, i])
+        numbers[f"{start}_{one}_minus_{other}_{key}"] = over_seeds(gained)
         if start == "student":
-            gap = values[:, 0] - teacher[key]["value"]
-            numbers[f"{start}_{one}_minus_teacher_{key}"] = over_seeds(gap)
-            numbers[f"{start}_share_of_gap_closed_{key}"] = over_seeds((values[:, 0] - values[:, 1]) / gap.mean())
+            numbers[f"{start}_share_of_gap_closed_{key}"] = over_seeds(gained / gaps[:, 0].mean())
     return numbers
 
 
