@@ -82,25 +82,25 @@ def read_control(path: Path) -> tuple[str, dict[str, Array]]:
     return condition, {name: jnp.asarray(tensor.read()) for name, tensor in stored.items()}
 
 
-def conditioned_apply(bundle: Bundle, path: Path, image: Path) -> Callable[[Any, Array, Array, Array], Array]:
-    """The network of a bundle that follows the condition of a picture, with its plug-in.
+def following(
+    bundle: Bundle, condition: Float[Array, "1 height width channels"]
+) -> Callable[[Any, Array, Array, Array, Any], Array]:
+    """The network of a bundle that follows one condition; its last argument is the parameters of the plug-in."""
+    apply = controlled_apply(bundle, condition.shape[-1])
 
-    Args:
-        bundle: as it was read.
-        path: its folder.
-        image: the picture, of any size.
+    def follow(parameters: Any, x: Array, timestep: Array, context: Array, plug_in: Any) -> Array:
+        return apply(parameters, plug_in, x, timestep, context, jnp.repeat(condition, len(x), axis=0))
+
+    return follow
+
+
+def condition_of(bundle: Bundle, picture: Path, condition: str) -> Float[Array, "1 height width channels"]:
+    """The condition of a picture of any size, at the resolution of the bundle's images.
 
     Raises:
-        InputError: as `read_control`; the picture cannot be read, or the network draws what no picture shows.
+        InputError: the picture cannot be read, or the network draws what no picture shows.
     """
-    condition, plug_in = read_control(path)
-    wanted = CONDITIONS[condition](jnp.asarray(_picture(bundle, image))[None])
-    apply = controlled_apply(bundle, wanted.shape[-1])
-
-    def conditioned(parameters: Any, x: Array, timestep: Array, context: Array) -> Array:
-        return apply(parameters, plug_in, x, timestep, context, jnp.repeat(wanted, len(x), axis=0))
-
-    return conditioned
+    return CONDITIONS[condition](jnp.asarray(_picture(bundle, picture))[None])
 
 
 def _picture(bundle: Bundle, image: Path) -> Float[np.ndarray, "height width channels"]:

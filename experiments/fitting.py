@@ -64,6 +64,8 @@ class Phase:
         changes: keys of `training.yaml` that hold afterwards, such as `sample_steps`.
         architecture: of the network from this phase on; its parameters have the names and shapes of those before. `fitting`
             is given a bundle with it. None: as it was.
+        drawer: from the bundle and a seed to a function (parameters handed on, file) that draws samples. None: those of the
+            network alone.
     """
 
     title: str
@@ -71,6 +73,7 @@ class Phase:
     fitting: Callable[[Bundle], Fitting]
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     architecture: Architecture | None = None
+    drawer: Callable[[Bundle, int], Callable[[Parameters, Path], Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

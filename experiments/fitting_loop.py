@@ -146,7 +146,8 @@ class _Run:
         folder = self.folder
         if folder is None:
             return lambda parameters, step: None
-        draw, digits = grid_drawer(self.bundle, seed=self.seed), len(str(self.total))
+        drawer, digits = self.phase.drawer, len(str(self.total))
+        draw = drawer(self.bundle, self.seed) if drawer else grid_drawer(self.bundle, seed=self.seed)
         return lambda parameters, step: draw(parameters, folder / _SAMPLES / f"{step:0{digits}}.png")
 
 

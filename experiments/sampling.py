@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle, with_settings
-from experiments.control_file import conditioned_apply
+from experiments.control_file import condition_of, following, read_control
 from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
@@ -24,12 +24,13 @@ _LEAST_PICTURE_PIXELS = 32
 
 def draw_images(bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int) -> Float[np.ndarray, "n height width channels"]:
     """So many images, image i for prompt i counted round, as the bundle's settings say."""
-    return _program(bundle, prompts, num=num, seed=seed)(bundle.parameters)
+    return sampler_of(bundle, prompts, num=num, seed=seed)(bundle.parameters)
 
 
-def _program(
+def sampler_of(
     bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int, apply: Apply | None = None
-) -> Callable[..., np.ndarray]:
+) -> Callable[..., Float[np.ndarray, "n height width channels"]]:
+    """A compiled `(parameters, *extra) -> images`, as `draw_images`; `apply` runs another network than the bundle's alone."""
     settings, apply = bundle.settings, apply or functools.partial(apply_network, bundle.network())
     how = SampleSettings(num, settings.sample_steps, settings.sampler, settings.guidance_scale)
     return sample_program(bundle.task, apply, prompts, how, seed=seed)
@@ -37,7 +38,7 @@ def _program(
 
 def grid_drawer(bundle: Bundle, *, seed: int, num: int = 40) -> Callable[[dict[str, Any], Path], Path]:
     """A function (parameters, file) that draws the same noise and prompts with other weights of a bundle, as one grid."""
-    draw = _program(bundle, _grid_prompts(bundle), num=num, seed=seed)
+    draw = sampler_of(bundle, _grid_prompts(bundle), num=num, seed=seed)
     return lambda parameters, out: save_grid(draw(parameters), out)
 
 
@@ -68,7 +69,7 @@ def sample_bundle(
 
     Raises:
         InputError: the bundle is damaged or names no data set, a prompt is none of what its network has learned, the updates
-            are not of this bundle, or as `conditioned_apply`.
+            are not of this bundle, or as `read_control` and `condition_of`.
     """
     check_has_data(path)
     asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
@@ -77,8 +78,9 @@ def sample_bundle(
     encoded = _encoded(bundle, prompts) if prompts else _grid_prompts(bundle)
     if condition is None:
         return save_grid(draw_images(bundle, encoded, num=num, seed=seed), out)
-    apply = conditioned_apply(bundle, path, condition)
-    return save_grid(_program(bundle, encoded, num=num, seed=seed, apply=apply)(bundle.parameters), out)
+    name, plug_in = read_control(path)
+    follow = following(bundle, condition_of(bundle, condition, name))
+    return save_grid(sampler_of(bundle, encoded, num=num, seed=seed, apply=follow)(bundle.parameters, plug_in), out)
 
 
 def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -> Path:

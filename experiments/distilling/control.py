@@ -6,19 +6,26 @@ controlled network draws like real images; by distances alone it would draw the 
 Source: Zhang et al. 2023 ("ControlNet") for the plug-in; Zhao et al. 2023 (MobileDiffusion), who give one to one-step networks.
 """
 
+import functools
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from experiments.bundle import Bundle
-from experiments.control_file import CONTROL_PART, condition_channels, controlled_apply
+from experiments.control_file import CONTROL_PART, condition_channels, controlled_apply, following
+from experiments.denoising_task import all_examples, load_examples
 from experiments.distilling.noised import denoised
 from experiments.distilling.settings import ControlSettings
 from experiments.distilling.ufogen import Generator, Images, against_denoiser
 from experiments.fitting import Fitting, Given, Parameters, Phase, Trainable
+from experiments.sampling import sampler_of, save_grid
 from objectives.conditions import CONDITIONS
 from supernet.control import control_parameters
+
+_NUM_DRAWN = 40
 
 
 def control(given: Given, settings: ControlSettings) -> list[Phase]:
@@ -30,7 +37,16 @@ def control(given: Given, settings: ControlSettings) -> list[Phase]:
     """
     num_steps = settings.updates or given.student.settings.num_steps
     fitting = lambda bundle: _fitting(bundle, given.teacher, settings, num_steps=num_steps)  # noqa: E731
-    return [Phase(f"Control by {settings.condition}", num_steps, fitting)]
+    drawer = functools.partial(_drawer, condition=settings.condition)
+    return [Phase(f"Control by {settings.condition}", num_steps, fitting, drawer=drawer)]
+
+
+def _drawer(bundle: Bundle, seed: int, *, condition: str) -> Callable[[Parameters, Path], Path]:
+    """Draws what follows the first image of the validation split, with its prompt, as one grid."""
+    images, prompts = all_examples(load_examples(bundle.data, bundle.task.scale, split="validation"), bundle.task.scale)
+    follow = following(bundle, CONDITIONS[condition](jnp.asarray(images[:1])))
+    draw = sampler_of(bundle, prompts[:1], num=_NUM_DRAWN, seed=seed, apply=follow)
+    return lambda parameters, file: save_grid(draw(parameters, parameters[CONTROL_PART]), file)
 
 
 def _fitting(bundle: Bundle, teacher: Bundle, settings: ControlSettings, *, num_steps: int) -> Fitting:

@@ -13,7 +13,7 @@ from experiments import cli
 from experiments.bundle import Bundle, apply_network, read_bundle, write_bundle
 from experiments.bundle_quality import verify_bundle
 from experiments.config import load_config
-from experiments.control_file import conditioned_apply, read_control, write_control
+from experiments.control_file import condition_of, following, read_control, write_control
 from experiments.distilling.control import control
 from experiments.distilling.distill import distill_as_asked
 from experiments.distilling.settings import ControlSettings
@@ -77,6 +77,8 @@ def test_a_bundle_with_a_plug_in_is_the_bundle_as_it_was_and_a_file(made):
 def test_the_plug_in_has_learned(made):
     losses = [entry["reconstruction"] for entry in json.loads((made / "history.json").read_text())]
     assert losses[-1] < 0.8 * losses[0]
+    first, *_, last = (np.asarray(Image.open(file), int) for file in sorted((made / "samples").glob("*.png")))
+    assert np.abs(first - last).max() > 1
 
 
 def test_sample_follows_a_picture_of_any_size(made, picture, tmp_path):
@@ -93,13 +95,12 @@ def test_a_fresh_plug_in_draws_what_the_network_draws(made, picture, tmp_path):
     bundle = read_bundle(made)
     [phase] = control(Given(bundle, bundle, 0, tmp_path, silent_progress()), ControlSettings(method="control", updates=1))
     fitting = phase.fitting(bundle)
-    write_bundle(tmp_path / "fresh", bundle, expected={}, card="")
-    write_control(tmp_path / "fresh", fitting.trained(fitting.state)["control"], condition="edges")
+    plug_in = fitting.trained(fitting.state)["control"]
     scale = bundle.task.scale
     inputs = (jax.random.normal(jax.random.key(0), (3, 8, 8, 1)), jnp.full(3, 1000.0))
     context = jnp.ones((3, scale.context_length, scale.context_width))
-    apply = conditioned_apply(bundle, tmp_path / "fresh", picture)
-    found = apply(bundle.parameters["network"], *inputs, context)
+    follow = following(bundle, condition_of(bundle, picture, "edges"))
+    found = follow(bundle.parameters["network"], *inputs, context, plug_in)
     plain = apply_network(bundle.network(), bundle.parameters["network"], *inputs, context)
     np.testing.assert_array_equal(found, plain)
 
@@ -139,13 +140,11 @@ def test_a_file_of_another_bundle_or_condition_is_refused(made, tmp_path):
         read_control(tmp_path / "a")
 
 
-def test_latents_have_no_picture(made, picture, tmp_path):
+def test_latents_have_no_picture(picture):
     scale = STUDENT.settings.scale.model_copy(update={"in_channels": 4, "out_channels": 4})
-    latents = with_fresh_weights(Bundle(STUDENT.architecture, SETTINGS.model_copy(update={"scale": scale}), {}), 0)
-    write_bundle(tmp_path / "latents", latents, expected={}, card="")
-    write_control(tmp_path / "latents", read_control(made)[1], condition="edges")
+    latents = Bundle(STUDENT.architecture, SETTINGS.model_copy(update={"scale": scale}), {})
     with pytest.raises(InputError, match="--condition .*: the network draws latents of 4 channels, .* leave it out"):
-        conditioned_apply(latents, tmp_path / "latents", picture)
+        condition_of(latents, picture, "edges")
 
 
 def test_low_rank_updates_are_of_nothing_here():
