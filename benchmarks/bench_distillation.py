@@ -16,6 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image, ImageDraw
 from record import write_result
 from scipy import stats
 
@@ -198,6 +199,17 @@ COMPARED = {
     "relu": ("softmax", "relu", "base"),
     "inherited": ("plain", "taught", "base"),
 }
+SHOWN = (
+    "base",
+    "student-0-plain",
+    "student-0-taught",
+    "relu-0-relu",
+    "progressive-8",
+    "cfg-aware-8",
+    "progressive-1",
+    *ADVERSARIES,
+)
+LABEL = 14  # pixels for a name
 STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
 
 
@@ -307,6 +319,7 @@ def table(bench: Bench, data: str) -> None:
         command=f"python benchmarks/bench_distillation.py table --data {data}",
         numbers=numbers,
     )
+    picture(bench).save(path.with_suffix(".png"), optimize=True)
     for name, number in numbers.items():
         print(f"{name:55} {number['value']:9.4f}  [{number['low']}, {number['high']}]")
     print(path)
@@ -329,6 +342,23 @@ def compared(bench: Bench, judge: Judge, start: str, one: str, other: str, refer
         if start == "student":
             numbers[f"{start}_share_of_gap_closed_{key}"] = over_seeds(gained / gaps[:, 0].mean())
     return numbers
+
+
+def picture(bench: Bench) -> Image.Image:
+    """The first two rows of the last samples of each bundle, the same noise in all that start from one seed, under its name."""
+    shown = []
+    for name in SHOWN:
+        if samples := sorted((bench.folder / name).glob("samples/*.png")):
+            with Image.open(samples[-1]) as whole:
+                shown.append((name, whole.crop((0, 0, whole.width, whole.height // 2)).convert("L")))
+    width, height = (max(side) for side in zip(*(rows.size for _, rows in shown), strict=True))
+    columns, line = 2, height + 2 * LABEL
+    sheet = Image.new("L", (columns * (width + LABEL), -(-len(shown) // columns) * line), 255)
+    for i, (name, rows) in enumerate(shown):
+        x, y = i % columns * (width + LABEL), i // columns * line
+        ImageDraw.Draw(sheet).text((x, y), name)
+        sheet.paste(rows, (x, y + LABEL))
+    return sheet
 
 
 def single(value: Any, unit: str = "1") -> dict[str, Any]:
