@@ -17,6 +17,7 @@ TRACKERS = click.option(
     help="Log losses and promises there too, in BUNDLE/mlflow or BUNDLE/wandb; several in turn.",
 )  # fmt: skip
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -98,12 +99,8 @@ def distill(bundle: Path, overrides: tuple[str, ...], *, trackers: tuple[str, ..
 @click.option(
     "--guidance", type=click.FloatRange(min=0), help="1 follows the prompt as learned.  [default: as training.yaml says]"
 )
-@click.option(
-    "--lora", type=click.Path(path_type=Path), help="Add lora.safetensors of a bundle that was trained from this one."
-)
-@click.option(
-    "--condition", type=click.Path(path_type=Path), help="A picture that the bundle's plug-in makes the network follow."
-)
+@click.option("--lora", type=FILE, help="Add lora.safetensors of a bundle that was trained from this one.")
+@click.option("--condition", type=FILE, help="A picture that the bundle's plug-in makes the network follow.")
 @SEED
 def sample(bundle: Path, *, out: Path | None, num: int, steps: int | None, guidance: float | None, **options: Any) -> None:
     """Draw images with the network of a bundle; without --prompt, of every class or of the first prompts of its data."""
