@@ -242,6 +242,9 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
     distances = run_distances(config, folder)
     kept = f"truths/{truth_fingerprint(with_samples(config, NUM_SAMPLES), SCHEDULE, distances)}"
     truths, of_anchors = (_truths(measured, kept, some) for some in (architectures[:NUM_TESTED], architectures[NUM_TESTED:]))
+    if not truths.shape[1] or not of_anchors.shape[1]:
+        print(f"kept: {len(measured)} measurements; no seed is complete yet")
+        return
     columns = counted_costs(architectures, get_scale(config.deploy_scale))
     costs = {name: np.asarray(columns[name], np.float64) for name in ("macs", "parameters")}
     untrained = [measured.get(f"baselines/{x.digest}.json") for x in architectures]
