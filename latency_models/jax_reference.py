@@ -114,11 +114,14 @@ def compute_each(network: Network, build: Build, batches: Sequence[Sequence[np.n
 def trace(function: Callable[..., Any], example_inputs: Sequence[Any]) -> Any:
     """JAX's trace of a function (`jax.stages.Traced`); inputs that it does not use stay inputs.
 
+    Weights are constants of such a function, of any size, and JAX's warning of large ones is off for the whole process.
+
     Raises:
       ValueError: The function returns something else than one array.
     """
     import jax
 
+    jax.config.update("jax_captured_constants_warn_bytes", -1)
     traced = jax.jit(function, keep_unused=True).trace(*example_inputs)
     if not isinstance(traced.out_info, jax.ShapeDtypeStruct):
         raise ValueError(f"a function to measure must return one array, got {traced.out_info!r}; pick one")
