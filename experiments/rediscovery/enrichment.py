@@ -19,6 +19,8 @@ _MOST_DRAWS = 1000  # of so many
 class Enrichment:
     """A trait among the designs of a front and among random ones; those of which it cannot be said are left out.
 
+    A number counts as small where it is below the median of the random designs.
+
     Attributes:
         trait: what is counted.
         found: designs of the front that have it, and how many were asked.
@@ -86,7 +88,7 @@ def enrichments(
     """
     if not front or not random:
         raise ValueError(f"a comparison needs designs on both sides, got {len(front)} of a front and {len(random)} random ones")
-    counts = [(_count(front, trait), _count(random, trait)) for trait in traits]
+    counts = [_counts(front, random, trait) for trait in traits]
     tables = [[[has, asked - has] for has, asked in pair] for pair in counts]
     p_values = [_fisher(table) for table in tables]
     return tuple(
@@ -110,9 +112,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def _count(architectures: Sequence[Architecture], trait: Trait) -> tuple[int, int]:
-    held = [trait.holds(architecture) for architecture in architectures]
-    return sum(x is True for x in held), sum(x is not None for x in held)
+def _counts(
+    front: Sequence[Architecture], random: Sequence[Architecture], trait: Trait
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    both = [[value for x in designs if (value := trait.of(x)) is not None] for designs in (front, random)]
+    if any(isinstance(value, float) for value in both[1]):
+        middle = float(np.median(both[1]))
+        both = [[value < middle for value in values] for values in both]
+    found, others = ((sum(map(bool, values)), len(values)) for values in both)
+    return found, others
 
 
 def _fisher(table: list[list[int]]) -> float:

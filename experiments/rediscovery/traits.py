@@ -1,4 +1,4 @@
-"""What MobileDiffusion is made of, as statements that hold for an architecture or do not.
+"""What MobileDiffusion is made of, as statements that hold for an architecture or do not, or numbers that are small in it.
 
 Levels are counted from the finest: in `mobile-sd` the finest has 64x64 positions, the middle one 32x32.
 
@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator
 
 from search_space import Architecture, Stage
 
-_USUAL_BLOCKS = 10  # residual blocks down the left side and the middle of Stable Diffusion 1.5: 2 a level, and 2
-_USUAL_EXPANSION = 4
-
 
 @dataclasses.dataclass(frozen=True)
 class Trait:
@@ -21,12 +18,13 @@ class Trait:
     Attributes:
         name: for people.
         says: what MobileDiffusion says of it.
-        holds: whether it is so; None where the architecture has nothing of which it could be said.
+        of: whether it is so; or a number that is to be small beside other architectures'. None where the architecture has nothing
+            of which it could be said.
     """
 
     name: str
     says: str
-    holds: Callable[[Architecture], bool | None]
+    of: Callable[[Architecture], bool | float | None]
 
 
 def transformers(architecture: Architecture) -> Iterator[tuple[int, Stage, int]]:
@@ -75,15 +73,17 @@ def _relu(architecture: Architecture) -> bool | None:
     return 2 * sum(num for kind, num in kinds if kind == "relu") > total if total else None
 
 
-def _fewer_blocks(architecture: Architecture) -> bool:
+def _num_blocks(architecture: Architecture) -> float:
+    """Residual blocks down to the middle; up stages have as many, or one more a level."""
     downward = sum(level.down.num_blocks for level in architecture.levels)
-    return downward + (architecture.mid.num_blocks if architecture.mid else 0) < _USUAL_BLOCKS
+    return float(downward + (architecture.mid.num_blocks if architecture.mid else 0))
 
 
-def _smaller_expansion(architecture: Architecture) -> bool | None:
+def _expansion(architecture: Architecture) -> float | None:
+    """Mean over transformer layers."""
     layers = [(stage.expansion, num) for _, stage, num in transformers(architecture)]
     total = sum(num for _, num in layers)
-    return sum(x * num for x, num in layers) < _USUAL_EXPANSION * total if total else None
+    return sum(x * num for x, num in layers) / total if total else None
 
 
 TRAITS = (
@@ -108,7 +108,7 @@ TRAITS = (
         _separable_deep_alone,
     ),
     Trait("ReLU in most attention", "ReLU in place of softmax, after a short training, without loss", _relu),
-    Trait("fewer residual blocks than Stable Diffusion 1.5", "residual blocks are pruned, above all outside", _fewer_blocks),
-    Trait("feed-forward layers expand by less than 4", "a smaller expansion of the feed-forward layers", _smaller_expansion),
+    Trait("few residual blocks", "residual blocks are pruned, above all outside", _num_blocks),
+    Trait("feed-forward layers expand little", "a smaller expansion of the feed-forward layers", _expansion),
     Trait("three levels", "three levels in place of four", lambda architecture: len(architecture.levels) == 3),
 )

@@ -18,7 +18,7 @@ def drawn(*, num_wide, num_narrow):
     rng, found = np.random.default_rng(0), {True: [], False: []}
     while len(found[True]) < num_wide or len(found[False]) < num_narrow:
         architecture = SPACE.sample(rng)
-        found[WIDE.holds(architecture)].append(architecture)
+        found[WIDE.of(architecture)].append(architecture)
     return found[True][:num_wide] + found[False][:num_narrow]
 
 
@@ -46,6 +46,13 @@ def test_designs_of_which_it_cannot_be_said_are_not_asked():
     assert (found.found, found.random) == ((0, 0), (0, 0))
     assert math.isnan(found.odds_ratio)
     assert found.p_value == 1.0
+
+
+def test_a_number_is_small_below_the_median_of_random_designs():
+    width = Trait("narrow", "", lambda x: float(x.levels[0].width))
+    random = drawn(num_wide=4, num_narrow=2)  # of 2 and 3, the median is 3
+    [found] = enrichments(drawn(num_wide=1, num_narrow=3), random, [width])
+    assert (found.found, found.random) == ((3, 4), (2, 6))
 
 
 def test_p_values_are_adjusted_for_being_many():
