@@ -18,8 +18,8 @@ class Trait:
     Attributes:
         name: for people.
         says: what MobileDiffusion says of it.
-        of: whether it is so; or a number that is to be small beside other architectures'. None where the architecture has nothing
-            of which it could be said.
+        of: whether it is so; or a number that is to be small beside other architectures'. None where the architecture has
+            nothing of which it could be said.
     """
 
     name: str
