@@ -12,19 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_distillation import Bench, single
-from PIL import Image
-from record import write_result
+from bench_distillation import Bench, single, write_images
+from record import show, write_result
 
 from diffusion import sample_noise
 from experiments.bundle import Bundle, read_bundle
 from experiments.config import load_config
 from experiments.control_file import controlled_apply, read_control
-from experiments.data.pixels import pixels_to_bytes
 from experiments.denoising_task import all_examples, load_examples
-from experiments.distilling.distill import distill_bundle
 from experiments.distilling.noised import denoised
-from experiments.distilling.settings import ControlSettings, UfogenSettings
 from experiments.progress import terminal_progress
 from experiments.quality import FeatureDistances
 from experiments.sample_features import data_classifier
@@ -67,16 +63,6 @@ def held_out(data: str, task: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(images), np.concatenate(prompts), np.concatenate(labels)
 
 
-def write_style(folder: Path, task: Any) -> None:
-    """The data set in italics: SPLIT/LABEL/NUMBER.png."""
-    for split in ("train", *HELD_OUT):
-        images, _, labels = split_of(DATA, task, split)
-        for number, (image, label) in enumerate(zip(pixels_to_bytes(slanted(images)), labels, strict=True)):
-            file = folder / split / str(label) / f"{number:04}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image[..., 0]).save(file)
-
-
 def agreement(classifier: Classifier, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """Share of images that are read as what was asked for."""
     read = np.asarray(logits(classifier, jnp.asarray(np.clip(images, -1, 1)))).argmax(axis=1)
@@ -87,7 +73,7 @@ def style_numbers(bench: Bench, student: str) -> dict[str, Any]:
     """A student that learns the style by low-rank updates, by all weights, and not at all."""
     task = read_bundle(bench.folder / student).task
     style = bench.folder / "italics"
-    bench.made("italics", functools.partial(write_style, task=task))
+    bench.made("italics", functools.partial(write_images, bench, change=slanted))
     judge = data_classifier(
         bench.folder / "italics-features", str(style), task.scale, seed=0, num_steps=bench.config.features.num_steps,
         progress=bench.progress,
@@ -97,9 +83,8 @@ def style_numbers(bench: Bench, student: str) -> dict[str, Any]:
     index = np.random.default_rng(0).permutation(len(prompts))[np.arange(NUM_SAMPLES) % len(prompts)]
     made = {"unadapted": bench.folder / student}
     for name, keys in (("lora", LORA), ("whole", WHOLE)):
-        settings = UfogenSettings(method="ufogen", teacher=bench.folder / "base", updates=LORA_UPDATES, **keys)
-        make = functools.partial(_distilled, bench, bench.folder / student, settings, data=str(style))
-        made[name] = bench.made(f"{student}-italics-{name}", make)
+        keys = {**keys, "teacher": bench.base(), "updates": LORA_UPDATES, "data": str(style)}
+        made[name] = bench.distilled(f"{student}-italics-{name}", bench.folder / student, "ufogen", **keys)
     numbers = {f"{student}_style_real_agreement": agreement(judge, images, labels)}
     for name, path in made.items():
         samples = draw_images(read_bundle(path), prompts[index], num=NUM_SAMPLES, seed=7)
@@ -113,8 +98,8 @@ def style_numbers(bench: Bench, student: str) -> dict[str, Any]:
 
 def control_numbers(bench: Bench, student: str) -> dict[str, Any]:
     """A student that follows edges of held-out images by a plug-in, and without it from the same noise."""
-    settings = ControlSettings(method="control", condition=CONDITION, teacher=bench.folder / "base", updates=CONTROL_UPDATES)
-    path = bench.made(f"{student}-control", functools.partial(_distilled, bench, bench.folder / student, settings))
+    keys: dict[str, Any] = {"condition": CONDITION, "teacher": bench.base(), "updates": CONTROL_UPDATES}
+    path = bench.distilled(f"{student}-control", bench.folder / student, "control", **keys)
     bundle = read_bundle(path)
     judge = data_classifier(
         bench.folder / "features", DATA, bundle.task.scale, seed=0, num_steps=bench.config.features.num_steps,
@@ -154,10 +139,6 @@ def controlled_images(bundle: Bundle, path: Path, prompts: np.ndarray, condition
     return np.asarray(draw(bundle.parameters))
 
 
-def _distilled(bench: Bench, source: Path, settings: Any, out: Path, *, data: str | None = None) -> None:
-    distill_bundle(source, settings, data=data, progress=bench.progress, out=out)
-
-
 def main() -> None:
     """Trains what is not there yet, measures all of it, and writes what came out."""
     argparse.ArgumentParser(description=__doc__).parse_args()
@@ -176,9 +157,7 @@ def main() -> None:
         command="python benchmarks/bench_adapters.py",
         numbers=numbers,
     )
-    for name, number in numbers.items():
-        print(f"{name:55} {number['value']:9.4f}  [{number['low']}, {number['high']}]")
-    print(path)
+    show(path, numbers)
 
 
 if __name__ == "__main__":

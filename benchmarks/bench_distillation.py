@@ -8,6 +8,7 @@ which measures all bundles that there are and writes `results/distillation_DATA.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
-from record import write_result
+from record import estimated, exact, show, write_result
 from scipy import stats
 
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
@@ -139,15 +140,29 @@ def knowledge(bench: Bench) -> None:
 
 def few_images(bench: Bench) -> str:
     """A folder of images by class: the first of the training images, and those of the other splits."""
-    folder, data, scale = bench.folder / "few", bench.config.data, get_scale(bench.config.proxy_scale)
+    folder = bench.folder / "few"
     if not folder.is_dir():
-        for split in SPLITS:
-            for index, example in enumerate(load_examples(data, scale, split=split)):
-                if split != "train" or index < FEW:
-                    path = folder / split / str(example["label"]) / f"{index:04d}.png"
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    image_grid(example["image"][None], columns=1).save(path)
+        write_images(bench, folder, most=FEW)
     return str(folder)
+
+
+def write_images(
+    bench: Bench, folder: Path, *, most: int | None = None, change: Callable[[np.ndarray], np.ndarray] = lambda images: images
+) -> None:
+    """Writes the data of a bench as images by class, SPLIT/LABEL/NUMBER.png.
+
+    Args:
+        bench: whose data.
+        folder: of the images.
+        most: of the training images; by default all.
+        change: of images [n, height, width, channels], before they are written.
+    """
+    for split in SPLITS:
+        dataset = load_examples(bench.config.data, get_scale(bench.config.proxy_scale), split=split)
+        for index, example in enumerate(itertools.islice(dataset, most if split == "train" else None)):
+            path = folder / split / str(example["label"]) / f"{index:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image_grid(change(example["image"][None]), columns=1).save(path)
 
 
 def steps(bench: Bench) -> None:
@@ -320,9 +335,7 @@ def table(bench: Bench, data: str) -> None:
         numbers=numbers,
     )
     picture(bench).save(path.with_suffix(".png"), optimize=True)
-    for name, number in numbers.items():
-        print(f"{name:55} {number['value']:9.4f}  [{number['low']}, {number['high']}]")
-    print(path)
+    show(path, numbers)
 
 
 def compared(bench: Bench, judge: Judge, start: str, one: str, other: str, reference: str) -> dict[str, Any]:
@@ -363,10 +376,7 @@ def picture(bench: Bench) -> Image.Image:
 
 def single(value: Any, unit: str = "1") -> dict[str, Any]:
     """A number that was measured once, with the interval of its samples where it has one."""
-    if not isinstance(value, dict):
-        return {"value": value, "unit": unit, "n": 1, "low": None, "high": None}
-    estimate = Estimate.from_json(value)
-    return {"value": estimate.value, "unit": unit, "n": estimate.n, "low": estimate.low, "high": estimate.high}
+    return estimated(Estimate.from_json(value), unit) if isinstance(value, dict) else exact(value, unit, n=1)
 
 
 def over_seeds(values: np.ndarray) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from record import write_result
+from record import estimated, exact, show, write_result
 
 from experiments.bundle import Bundle, write_bundle
 from experiments.config import SweepConfig, load_config, with_samples
@@ -32,7 +32,6 @@ from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.truths import TRUTH, measure_truths, stratified, truth_fingerprint
 from experiments.whole_files import write_whole
 from experiments.zero_cost import zero_cost_scores
-from objectives import Estimate
 from objectives.anchored import AnchoredScore, best_band
 from objectives.cost import counted_costs
 from objectives.denoising import mean_estimate
@@ -252,7 +251,7 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
         costs |= {name: np.array([scores[name] for scores in untrained if scores]) for name in ZERO_COST}
     numbers: dict[str, Any] = {}
     for one, other in itertools.combinations(range(truths.shape[1]), 2):
-        numbers[f"seed_{one}_with_seed_{other}"] = _number(kendall_tau(truths[:, one], truths[:, other]))
+        numbers[f"seed_{one}_with_seed_{other}"] = estimated(kendall_tau(truths[:, one], truths[:, other]), "tau")
     alone = truths.mean(axis=1)[TUNED]
     numbers["quality_alone"] = _quality(alone)
     for name, cost in costs.items():
@@ -272,9 +271,7 @@ def table(config: SweepConfig, folder: Path, data: str) -> None:
         command=f"python benchmarks/bench_ranking.py table --data {data}",
         numbers=numbers,
     )
-    for name, number in numbers.items():
-        print(f"{name:60} {number['value']:8.3f}  [{number['low']}, {number['high']}]")
-    print(path)
+    show(path, numbers)
 
 
 def _truths(measured: dict[str, Any], kept: str, architectures: list[Architecture]) -> np.ndarray:
@@ -301,12 +298,12 @@ def _of_supernet(name: str, records: list[Any], truths: np.ndarray, of_anchors: 
         seen = np.stack([logs[key] for key in keys], axis=1)
         score = AnchoredScore(keys, seen[anchors], of_anchors)
         scores[title] = np.array([score(row).value for row in seen])
-    found: dict[str, Any] = {f"{name}_chosen_band_begins": _plain(first / LEVELS, "noise level", NUM_ANCHORS)}
+    found: dict[str, Any] = {f"{name}_chosen_band_begins": exact(first / LEVELS, "noise level", n=NUM_ANCHORS)}
     for key, score in scores.items():
         found |= _taus(f"{name}_{key}", score, truths, macs)
     for part in ("losses", "sampled"):
         seconds = float(np.median([record["seconds"][part] for record in records]))
-        found[f"{name}_seconds_{part}"] = _plain(seconds, "s of CPU on one core", len(records))
+        found[f"{name}_seconds_{part}"] = exact(seconds, "s of CPU on one core", n=len(records))
     return found
 
 
@@ -323,23 +320,15 @@ def _worth(name: str, measured: dict[str, Any], architectures: list[Architecture
 
 
 def _quality(distances: np.ndarray) -> dict[str, Any]:
-    return {**_number(mean_estimate(distances)), "unit": TRUTH}
+    return estimated(mean_estimate(distances), TRUTH)
 
 
 def _taus(name: str, score: np.ndarray, truths: np.ndarray, macs: np.ndarray) -> dict[str, Any]:
     truth, score, macs = truths.mean(axis=1), score[:NUM_TESTED], macs[:NUM_TESTED]
     return {
-        f"{name}_tau": _number(kendall_tau(score, truth)),
-        f"{name}_tau_equal_macs": _number(kendall_tau_at_equal_cost(score, truth, cost=macs)),
+        f"{name}_tau": estimated(kendall_tau(score, truth), "tau"),
+        f"{name}_tau_equal_macs": estimated(kendall_tau_at_equal_cost(score, truth, cost=macs), "tau"),
     }
-
-
-def _number(estimate: Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "unit": "tau", "n": estimate.n, "low": estimate.low, "high": estimate.high}
-
-
-def _plain(value: float, unit: str, n: int) -> dict[str, Any]:
-    return {"value": value, "unit": unit, "n": n, "low": None, "high": None}
 
 
 if __name__ == "__main__":

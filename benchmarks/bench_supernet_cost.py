@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from record import write_result
+from record import show, write_result
 
 from search_space import Architecture, get_scale, get_space
 from supernet import MATMUL, XLA, Lowering, Supernet, extract
@@ -171,9 +171,7 @@ def main() -> None:
         command=f".venv/bin/python benchmarks/bench_supernet_cost.py --architectures {options.architectures}",
         numbers=numbers,
     )
-    for name, found in numbers.items():
-        print(f"{name:28s} {found['value']:10.4g} {found['unit']}  [{found['low']}, {found['high']}]")
-    print(path)
+    show(path, numbers)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.provenance import machine, versions
+from objectives import Estimate
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,6 +45,25 @@ def write_result(
     text = json.dumps({**record, "versions": versions(), "numbers": numbers}, indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def exact(value: float, unit: str, *, n: int) -> dict[str, Any]:
+    """A number that was counted or measured once."""
+    return {"value": value, "unit": unit, "n": n, "low": None, "high": None}
+
+
+def estimated(found: Estimate, unit: str) -> dict[str, Any]:
+    """A number with the interval that it has."""
+    return {"value": found.value, "unit": unit, "n": found.n, "low": found.low, "high": found.high}
+
+
+def show(path: Path, numbers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Prints every number with its interval, and where they were written."""
+    width = max(map(len, numbers), default=0)
+    for name, number in numbers.items():
+        value, low, high = ("-" if number[key] is None else f"{number[key]:.4g}" for key in ("value", "low", "high"))
+        print(f"{name:{width}}  {value:>10} {number['unit']}  [{low}, {high}]")
+    print(path)
 
 
 def _today() -> str:

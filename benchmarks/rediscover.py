@@ -9,13 +9,13 @@ ranking agrees with training alone), and `table`, which writes `results/rediscov
 import argparse
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench_latency import WIDE_BLOCKS, part_of, read
-from record import write_result
+from record import estimated, exact, show, write_result
 
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.evaluation import Evaluation
@@ -34,7 +34,7 @@ from experiments.whole_files import write_whole
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
 from latency_models.predictor import Predictor
-from objectives import Estimate, get_objective
+from objectives import get_objective
 from search_space import design_names, get_design, get_scale, get_space
 
 HERE = Path(__file__).parent
@@ -109,9 +109,10 @@ class Experiment:
         """What came of it."""
         config = self.config("base")
         costs = Costs(get_scale(config.deploy_scale), Predictor.load(self.folder / "base" / "latency"))
-        numbers = evidence([self._run(f"search-{seed}") for seed in SEEDS], config, costs)
-        numbers |= standing([self._run(f"search-{seed}") for seed in SEEDS], self._run("published"))
-        numbers |= agreement({name: [self._run(f"{name}-{seed}") for seed in SEEDS] for name in ("search", "snapfusion")})
+        runs = {name: [read_run(self.folder / f"{name}-{seed}") for seed in SEEDS] for name in ("search", "snapfusion")}
+        numbers = evidence(runs["search"], config, costs)
+        numbers |= standing(runs["search"], read_run(self.folder / "published"))
+        numbers |= agreement(runs)
         path = write_result(
             "rediscover",
             shows=f"Fronts of {config.trials} evaluations in space {config.space}, quality judged at {config.proxy_scale}, "
@@ -121,12 +122,7 @@ class Experiment:
             command="python benchmarks/rediscover.py table",
             numbers=numbers,
         )
-        for name, number in numbers.items():
-            print(f"{name:70} {number['value']}  [{number['low']}, {number['high']}]  {number.get('adjusted', '')}")
-        print(path)
-
-    def _run(self, name: str) -> Run:
-        return read_run(self.folder / name)
+        show(path, numbers)
 
 
 STAGES = ("base", "search", "snapfusion", "published", "trust", "table")
@@ -143,7 +139,7 @@ def evidence(runs: Sequence[Run], config: SweepConfig, costs: Costs) -> dict[str
         random = random_designs(
             space, costs.columns, num=NUM_RANDOM, seed=0, band=(name, least, most), limits=config.limits
         )  # fmt: skip
-        numbers[f"{name}_band_designs_of_fronts"] = plain(len(inside), "designs", n=len(front))
+        numbers[f"{name}_band_designs_of_fronts"] = exact(len(inside), "designs", n=len(front))
         for found in enrichments(inside, random, TRAITS) if inside else ():
             numbers[f"{name}_band: {found.trait.name}"] = odds(found)
     return numbers
@@ -166,35 +162,25 @@ def standing(runs: Sequence[Run], published: Run) -> dict[str, Any]:
     for outcome in published.with_status("done"):
         found, name = position(outcome, members, quality=quality, cost=cost), names[outcome.digest]
         for objective in (quality, cost):
-            numbers[f"{name}_{objective.name}"] = estimate(outcome.objectives[objective.name], objective.unit or "1")
-        numbers[f"{name}_is_dominated"] = plain(int(found.is_dominated), "1", n=len(members))
+            numbers[f"{name}_{objective.name}"] = estimated(outcome.objectives[objective.name], objective.unit or "1")
+        numbers[f"{name}_is_dominated"] = exact(int(found.is_dominated), "1", n=len(members))
         if found.cost_ratio is not None:
-            numbers[f"{name}_latency_over_the_quickest_as_good"] = plain(found.cost_ratio, "1", n=len(members))
+            numbers[f"{name}_latency_over_the_quickest_as_good"] = exact(found.cost_ratio, "1", n=len(members))
         if found.quality_lost is not None:
-            numbers[f"{name}_loss_over_the_best_as_quick"] = estimate(found.quality_lost, "1")
+            numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(found.quality_lost, "1")
     return numbers
 
 
-def agreement(runs: dict[str, Sequence[Run]]) -> dict[str, Any]:
+def agreement(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """Hypervolume of each seed's front, and by how much seeds differ."""
     flat = [(name, run) for name, of_name in runs.items() for run in of_name]
     found = hypervolumes([run.front for _, run in flat], flat[0][1].objectives)
     numbers = {}
     for name in runs:
         values = [value for (of, _), value in zip(flat, found, strict=True) if of == name]
-        numbers |= {f"{name}_hypervolume_{seed}": plain(value, "1", n=1) for seed, value in enumerate(values)}
-        numbers[f"{name}_hypervolume_spread"] = plain((max(values) - min(values)) / float(np.mean(values)), "1", n=len(values))
+        numbers |= {f"{name}_hypervolume_{seed}": exact(value, "1", n=1) for seed, value in enumerate(values)}
+        numbers[f"{name}_hypervolume_spread"] = exact((max(values) - min(values)) / float(np.mean(values)), "1", n=len(values))
     return numbers
-
-
-def plain(value: float, unit: str, *, n: int) -> dict[str, Any]:
-    """A number without an interval."""
-    return {"value": float(value), "unit": unit, "n": n, "low": None, "high": None}
-
-
-def estimate(found: Estimate, unit: str) -> dict[str, Any]:
-    """A number with the interval that it has."""
-    return {"value": found.value, "unit": unit, "n": found.n, "low": found.low, "high": found.high}
 
 
 def main() -> None:

@@ -104,14 +104,13 @@ class SnapFusionProposer(Proposer):
     def _values(self, architecture: Architecture) -> tuple[float, float]:
         """Quality and cost, smaller is better; NaN where unknown."""
         outcome = self._told[architecture.digest]
-        values = (
-            minimized_values(outcome, [objective])[0]
-            if outcome is not None and objective is not None and objective.name in outcome.objectives
-            else np.nan
-            for objective in (self._quality, self._cost)
-        )
-        quality, cost = values
-        return float(quality), float(cost)
+
+        def value(objective: Objective | None) -> float:
+            if outcome is None or objective is None or objective.name not in outcome.objectives:
+                return float("nan")
+            return float(minimized_values(outcome, [objective])[0])
+
+        return value(self._quality), value(self._cost)
 
 
 def _first(objectives: tuple[Objective, ...], *, is_cost: bool) -> Objective | None:
