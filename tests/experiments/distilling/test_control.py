@@ -122,7 +122,7 @@ def test_a_picture_or_a_plug_in_that_does_not_go_is_refused(made, picture, tmp_p
     for bundle, image, message in (
         (made.parent, picture, "has no plug-in to follow a condition; `pocketunet distill"),
         (made, tmp_path / "text.png", "text.png: the image does not decode"),
-        (made, tmp_path / "none.png", "none.png: the image does not decode"),
+        (made, tmp_path / "none.png", "none.png' does not exist"),
     ):
         assert run("sample", bundle, "--condition", image) == 2
         assert message in capsys.readouterr().err

@@ -146,7 +146,8 @@ def test_sample_adds_the_updates_and_refuses_those_of_another_bundle(bundle, mad
     for base, file, message in (
         (made, lora, "its updates are of base"),
         (bundle, made / "weights.safetensors", "its updates are of base unknown"),
-        (bundle, tmp_path / "none", "this is no whole safetensors file"),
+        (bundle, pictures[0], "this is no whole safetensors file"),
+        (bundle, tmp_path / "none", "none' does not exist"),
     ):
         assert run("sample", base, "--lora", file) == 2
         assert message in capsys.readouterr().err
