@@ -1,53 +1,93 @@
 """Does a search that was told nothing of published designs come to their choices, MobileDiffusion's above all?
 
-Stages, each of which goes on where it was stopped: `base` (one supernet, and the latency predictor of full-width networks that
+Stages, each of which goes on where it was stopped: `base` (a supernet, and the latency predictor of full-width networks that
 was measured on litert-cpu), `search` (the default searcher, five seeds), `snapfusion` (SnapFusion's evolution on the same
-evaluator, for as many evaluations), `published` (the published designs, judged as the search judges), `trust` (how well the
-ranking agrees with training alone), and `table`, which writes `results/rediscover.json`. Without a stage, all of them.
+evaluator, for as many evaluations), `published` (published designs, judged as the search judges), `ablation` (designs of the
+fronts that lack a trait, and the same with it), `scales` (ranks at one proxy scale beside ranks at another), `trust` (how
+well the ranking agrees with training alone), `winner` (handed off, trained, distilled and timed beside published designs),
+and `table`, which writes `results/rediscover.json` and its picture. Without a stage, all of them.
+
+What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine; supernets
+and bundles are made again where they are needed.
 """
 
 import argparse
 import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+import functools
+import gzip
+import itertools
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from bench_distillation import Bench, Judge, measured
 from bench_latency import WIDE_BLOCKS, part_of, read
-from record import estimated, exact, show, write_result
+from record import RESULTS
+from rediscover_picture import draw
+from rediscover_tables import COMPARED, WINNER, Found, write_table
 
+from experiments.bundle import read_bundle
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
-from experiments.evaluation import Evaluation
-from experiments.latency import Costs
+from experiments.evaluator import SupernetEvaluator, read_inputs
+from experiments.exports.export import export_bundle
+from experiments.handoff import hand_off
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import Progress, terminal_progress
 from experiments.provenance import record_session
-from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
-from experiments.rediscovery.position import hypervolumes, position
+from experiments.rediscovery.counterparts import counterparts
 from experiments.rediscovery.traits import TRAITS
-from experiments.run_folder import Run, read_run
 from experiments.supernet_training import train_supernet
 from experiments.trust import measure_trust
+from experiments.truths import stratified
 from experiments.whole_files import write_whole
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
-from latency_models.predictor import Predictor
-from objectives import get_objective
-from search_space import design_names, get_design, get_scale, get_space
+from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
-SEEDS = range(5)
-BAND = ("macs", 150e9, 220e9)  # where MobileDiffusion lies
-LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band
-NUM_RANDOM = 2000
-TRUST = {"num": 24, "num_seeds": 2, "num_steps": 800, "num_samples": 1000}
-# What is changed for another machine than two cores.
-SCALES: dict[str, list[str]] = {
-    "cores": [],
-    "gpu": ["proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000"],
-}
+KEPT = HERE / "measurements" / "rediscover"
+# What is kept of the folder: all that tables and pictures are made of.
+KEPT_FILES = ("*/ledger.jsonl", "base/latency/*", "base/trust/*.json", "base/trust/*/*.json", "*.json")
+NUM_ABLATED = 24  # designs of each trait
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What differs from one machine to another.
+
+    Attributes:
+        changed: keys of `rediscover.yaml`.
+        other_scale: a proxy scale, whose ranks are held against the first one's.
+        num_ranked: architectures that are ranked at both.
+        trust: settings of the trust score.
+        num_seeds: of each search.
+        updates: of the winner's training, beside its teacher, of each halving of the steps, and of ADD.
+    """
+
+    changed: tuple[str, ...]
+    other_scale: str
+    num_ranked: int
+    trust: dict[str, int]
+    num_seeds: int
+    updates: tuple[int, int, int, int]
+
+
+SCALES = {
+    "cores": Size(
+        (), "shapes16-narrow", 100, {"num": 24, "num_seeds": 2, "num_steps": 800, "num_samples": 1000}, 5, (1500, 400, 200, 400)
+    ),
+    "gpu": Size(
+        ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000"),
+        "shapes16-proxy", 500, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5, (9000, 5000, 2000, 4000),
+    ),
+    # Every stage in minutes, with results that mean nothing.
+    "check": Size(
+        ("supernet.num_steps=20", "supernet.largest_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50"),
+        "shapes16-narrow", 6, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (5, 5, 2, 2),
+    ),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,17 +96,20 @@ class Experiment:
 
     Attributes:
         folder: of all its runs.
-        changed: keys of the sweep that its scale changes.
+        size: of this scale.
         progress: where to report.
+        results: where the table goes.
     """
 
     folder: Path
-    changed: list[str]
+    size: Size
     progress: Progress
+    results: Path
 
     def config(self, name: str, *overrides: str) -> SweepConfig:
         """Of one run."""
-        return load_config(str(HERE / "rediscover.yaml"), [*self.changed, f"run_dir={self.folder / name}", *overrides])
+        changed = [*self.size.changed, f"run_dir={self.folder / name}", *overrides]
+        return load_config(str(HERE / "rediscover.yaml"), changed)
 
     def sweep(self, name: str, *overrides: str) -> None:
         """A run with the supernet and the predictor of the base, and nothing that another run has found."""
@@ -74,26 +117,28 @@ class Experiment:
 
     def base(self) -> None:
         """Trains the supernet and fits the predictor."""
-        config = self.config("base")
+        self.supernet(self.config("base"))
+        measured = HERE / "measurements" / "litert_cpu"
+        known, wide = read(measured), MeasurementSet.load(measured / WIDE_BLOCKS)
+        fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(self.folder / "base" / "latency")
+
+    def supernet(self, config: SweepConfig) -> None:
+        """Trains the supernet of a run that does not search."""
         folder = Path(config.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
         with Ledger.open(folder / "ledger.jsonl", header=ledger_header(config)):
             write_whole(folder / "sweep.yaml", resolved_yaml(config))
             record_session(folder)
             train_supernet(config, folder, self.progress)
-            measured = HERE / "measurements" / "litert_cpu"
-            known = read(measured)
-            wide = MeasurementSet.load(measured / WIDE_BLOCKS)
-            fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(folder / "latency")
 
     def search(self) -> None:
         """The default searcher."""
-        for seed in SEEDS:
+        for seed in range(self.size.num_seeds):
             self.sweep(f"search-{seed}", f"search.seed={seed}")
 
     def snapfusion(self) -> None:
         """SnapFusion's evolution."""
-        for seed in SEEDS:
+        for seed in range(self.size.num_seeds):
             self.sweep(f"snapfusion-{seed}", f"search.seed={seed}", "search.searcher=snapfusion")
 
     def published(self) -> None:
@@ -101,86 +146,116 @@ class Experiment:
         names = design_names()
         self.sweep("published", f"start_from.designs=[{', '.join(names)}]", f"trials={len(names)}", "search.searcher=random")
 
+    def found(self) -> Found:
+        """What has been found so far."""
+        return Found.read(self.folder, self.config("base"), num_seeds=self.size.num_seeds)
+
+    def ablation(self) -> None:
+        """Designs of the fronts, near MobileDiffusion's MACs or latency, without a trait, and the same designs with it."""
+        found, space = self.found(), get_space(self.config("base").space)
+        designs = list({x.digest: x for band in found.bands() for x in band.inside()}.values())
+        pairs = {trait.name: counterparts(designs, trait, space)[:NUM_ABLATED] for trait in TRAITS}
+        flat = [x for of_trait in pairs.values() for pair in of_trait for x in pair]
+        losses = dict(zip((x.digest for x in flat), self.losses("base", flat), strict=True))
+        record = [
+            {"trait": name, "designs": [x.to_json() for x in pair], "losses": [losses[x.digest] for x in pair]}
+            for name, of_trait in pairs.items()
+            for pair in of_trait
+        ]
+        write_whole(self.folder / "ablation.json", json.dumps(record))
+
+    def losses(self, name: str, architectures: Sequence[Architecture]) -> Iterator[float]:
+        """The search's objective by the supernet of a run."""
+        evaluate = SupernetEvaluator(read_inputs(self.folder / name))
+        with self.progress.stage(f"Losses by the supernet of {name}", len(architectures)) as stage:
+            for architecture in architectures:
+                yield evaluate(architecture)["denoising_loss"].value
+                stage.advance()
+
+    def scales(self) -> None:
+        """Random architectures by the supernets of two proxy scales."""
+        config = self.config("other", f"proxy_scale={self.size.other_scale}")
+        self.supernet(config)
+        architectures = stratified(config, self.size.num_ranked, stream=0x5CA1E)
+        losses = {
+            scale: list(self.losses(name, architectures))
+            for scale, name in ((self.config("base").proxy_scale, "base"), (config.proxy_scale, "other"))
+        }
+        record = {"architectures": [x.to_json() for x in architectures], "losses": losses}
+        write_whole(self.folder / "scales.json", json.dumps(record))
+
     def trust(self) -> None:
         """The ranking, held against training alone."""
-        measure_trust(self.folder / "base", progress=self.progress, **TRUST)
+        measure_trust(self.folder / "base", progress=self.progress, **self.size.trust)
+
+    def winner(self) -> None:
+        """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
+        found = self.found()
+        run, winner = found.winner()
+        picks = {name: (self.folder / "published", found.published[name]) for name in COMPARED}
+        picks |= {WINNER: (run, winner)}
+        bench = Bench(self.config("base"), self.folder / "bundles", self.progress)
+        bench.folder.mkdir(exist_ok=True)
+        trained, beside, halving, adversarial = self.size.updates
+        judge, rows, teacher = None, dict[str, dict[str, Any]](), None
+        for name, (of, picked) in picks.items():
+            make = functools.partial(hand_off, of, picked.digest)
+            handed = bench.made(f"{name}-handed-off", make)
+            last = bench.trained(f"{name}-trained", handed, steps=trained, seed=0)
+            if teacher is None:
+                teacher = last
+            else:
+                last = bench.distilled(f"{name}-taught", last, "knowledge", updates=beside, teacher=teacher)
+            eight = bench.distilled(f"{name}-8", last, "progressive", steps=8, from_steps=32, updates=halving)
+            one = bench.distilled(f"{name}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
+            added = bench.distilled(f"{name}-add", one, "adversarial", teacher=last, updates=adversarial)
+            judge = judge or Judge.of(bench, read_bundle(last).task)
+            latency = json.loads((handed / "expected.json").read_text("utf-8"))["in_sweep"]["measured_latency_ms"]
+            rows[name] = {
+                "design": picked.architecture.to_json(),
+                "measured_latency_ms": latency,
+                "quality": {
+                    f"{steps}_steps": measured(bench, judge, path.name, steps)
+                    for path, steps in ((last, 32), (eight, 8), (added, 1))
+                },
+            }
+        wide = bench.made("winner-full-width", functools.partial(hand_off, run, winner.digest, scale="deploy"))
+        exported = bench.folder / "winner-full-width-litert"
+        if not exported.is_dir():
+            export_bundle(wide, to="litert", out=exported)
+        rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))
+        write_whole(self.folder / "winner.json", json.dumps(rows))
 
     def table(self) -> None:
         """What came of it."""
-        config = self.config("base")
-        costs = Costs(get_scale(config.deploy_scale), Predictor.load(self.folder / "base" / "latency"))
-        runs = {name: [read_run(self.folder / f"{name}-{seed}") for seed in SEEDS] for name in ("search", "snapfusion")}
-        numbers = evidence(runs["search"], config, costs)
-        numbers |= standing(runs["search"], read_run(self.folder / "published"))
-        numbers |= agreement(runs)
-        path = write_result(
-            "rediscover",
-            shows=f"Fronts of {config.trials} evaluations in space {config.space}, quality judged at {config.proxy_scale}, "
-            f"latency predicted at {config.deploy_scale}; {len(SEEDS)} seeds of the search. Odds ratios: how much more often "
-            f"designs of the fronts have a trait of MobileDiffusion's than {NUM_RANDOM} random ones in the same band, by "
-            "Fisher's exact test, p-values adjusted by Holm. Published designs beside the front of all seeds.",
-            command="python benchmarks/rediscover.py table",
-            numbers=numbers,
-        )
-        show(path, numbers)
+        found = self.found()
+        path = write_table(found, self.results)
+        draw(found, path.with_suffix(".png"))
 
 
-STAGES = ("base", "search", "snapfusion", "published", "trust", "table")
+STAGES = ("base", "search", "snapfusion", "published", "ablation", "scales", "trust", "winner", "table")
 
 
-def evidence(runs: Sequence[Run], config: SweepConfig, costs: Costs) -> dict[str, Any]:
-    """Enrichment of every trait, in the band of MACs and in that of MobileDiffusion's latency."""
-    space, numbers = get_space(config.space), dict[str, Any]()
-    front = list({member.digest: member.architecture for run in runs for member in run.front}.values())
-    latency = float(costs.columns([get_design("mobilediffusion").architecture])["latency_ms"][0])
-    for name, least, most in (BAND, ("latency_ms", latency / LATENCY_SPREAD, latency * LATENCY_SPREAD)):
-        known = costs.columns(front)[name]
-        inside = [front[i] for i in np.flatnonzero((known >= least) & (known <= most))]
-        random = random_designs(
-            space, costs.columns, num=NUM_RANDOM, seed=0, band=(name, least, most), limits=config.limits
-        )  # fmt: skip
-        numbers[f"{name}_band_designs_of_fronts"] = exact(len(inside), "designs", n=len(front))
-        for found in enrichments(inside, random, TRAITS) if inside else ():
-            numbers[f"{name}_band: {found.trait.name}"] = odds(found)
-    return numbers
+def keep(folder: Path) -> None:
+    """Puts what has been found beside the other measurements; ledgers compressed."""
+    for path in itertools.chain.from_iterable(map(folder.glob, KEPT_FILES)):
+        target, content = KEPT / path.relative_to(folder), path.read_bytes()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".jsonl":
+            target.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content, mtime=0))
+        else:
+            target.write_bytes(content)
 
 
-def odds(found: Enrichment) -> dict[str, Any]:
-    """A row of the table; an end that is infinite is None."""
-    value, low, high = (x if math.isfinite(x) else None for x in (found.odds_ratio, found.low, found.high))
-    shares = {"front": list(found.found), "random": list(found.random)}
-    tested = {"p_value": found.p_value, "adjusted": found.adjusted}
-    return {"value": value, "unit": "odds ratio", "n": found.found[1], "low": low, "high": high, **shares, **tested}
-
-
-def standing(runs: Sequence[Run], published: Run) -> dict[str, Any]:
-    """Each published design beside the front of all seeds together."""
-    quality, cost = (get_objective(name) for name in ("denoising_loss", "latency_ms"))
-    members: list[Evaluation] = [member for run in runs for member in run.front]
-    names: dict[str, str] = {get_design(name).architecture.canonical().digest: name for name in design_names()}
-    numbers = {}
-    for outcome in published.with_status("done"):
-        found, name = position(outcome, members, quality=quality, cost=cost), names[outcome.digest]
-        for objective in (quality, cost):
-            numbers[f"{name}_{objective.name}"] = estimated(outcome.objectives[objective.name], objective.unit or "1")
-        numbers[f"{name}_is_dominated"] = exact(int(found.is_dominated), "1", n=len(members))
-        if found.cost_ratio is not None:
-            numbers[f"{name}_latency_over_the_quickest_as_good"] = exact(found.cost_ratio, "1", n=len(members))
-        if found.quality_lost is not None:
-            numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(found.quality_lost, "1")
-    return numbers
-
-
-def agreement(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Hypervolume of each seed's front, and by how much seeds differ."""
-    flat = [(name, run) for name, of_name in runs.items() for run in of_name]
-    found = hypervolumes([run.front for _, run in flat], flat[0][1].objectives)
-    numbers = {}
-    for name in runs:
-        values = [value for (of, _), value in zip(flat, found, strict=True) if of == name]
-        numbers |= {f"{name}_hypervolume_{seed}": exact(value, "1", n=1) for seed, value in enumerate(values)}
-        numbers[f"{name}_hypervolume_spread"] = exact((max(values) - min(values)) / float(np.mean(values)), "1", n=len(values))
-    return numbers
+def put_back(folder: Path) -> None:
+    """What was kept, where the folder has nothing."""
+    for path in KEPT.rglob("*"):
+        if path.is_file():
+            is_packed = path.suffix == ".gz"
+            target = folder / path.relative_to(KEPT).with_suffix("" if is_packed else path.suffix)
+            if not target.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes())
 
 
 def main() -> None:
@@ -188,12 +263,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", choices=[*STAGES, []], default=STAGES)
     parser.add_argument("--scale", choices=SCALES, default="cores")
-    parser.add_argument("--folder", type=Path, default=Path("runs") / "rediscover")
+    parser.add_argument("--folder", type=Path, help="Of all runs.  [default: runs/rediscover, or runs/rediscover-SCALE]")
     given = parser.parse_args()
+    is_kept = given.scale == "cores"
+    folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")
+    if is_kept:
+        put_back(folder)
     with terminal_progress() as progress:
-        experiment = Experiment(given.folder, SCALES[given.scale], progress)
+        experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder)
         for stage in given.stages or STAGES:
             getattr(experiment, stage)()
+            if is_kept:
+                keep(folder)
 
 
 if __name__ == "__main__":

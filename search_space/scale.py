@@ -106,6 +106,11 @@ _SCALES = {
             "shapes16-proxy", 16, 3, 3, 4, context_length=6, context_width=32, time_features=32, time_width=32, vocabulary=27,
             norm_group_size=4, head_width=4, prompt_layers=2,
         ),
+        # The same at half the widths, to see whether ranks at one width hold at another.
+        Scale(
+            "shapes16-narrow", 16, 3, 3, 2, context_length=6, context_width=32, time_features=32, time_width=32, vocabulary=27,
+            norm_group_size=2, head_width=2, prompt_layers=2,
+        ),
         Scale(
             "shapes32-proxy", 32, 3, 3, 4, context_length=6, context_width=32, time_features=32, time_width=32, vocabulary=27,
             norm_group_size=4, head_width=4, prompt_layers=2,

@@ -7,8 +7,11 @@ Source: Zhao et al. 2023 (MobileDiffusion), sections 3.1 and 3.2, and its table 
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from search_space import Architecture, Stage
+
+LEAST_EXPANSION = 2  # of `mobile-sd`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +23,13 @@ class Trait:
         says: what MobileDiffusion says of it.
         of: whether it is so; or a number that is to be small beside other architectures'. None where the architecture has
             nothing of which it could be said.
+        given: the architecture with the trait, or with a smaller number, and otherwise as it was.
     """
 
     name: str
     says: str
     of: Callable[[Architecture], bool | float | None]
+    given: Callable[[Architecture], Architecture]
 
 
 def transformers(architecture: Architecture) -> Iterator[tuple[int, Stage, int]]:
@@ -86,29 +91,79 @@ def _expansion(architecture: Architecture) -> float | None:
     return sum(x * num for x, num in layers) / total if total else None
 
 
+def changed(architecture: Architecture, change: Callable[[bool, int, Stage], dict[str, Any]]) -> Architecture:
+    """An architecture with some choices of its stages made otherwise.
+
+    Args:
+        architecture: that is changed.
+        change: from whether it is the coarsest level, the level and a stage to the new values of that stage's fields.
+    """
+    last = len(architecture.levels) - 1
+
+    def stage(level: int, old: Stage) -> Stage:
+        return dataclasses.replace(old, **change(level == last, level, old))
+
+    levels = tuple(
+        dataclasses.replace(level, down=stage(i, level.down), up=stage(i, level.up))
+        for i, level in enumerate(architecture.levels)
+    )
+    return Architecture(levels, architecture.mid and stage(last, architecture.mid))
+
+
 TRAITS = (
     Trait(
         "no self-attention at the finest level",
         "no transformers at 64x64: attention there is the most expensive part, and removing it costs little",
         _no_self_attention_finest,
+        lambda x: changed(x, lambda _, level, stage: {} if level else {"attention": "cross"}),
     ),
     Trait(
         "most transformer layers at the coarsest level",
         "more transformers in the middle of the UNet, where there are fewest positions",
         _transformers_coarsest,
+        lambda x: changed(
+            x, lambda is_last, _, stage: {"transformer_depth": max(1, stage.transformer_depth) if is_last else 0}
+        ),
     ),
     Trait(
         "cross-attention alone at the middle level",
         "no self-attention at 32x32, while cross-attention to the prompt stays",
         _cross_alone_in_the_middle,
+        lambda x: changed(
+            x,
+            lambda _, level, stage: (
+                {"attention": "cross", "transformer_depth": max(1, stage.transformer_depth)} if level == 1 else {}
+            ),
+        ),
     ),
     Trait(
         "separable convolution at the coarsest level alone",
         "separable convolution in the deeper part of the UNet, full convolution outside",
         _separable_deep_alone,
+        lambda x: changed(x, lambda is_last, *_: {"convolution": "separable" if is_last else "full"}),
     ),
-    Trait("ReLU in most attention", "ReLU in place of softmax, after a short training, without loss", _relu),
-    Trait("few residual blocks", "residual blocks are pruned, above all outside", _num_blocks),
-    Trait("feed-forward layers expand little", "a smaller expansion of the feed-forward layers", _expansion),
-    Trait("three levels", "three levels in place of four", lambda architecture: len(architecture.levels) == 3),
+    Trait(
+        "ReLU in most attention",
+        "ReLU in place of softmax, after a short training, without loss",
+        _relu,
+        lambda x: changed(x, lambda *_: {"attention_function": "relu"}),
+    ),
+    Trait(
+        "few residual blocks",
+        "residual blocks are pruned, above all outside",
+        _num_blocks,
+        lambda x: changed(x, lambda _, level, stage: {"num_blocks": max(min(stage.num_blocks, 1), stage.num_blocks - 1)}),
+    ),
+    Trait(
+        "feed-forward layers expand little",
+        "a smaller expansion of the feed-forward layers",
+        _expansion,
+        lambda x: changed(x, lambda *_: {"expansion": LEAST_EXPANSION}),
+    ),
+    Trait(
+        "three levels",
+        "three levels in place of four",
+        lambda x: len(x.levels) == 3,
+        lambda x: dataclasses.replace(x, levels=x.levels[:3]),
+    ),
 )

@@ -10,7 +10,7 @@ from experiments.rediscovery.traits import TRAITS, Trait
 from objectives.cost import counted_costs
 from search_space import get_design, get_scale, get_space
 
-WIDE = Trait("wide", "", lambda x: x.levels[0].width == 3)
+WIDE = Trait("wide", "", lambda x: x.levels[0].width == 3, given=lambda x: x)
 SPACE, SCALE = get_space("digits"), get_scale("digits-deploy")
 
 
@@ -41,7 +41,7 @@ def test_what_all_have_on_one_side_has_an_interval_that_is_open():
 
 
 def test_designs_of_which_it_cannot_be_said_are_not_asked():
-    unsaid = Trait("unsaid", "", lambda _: None)
+    unsaid = Trait("unsaid", "", lambda _: None, given=lambda x: x)
     [found] = enrichments(drawn(num_wide=1, num_narrow=1), drawn(num_wide=1, num_narrow=1), [unsaid])
     assert (found.found, found.random) == ((0, 0), (0, 0))
     assert math.isnan(found.odds_ratio)
@@ -49,7 +49,7 @@ def test_designs_of_which_it_cannot_be_said_are_not_asked():
 
 
 def test_a_number_is_small_below_the_median_of_random_designs():
-    width = Trait("narrow", "", lambda x: float(x.levels[0].width))
+    width = Trait("narrow", "", lambda x: float(x.levels[0].width), given=lambda x: x)
     random = drawn(num_wide=4, num_narrow=2)  # of 2 and 3, the median is 3
     [found] = enrichments(drawn(num_wide=1, num_narrow=3), random, [width])
     assert (found.found, found.random) == ((3, 4), (2, 6))

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from experiments.rediscovery.traits import TRAITS
-from search_space import get_design
+from search_space import get_design, get_space
 
 SD15 = get_design("sd15").architecture
 
@@ -60,3 +61,26 @@ def test_where_there_are_no_transformers_nothing_is_said_of_them():
         "ReLU in most attention",
         "feed-forward layers expand little",
     }
+
+
+@pytest.mark.parametrize("trait", TRAITS, ids=lambda trait: trait.name)
+def test_any_design_is_given_a_trait_within_the_space(trait):
+    space, rng, num_changed = get_space("mobile-sd"), np.random.default_rng(0), 0
+    for _ in range(200):
+        design = space.sample(rng)
+        before, given = trait.of(design), trait.given(design)
+        after = trait.of(given)
+        if isinstance(after, float):
+            assert before is None or after <= before
+        else:
+            assert after is True or (after is None and before is None)
+        assert space.contains(given)
+        assert trait.given(given).canonical() == given.canonical() or trait.name == "few residual blocks"
+        num_changed += given.canonical() != design.canonical()
+    assert num_changed > 20
+
+
+def test_mobilediffusion_changes_by_none_that_is_a_statement():
+    design = get_design("mobilediffusion").architecture
+    said = [trait for trait in TRAITS if isinstance(trait.of(design), bool) and "most transformer" not in trait.name]
+    assert all(trait.given(design).canonical() == design.canonical() for trait in said)

@@ -1,0 +1,62 @@
+"""The picture of `rediscover.py`: fronts with the published designs, and how often the fronts have MobileDiffusion's traits."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rediscover_tables import COST, QUALITY, Found
+
+from experiments.evaluation import Evaluation
+from experiments.rediscovery.traits import TRAITS
+
+COLOURS = {"search": "tab:blue", "snapfusion": "tab:orange"}
+TITLES = {"search": "fronts of pocket, a line for each seed", "snapfusion": "fronts of SnapFusion's evolution"}
+BAND_COLOURS = ("tab:blue", "tab:green", "tab:purple")
+WIDEST = 1e3  # odds ratio; what reaches beyond ends at the edge
+
+
+def draw(found: Found, path: Path) -> None:
+    """Writes a PNG file."""
+    figure = Figure(figsize=(13, 5.5), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _fronts(found, left)
+    _traits(found, right)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _fronts(found: Found, axes: Axes) -> None:
+    done = [x for run in found.runs["search"] for x in run.with_status("done")]
+    axes.scatter(*_values(done), s=2, color="0.8", label="evaluated", rasterized=True)
+    for name, runs in found.runs.items():
+        for seed, run in enumerate(runs):
+            label = TITLES[name] if not seed else None
+            axes.step(*_values(run.front), where="post", color=COLOURS[name], linewidth=1, label=label)
+    for name, design in found.published.items():
+        x, y = _values([design])
+        axes.plot(x, y, "k*")
+        axes.annotate(name, (float(x[0]), float(y[0])), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel="predicted latency at full width, litert-cpu, ms")
+    axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}, supernet's weights")
+    axes.legend(fontsize=8)
+
+
+def _values(designs: Sequence[Evaluation]) -> tuple[np.ndarray, np.ndarray]:
+    cost, quality = (np.array([x.objectives[objective.name].value for x in designs]) for objective in (COST, QUALITY))
+    return cost, quality
+
+
+def _traits(found: Found, axes: Axes) -> None:
+    for band_number, (band, inside, rows) in enumerate(found.enriched):
+        for row, x in enumerate(rows):
+            low, value, high = (float(np.clip(end, 1 / WIDEST, WIDEST)) for end in (x.low, x.odds_ratio, x.high))
+            ends = [[value - low], [high - value]]
+            label = f"band of {band.title}, {len(inside)} designs" if not row else None
+            place, colour = row + (band_number - 1) / 4, BAND_COLOURS[band_number]
+            axes.errorbar([value], [place], xerr=ends, fmt="o", ms=4, color=colour, label=label)
+    axes.axvline(1, color="0.6", linewidth=1)
+    axes.set(xscale="log", xlim=(1 / WIDEST, WIDEST), xlabel="odds in the fronts over odds among random designs")
+    axes.set_yticks(range(len(TRAITS)), [trait.name for trait in TRAITS], fontsize=8)
+    axes.invert_yaxis()
+    axes.legend(fontsize=8)

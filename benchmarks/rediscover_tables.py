@@ -1,0 +1,291 @@
+"""What the stages of `rediscover.py` found, as numbers with their intervals; made of the kept files alone."""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_distillation import single
+from record import estimated, exact, show, write_result
+
+from experiments.choosing import half_width_of_difference
+from experiments.config import SweepConfig
+from experiments.evaluation import Evaluation
+from experiments.latency import Costs
+from experiments.rediscovery.counterparts import ratio
+from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
+from experiments.rediscovery.position import hypervolumes, position
+from experiments.rediscovery.traits import TRAITS
+from experiments.run_folder import Run, read_run
+from experiments.trust_record import FILE as TRUST_FILE
+from latency_models.phone_profiles import phone_profile
+from latency_models.predictor import Predictor
+from objectives import get_objective
+from objectives.front import non_dominated
+from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
+from search_space import Architecture, design_names, get_design, get_scale, get_space, layer_plan
+
+WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
+PHONE = "Galaxy S24"
+MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
+LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band
+NUM_RANDOM = 2000
+QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Designs of about equal cost.
+
+    Attributes:
+        title: for people.
+        costs: by name, of architectures.
+        cost: the name of the one that counts.
+        least: of it.
+        most: of it.
+        front: the designs that are asked about.
+    """
+
+    title: str
+    costs: Costs
+    cost: str
+    least: float
+    most: float
+    front: tuple[Architecture, ...]
+
+    def inside(self) -> list[Architecture]:
+        """Designs of the front that lie in it."""
+        known = self.costs.columns(self.front)[self.cost]
+        return [self.front[i] for i in np.flatnonzero((known >= self.least) & (known <= self.most))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The runs of an experiment, and what lies beside them.
+
+    Attributes:
+        folder: of all runs.
+        config: of the base.
+        runs: by searcher, one for each seed.
+        published: outcomes of published designs, by name.
+    """
+
+    folder: Path
+    config: SweepConfig
+    runs: Mapping[str, Sequence[Run]]
+    published: Mapping[str, Evaluation]
+
+    @classmethod
+    def read(cls, folder: Path, config: SweepConfig, *, num_seeds: int) -> "Found":
+        """Reads all that there is."""
+        runs = {
+            name: [read_run(path) for seed in range(num_seeds) if (path := folder / f"{name}-{seed}").is_dir()]
+            for name in ("search", "snapfusion")
+        }
+        names = {get_design(name).architecture.digest: name for name in design_names()}
+        judged = read_run(folder / "published").with_status("done")
+        return cls(folder, config, runs, {names[x.digest]: x for x in judged if x.digest in names})
+
+    def costs_on(self, predictor: Predictor) -> Costs:
+        """Costs of architectures on a device."""
+        return Costs(get_scale(self.config.deploy_scale), predictor)
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """On the measured device."""
+        return self.costs_on(Predictor.load(self.folder / "base" / "latency"))
+
+    @functools.cached_property
+    def phone(self) -> Costs:
+        """On a phone that nobody measured."""
+        return self.costs_on(phone_profile(PHONE))
+
+    @functools.cached_property
+    def members(self) -> list[tuple[Path, Evaluation]]:
+        """Of each seed's front, with its run."""
+        return [(run.path, member) for run in self.runs["search"] for member in run.front]
+
+    @functools.cached_property
+    def evaluated(self) -> list[Evaluation]:
+        """Every distinct design that the searches judged."""
+        return list({x.digest: x for run in self.runs["search"] for x in run.with_status("done")}.values())
+
+    @functools.cached_property
+    def phone_front(self) -> list[Evaluation]:
+        """The best of all that was judged, if it ran on the phone."""
+        latency = self.phone.columns([x.architecture for x in self.evaluated])["latency_ms"]
+        loss = np.array([x.objectives[QUALITY.name].value for x in self.evaluated])
+        return [self.evaluated[i] for i in np.flatnonzero(non_dominated(np.stack([loss, latency], axis=1)))]
+
+    def bands(self) -> tuple[Band, ...]:
+        """Around MobileDiffusion: by MACs, by latency, and by latency on the phone."""
+        fronts = tuple({x.digest: x.architecture for _, x in self.members}.values())
+        on_phone = tuple(x.architecture for x in self.phone_front)
+        design = get_design("mobilediffusion").architecture
+        by_latency = [
+            Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, front)
+            for title, costs, front in (("latency", self.costs, fronts), (f"latency on {PHONE}", self.phone, on_phone))
+            for ms in costs.columns([design])["latency_ms"].tolist()
+        ]
+        return (Band("MACs", self.costs, "macs", *MACS_BAND, fronts), *by_latency)
+
+    @functools.cached_property
+    def enriched(self) -> list[tuple[Band, list[Architecture], tuple[Enrichment, ...]]]:
+        """Every band with its designs of the fronts, and how much more often they have each trait than random designs."""
+        space, limits, found = get_space(self.config.space), self.config.limits, []
+        for band in self.bands():
+            least_most = (band.cost, band.least, band.most)
+            random = random_designs(space, band.costs.columns, num=NUM_RANDOM, seed=0, band=least_most, limits=limits)
+            inside = band.inside()
+            found.append((band, inside, enrichments(inside, random, TRAITS) if inside else ()))
+        return found
+
+    def winner(self) -> tuple[Path, Evaluation]:
+        """The quickest design of the fronts whose loss cannot be told from Stable Diffusion 1.5's, or is lower; and its run."""
+        wanted = self.published[COMPARED[0]].objectives[QUALITY.name]
+        as_good = [
+            (run, x)
+            for run, x in self.members
+            if (own := x.objectives[QUALITY.name]).value <= wanted.value + half_width_of_difference(own, wanted)
+        ]
+        return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value)
+
+
+def write_table(found: Found, folder: Path) -> Path:
+    """Writes `rediscover.json` and prints it."""
+    numbers = evidence(found) | standing(found) | agreement(found)
+    for name, numbers_of in (("ablation", ablation), ("scales", scales), ("winner", winner)):
+        if (path := found.folder / f"{name}.json").is_file():
+            numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
+    if (path := found.folder / "base" / TRUST_FILE).is_file():
+        numbers |= trust(json.loads(path.read_text("utf-8")))
+    config, seeds = found.config, len(found.runs["search"])
+    path = write_result(
+        "rediscover",
+        shows=f"Fronts of {config.trials} evaluations in space {config.space}, quality judged at {config.proxy_scale}, "
+        f"latency predicted at {config.deploy_scale}; {seeds} seeds of the search. Odds ratios: how much more often "
+        f"designs of the fronts have a trait of MobileDiffusion's than {NUM_RANDOM} random ones in the same band, by "
+        "Fisher's exact test, p-values adjusted by Holm. Published designs beside the fronts of all seeds. Ratios of the "
+        "ablation: designs of the fronts given a trait that they lack, over the same designs without it.",
+        command="python benchmarks/rediscover.py table",
+        numbers=numbers,
+        folder=folder,
+    )
+    show(path, numbers)
+    return path
+
+
+def evidence(found: Found) -> dict[str, Any]:
+    """Enrichment of every trait in every band."""
+    numbers: dict[str, Any] = {}
+    for band, inside, rows in found.enriched:
+        numbers[f"band of {band.title}: designs of fronts"] = exact(len(inside), "designs", n=len(band.front))
+        numbers |= {f"band of {band.title}: {row.trait.name}": odds(row) for row in rows}
+    return numbers
+
+
+def odds(found: Enrichment) -> dict[str, Any]:
+    """A row of the table; an end that is infinite is None."""
+    value, low, high = (x if math.isfinite(x) else None for x in (found.odds_ratio, found.low, found.high))
+    shares = {"front": list(found.found), "random": list(found.random)}
+    tested = {"p_value": found.p_value, "adjusted": found.adjusted}
+    return {"value": value, "unit": "odds ratio", "n": found.found[1], "low": low, "high": high, **shares, **tested}
+
+
+def standing(found: Found) -> dict[str, Any]:
+    """Each published design, and the winner, beside the fronts of all seeds."""
+    members, numbers = [x for _, x in found.members], dict[str, Any]()
+    for name, outcome in found.published.items():
+        placed = position(outcome, members, quality=QUALITY, cost=COST)
+        numbers |= of_design(found, name, outcome)
+        numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=len(members))
+        if placed.cost_ratio is not None:
+            numbers[f"{name}_latency_over_the_quickest_as_good"] = exact(placed.cost_ratio, "1", n=len(members))
+        if placed.quality_lost is not None:
+            numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(placed.quality_lost, "1")
+    _, best = found.winner()
+    numbers |= of_design(found, WINNER, best)
+    for name in COMPARED:
+        for objective in (QUALITY, COST):
+            own, other = (x.objectives[objective.name].value for x in (found.published[name], best))
+            numbers[f"{name}_over_winner_{objective.name}"] = exact(own / other, "1", n=1)
+    return numbers
+
+
+def of_design(found: Found, name: str, outcome: Evaluation) -> dict[str, Any]:
+    """What one design is and costs."""
+    plan = layer_plan(outcome.architecture, get_scale(found.config.deploy_scale))
+    return {
+        f"{name}_parameters": exact(plan.parameters, "1", n=1),
+        f"{name}_macs": exact(plan.macs, "1", n=1),
+        f"{name}_peak_memory": estimated(found.costs(outcome.architecture)["peak_memory_bytes"], "bytes"),
+        f"{name}_latency_on_{PHONE}": estimated(found.phone(outcome.architecture)["latency_ms"], "ms"),
+        **{f"{name}_{x.name}": estimated(outcome.objectives[x.name], x.unit or "1") for x in (QUALITY, COST)},
+    }
+
+
+def agreement(found: Found) -> dict[str, Any]:
+    """Hypervolume of each seed's front, and by how much seeds differ."""
+    flat = [(name, run) for name, of_name in found.runs.items() for run in of_name]
+    volumes = hypervolumes([run.front for _, run in flat], (QUALITY, COST))
+    numbers: dict[str, Any] = {}
+    for name in found.runs:
+        values = [value for (of, _), value in zip(flat, volumes, strict=True) if of == name]
+        numbers |= {f"{name}_hypervolume_{seed}": exact(value, "1", n=1) for seed, value in enumerate(values)}
+        if values:
+            numbers[f"{name}_hypervolume_spread"] = exact(
+                (max(values) - min(values)) / float(np.mean(values)), "1", n=len(values)
+            )
+    return numbers
+
+
+def ablation(found: Found, record: list[Any]) -> dict[str, Any]:
+    """What each trait does to designs that lack it."""
+    numbers: dict[str, Any] = {}
+    for trait in TRAITS:
+        rows = [row for row in record if row["trait"] == trait.name]
+        if len(rows) < 2:
+            continue
+        pairs = [[Architecture.from_json(x) for x in row["designs"]] for row in rows]
+        before, after = (found.costs.columns([pair[i] for pair in pairs])["latency_ms"].tolist() for i in (0, 1))
+        numbers[f"given {trait.name}: loss"] = estimated(ratio(*zip(*(row["losses"] for row in rows), strict=True)), "ratio")
+        numbers[f"given {trait.name}: latency"] = estimated(ratio(before, after), "ratio")
+    return numbers
+
+
+def scales(found: Found, record: dict[str, Any]) -> dict[str, Any]:
+    """How well ranks at one proxy scale agree with ranks at another."""
+    one, other = (np.array(losses) for losses in record["losses"].values())
+    architectures = [Architecture.from_json(x) for x in record["architectures"]]
+    macs = np.asarray(found.costs.columns(architectures)["macs"], np.float64)
+    title = " and ".join(record["losses"])
+    return {
+        f"ranks at {title}": estimated(kendall_tau(one, other), "tau"),
+        f"ranks at {title}, equal MACs": estimated(kendall_tau_at_equal_cost(one, other, cost=macs), "tau"),
+    }
+
+
+def trust(record: dict[str, Any]) -> dict[str, Any]:
+    """How well the search's ranking agrees with training alone."""
+    numbers = {"seeds of training alone": single(record["between_seeds"], "tau")} if record["between_seeds"] else {}
+    for key, title in (("tau", "all pairs"), ("tau_equal_cost", "equal MACs")):
+        numbers |= {f"trust, {title}: {name}": single(tau, "tau") for name, tau in record[key].items() if tau is not None}
+    return numbers
+
+
+def winner(found: Found, record: dict[str, Any]) -> dict[str, Any]:
+    """The winner and published designs after the same training, and their latencies measured at full width."""
+    numbers: dict[str, Any] = {}
+    for name, row in record.items():
+        for steps, qualities in row["quality"].items():
+            numbers |= {f"{name}_{steps}_{key}": single(value) for key, value in qualities.items()}
+        if measured := row["measured_latency_ms"]:
+            predicted = found.costs(Architecture.from_json(row["design"]))["latency_ms"].value
+            numbers[f"{name}_measured_latency"] = single(measured, "ms")
+            numbers[f"{name}_measured_over_predicted"] = exact(measured["value"] / predicted, "1", n=1)
+    numbers["winner_exported"] = exact(record[WINNER]["exported_bytes"], "bytes", n=1)
+    return numbers
