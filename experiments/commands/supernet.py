@@ -20,8 +20,11 @@ def supernet_init(bundle: Path, *, space: str, out: Path, seed: int) -> int:
 
     A sweep takes the folder as `supernet.start=OUT`, with the bundle's scale as its proxy scale.
     """
+    from experiments.control_file import left_out
     from experiments.supernet_start import start_supernet
 
+    if note := left_out(bundle):
+        click.echo(note, err=True)
     start = start_supernet(bundle, space, out, seed=seed)
     click.echo(str(start))
     return 0 if start.is_equal else 1

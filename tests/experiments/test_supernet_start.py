@@ -129,3 +129,10 @@ def test_a_start_from_before_scales_had_a_field_still_serves(tmp_path, digits):
     (older / "start.json").write_text(json.dumps(description))
     with pytest.raises(InputError, match=r"key 'scale\.prompt_layers' must be 0, got 1; choose that proxy_scale"):
         check_start(older, supernet)
+
+
+def test_a_plug_in_of_the_bundle_is_left_out_and_said(digits, tmp_path, capsys):
+    shutil.copytree(digits[0], tmp_path / "bundle")
+    (tmp_path / "bundle" / "control.safetensors").touch()
+    assert _run("supernet", "init", "--from", tmp_path / "bundle", "--space", "digits", "--out", tmp_path / "start") == 2
+    assert "control.safetensors is left out: it belongs to the network as it is here" in capsys.readouterr().err
