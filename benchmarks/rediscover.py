@@ -76,15 +76,16 @@ class Size:
 
 SCALES = {
     "cores": Size(
-        (), "shapes16-narrow", 100, {"num": 24, "num_seeds": 2, "num_steps": 800, "num_samples": 1000}, 5, (1500, 400, 200, 400)
+        (), "shapes16-narrow", 100, {"num": 24, "num_seeds": 2, "num_steps": 600, "num_samples": 1000}, 5, (800, 200, 100, 200)
     ),
     "gpu": Size(
-        ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000"),
+        ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000",
+         "quality.loss_samples=600"),
         "shapes16-proxy", 500, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5, (9000, 5000, 2000, 4000),
     ),
     # Every stage in minutes, with results that mean nothing.
     "check": Size(
-        ("supernet.num_steps=20", "supernet.largest_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50"),
+        ("supernet.num_steps=20", "supernet.warmup_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50"),
         "shapes16-narrow", 6, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (5, 5, 2, 2),
     ),
 }  # fmt: skip
