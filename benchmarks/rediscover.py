@@ -154,7 +154,7 @@ class Experiment:
     def ablation(self) -> None:
         """Designs of the fronts, near MobileDiffusion's MACs or latency, without a trait, and the same designs with it."""
         found, space = self.found(), get_space(self.config("base").space)
-        designs = list({x.digest: x for band in found.bands() for x in band.inside()}.values())
+        designs = list({x.digest: x for band in found.bands() for x in band.distinct}.values())
         pairs = {trait.name: counterparts(designs, trait, space)[:NUM_ABLATED] for trait in TRAITS}
         flat = [x for of_trait in pairs.values() for pair in of_trait for x in pair]
         losses = dict(zip((x.digest for x in flat), self.losses("base", flat), strict=True))

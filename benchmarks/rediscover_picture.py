@@ -48,11 +48,11 @@ def _values(designs: Sequence[Evaluation]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _traits(found: Found, axes: Axes) -> None:
-    for band_number, (band, inside, rows) in enumerate(found.enriched):
+    for band_number, (band, rows, _) in enumerate(found.enriched):
         for row, x in enumerate(rows):
             low, value, high = (float(np.clip(end, 1 / WIDEST, WIDEST)) for end in (x.low, x.odds_ratio, x.high))
             ends = [[value - low], [high - value]]
-            label = f"band of {band.title}, {len(inside)} designs" if not row else None
+            label = f"band of {band.title}, {len(band.distinct)} designs" if not row else None
             place, colour = row + (band_number - 1) / 4, BAND_COLOURS[band_number]
             axes.errorbar([value], [place], xerr=ends, fmt="o", ms=4, color=colour, label=label)
     axes.axvline(1, color="0.6", linewidth=1)

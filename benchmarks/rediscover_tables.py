@@ -47,7 +47,7 @@ class Band:
         cost: the name of the one that counts.
         least: of it.
         most: of it.
-        front: the designs that are asked about.
+        fronts: the designs that are asked about, by seed of the search.
     """
 
     title: str
@@ -55,12 +55,21 @@ class Band:
     cost: str
     least: float
     most: float
-    front: tuple[Architecture, ...]
+    fronts: tuple[tuple[Architecture, ...], ...]
 
-    def inside(self) -> list[Architecture]:
-        """Designs of the front that lie in it."""
-        known = self.costs.columns(self.front)[self.cost]
-        return [self.front[i] for i in np.flatnonzero((known >= self.least) & (known <= self.most))]
+    @functools.cached_property
+    def inside(self) -> list[list[Architecture]]:
+        """Designs of each front that lie in it."""
+        found = []
+        for front in self.fronts:
+            known = self.costs.columns(front)[self.cost]
+            found.append([front[i] for i in np.flatnonzero((known >= self.least) & (known <= self.most))])
+        return found
+
+    @property
+    def distinct(self) -> list[Architecture]:
+        """The same of all fronts together."""
+        return list({x.digest: x for front in self.inside for x in front}.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,25 +132,25 @@ class Found:
 
     def bands(self) -> tuple[Band, ...]:
         """Around MobileDiffusion: by MACs, by latency, and by latency on the phone."""
-        fronts = tuple({x.digest: x.architecture for _, x in self.members}.values())
-        on_phone = tuple(x.architecture for x in self.phone_front)
+        fronts = tuple(tuple(x.architecture for x in run.front) for run in self.runs["search"])
+        on_phone = (tuple(x.architecture for x in self.phone_front),)
         design = get_design("mobilediffusion").architecture
         by_latency = [
-            Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, front)
-            for title, costs, front in (("latency", self.costs, fronts), (f"latency on {PHONE}", self.phone, on_phone))
+            Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, judged)
+            for title, costs, judged in (("latency", self.costs, fronts), (f"latency on {PHONE}", self.phone, on_phone))
             for ms in costs.columns([design])["latency_ms"].tolist()
         ]
         return (Band("MACs", self.costs, "macs", *MACS_BAND, fronts), *by_latency)
 
     @functools.cached_property
-    def enriched(self) -> list[tuple[Band, list[Architecture], tuple[Enrichment, ...]]]:
-        """Every band with its designs of the fronts, and how much more often they have each trait than random designs."""
+    def enriched(self) -> list[tuple[Band, tuple[Enrichment, ...], list[tuple[Enrichment, ...]]]]:
+        """Every band; how much more often its designs of all fronts have each trait than random designs; and those of each."""
         space, limits, found = get_space(self.config.space), self.config.limits, []
         for band in self.bands():
             least_most = (band.cost, band.least, band.most)
             random = random_designs(space, band.costs.columns, num=NUM_RANDOM, seed=0, band=least_most, limits=limits)
-            inside = band.inside()
-            found.append((band, inside, enrichments(inside, random, TRAITS) if inside else ()))
+            together, *each = (enrichments(x, random, TRAITS) if x else () for x in (band.distinct, *band.inside))
+            found.append((band, together, each))
         return found
 
     def winner(self) -> tuple[Path, Evaluation]:
@@ -180,11 +189,18 @@ def write_table(found: Found, folder: Path) -> Path:
 
 
 def evidence(found: Found) -> dict[str, Any]:
-    """Enrichment of every trait in every band."""
+    """Enrichment of every trait in every band.
+
+    Designs of one front are relatives, so that a test which takes each for a draw of its own is too sure: the share in each
+    seed's front stands beside it.
+    """
     numbers: dict[str, Any] = {}
-    for band, inside, rows in found.enriched:
-        numbers[f"band of {band.title}: designs of fronts"] = exact(len(inside), "designs", n=len(band.front))
-        numbers |= {f"band of {band.title}: {row.trait.name}": odds(row) for row in rows}
+    for band, together, each in found.enriched:
+        title, num = f"band of {band.title}", sum(map(len, band.fronts))
+        numbers[f"{title}: designs of fronts"] = exact(len(band.distinct), "designs", n=num)
+        for i, row in enumerate(together):
+            by_seed = [list(rows[i].found) for rows in each if rows]
+            numbers[f"{title}: {row.trait.name}"] = {**odds(row), "front_by_seed": by_seed}
     return numbers
 
 
