@@ -17,6 +17,7 @@ import functools
 import gzip
 import itertools
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ from search_space import Architecture, design_names, get_space
 HERE = Path(__file__).parent
 KEPT = HERE / "measurements" / "rediscover"
 # What is kept of the folder: all that tables and pictures are made of.
-KEPT_FILES = ("*/ledger.jsonl", "base/latency/*", "base/trust/*.json", "base/trust/*/*.json", "*.json")
+KEPT_FILES = ("*/ledger.jsonl", "*/sweep.yaml", "base/latency/*", "base/trust/*.json", "base/trust/*/*.json", "*.json")
 NUM_ABLATED = 24  # designs of each trait
 
 
@@ -200,7 +201,7 @@ class Experiment:
         trained, beside, halving, adversarial = self.size.updates
         judge, rows, teacher = None, dict[str, dict[str, Any]](), None
         for name, (of, picked) in picks.items():
-            make = functools.partial(hand_off, of, picked.digest)
+            make = functools.partial(hand_off, self.with_supernet(of), picked.digest)
             handed = bench.made(f"{name}-handed-off", make)
             last = bench.trained(f"{name}-trained", handed, steps=trained, seed=0)
             if teacher is None:
@@ -226,6 +227,12 @@ class Experiment:
             export_bundle(wide, to="litert", out=exported)
         rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))
         write_whole(self.folder / "winner.json", json.dumps(rows))
+
+    def with_supernet(self, run: Path) -> Path:
+        """A run that has its supernet, which is not kept with it."""
+        if not (run / "supernet").is_dir():
+            shutil.copytree(self.folder / "base" / "supernet", run / "supernet")
+        return run
 
     def table(self) -> None:
         """What came of it."""

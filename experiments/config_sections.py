@@ -202,8 +202,13 @@ class RungSection(Section):
 
 
 class DistillSection(Section):
-    """How the chosen architecture is trained after the search; `num_steps` of its own training."""
+    """How the chosen architecture is trained after the search; `num_steps` of its own training.
 
+    Attributes:
+        at_end: whether a sweep hands the knee of its front over and distils it; otherwise it ends with the front.
+    """
+
+    at_end: bool = Field(default=True, strict=True)
     num_steps: Count = 2000
     batch_size: Count = 64
     learning_rate: Positive = 5e-4

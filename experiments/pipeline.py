@@ -78,7 +78,8 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
             search(config, run_dir, ledger, start, progress, address=address)
             write_front(run_dir / "front.json", read_run(run_dir).summary)
             log_front(read_run(run_dir), log)
-            _winner(config, run_dir, progress, log)
+            if config.distill.at_end:
+                _winner(config, run_dir, progress, log)
         _show(run_dir)
 
 

@@ -487,6 +487,16 @@ def test_a_sweep_draws_the_samples_that_a_kill_left_undrawn(run_dir, tmp_path):
     assert (copy / "samples.png").is_file()
 
 
+def test_a_sweep_that_is_not_to_distil_ends_with_its_front(run_dir, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("winner", "samples.png", "front.json"))
+    overrides = [f"run_dir={json.dumps(str(copy))}", "distill.at_end=false"]
+    run_sweep(load_config(copy / "sweep.yaml", overrides), silent_progress())
+    assert (copy / "front.json").is_file()
+    assert not (copy / "winner").exists()
+    assert "winner" not in capsys.readouterr().out
+
+
 def test_a_run_folder_of_another_sweep_is_left_alone(run_dir):
     before = _files(run_dir)
     other = load_config("digits-small", [*SHRUNK, f"run_dir={json.dumps(str(run_dir))}", "supernet.learning_rate=0.5"])
