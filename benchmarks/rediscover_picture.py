@@ -59,4 +59,4 @@ def _traits(found: Found, axes: Axes) -> None:
     axes.set(xscale="log", xlim=(1 / WIDEST, WIDEST), xlabel="odds in the fronts over odds among random designs")
     axes.set_yticks(range(len(TRAITS)), [trait.name for trait in TRAITS], fontsize=8)
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1))
