@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from bench_distillation import Bench, single, write_images
-from record import show, write_result
+from bench_distillation import Bench, write_images
+from record import show, single, write_result
 
 from diffusion import sample_noise
 from experiments.bundle import Bundle, read_bundle

@@ -10,42 +10,26 @@ import argparse
 import dataclasses
 import itertools
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
+from bundles import NUM_SAMPLES, Bundles, Judge, measured
 from PIL import Image, ImageDraw
-from record import estimated, exact, show, write_result
-from scipy import stats
+from record import estimated, show, single, write_result
 
-from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
-from experiments.bundle_quality import bundle_loss, promise_split
+from experiments.bundle import Bundle, read_bundle
 from experiments.config import SweepConfig, load_config
-from experiments.data.dataset import Attribute
 from experiments.data.image_grid import image_grid
 from experiments.data.splits import SPLITS
-from experiments.denoising_task import all_examples, load_examples
-from experiments.distilling.distill import distill_bundle
-from experiments.distilling.methods import METHODS
+from experiments.denoising_task import load_examples
 from experiments.handoff import training_settings
-from experiments.progress import Progress, terminal_progress
-from experiments.quality import FeatureDistances
-from experiments.sample_features import data_classifier, labelled_images, sweep_distances
-from experiments.sampling import draw_images
-from experiments.training import train_bundle, with_fresh_weights
-from objectives import Estimate
-from objectives.agreement import agreement, attribute_values, read_attributes
-from objectives.coverage import class_coverage, recall
-from objectives.extractor import FeatureExtractor, features, function_extractor
-from objectives.features import Classifier, classifier_extractor, logits
+from experiments.progress import terminal_progress
+from objectives.denoising import mean_estimate
 from search_space import Architecture, get_scale, get_space
 
 SEEDS = range(5)
-NUM_SAMPLES = 2000
-PIXEL_FEATURES = 48
 LONG_STEPS, LONG_RATE = 2500, 1.5e-3  # of the teacher, and of the network that learns to take few steps
 STUDENT_STEPS, STUDENT_RATE = 1000, 4e-3
 WEIGHTS: dict[str, Any] = {"output_weight": 8.0, "feature_weight": 4.0}
@@ -64,50 +48,8 @@ WINNER = Path("runs/digits/winner")
 
 
 @dataclasses.dataclass(frozen=True)
-class Bench:
-    """Where bundles are kept, and how they are made.
-
-    Attributes:
-        config: of the sweep whose data and space it is.
-        folder: of all bundles.
-        progress: where to report.
-    """
-
-    config: SweepConfig
-    folder: Path
-    progress: Progress
-
-    def made(self, name: str, make: Callable[[Path], Any]) -> Path:
-        """The bundle of a name, which is made once; `seconds.json` has the CPU time that it took."""
-        path = self.folder / name
-        if not path.is_dir():
-            begun = time.process_time()
-            make(path)
-            (path / "seconds.json").write_text(json.dumps(time.process_time() - begun), "utf-8")
-        return path
-
-    def fresh(self, name: str, architecture: Architecture, seed: int, **settings: Any) -> Path:
-        """A bundle of weights that were drawn."""
-
-        def make(path: Path) -> None:
-            bundle = Bundle(architecture, training_settings(self.config, "fresh weights"), {})
-            write_bundle(path, with_fresh_weights(with_settings(bundle, **settings), seed), expected={}, card="")
-
-        return self.made(name, make)
-
-    def trained(self, name: str, source: Path, **keys: Any) -> Path:
-        """A bundle that was trained on the data alone."""
-        make = lambda path: train_bundle(source, progress=self.progress, out=path, **keys)  # noqa: E731
-        return self.made(name, make)
-
-    def distilled(self, name: str, source: Path, method: str, *, seed: int = 0, data: str | None = None, **keys: Any) -> Path:
-        """A bundle that a method has distilled."""
-        settings: Any = METHODS[method].settings.model_validate({"method": method, **keys})
-
-        def make(path: Path) -> None:
-            distill_bundle(source, settings, data=data, seed=seed, progress=self.progress, out=path)
-
-        return self.made(name, make)
+class Bench(Bundles):
+    """Those of this benchmark, with the two networks that the others start from."""
 
     def teacher(self) -> Path:
         """The largest network of the space, trained alone."""
@@ -237,73 +179,6 @@ def student_architecture(config: SweepConfig) -> Architecture:
     return sorted(drawn, key=lambda x: Bundle(x, training_settings(config, "-"), {}).plan.parameters)[50]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Judge:
-    """What images are judged by: features of a classifier, and pixels, which no method has learned from as such."""
-
-    classifier: Classifier
-    attributes: tuple[Attribute, ...]
-    prompts: np.ndarray
-    wanted: np.ndarray
-    distances: dict[str, FeatureDistances]
-
-    @classmethod
-    def of(cls, bench: Bench, task: Any) -> "Judge":
-        """For the data of a bench."""
-        data = bench.config.data
-        classifier = data_classifier(
-            bench.folder / "features", data, task.scale, seed=0, num_steps=bench.config.features.num_steps,
-            progress=bench.progress,
-        )  # fmt: skip
-        images = labelled_images(data, task.scale, seed=0).images
-        held_out = load_examples(data, task.scale, split="test" if data == "digits" else "validation")
-        _, prompts = all_examples(held_out, task.scale)
-        labels = np.array([example["label"] for example in held_out])
-        order = np.random.default_rng(0).permutation(len(prompts))
-        index = order[np.arange(NUM_SAMPLES) % len(prompts)]
-        extractors = {"classifier": classifier_extractor(classifier), "pixels": pixel_extractor(images)}
-        distances = {name: sweep_distances(bench.config, extractor) for name, extractor in extractors.items()}
-        return cls(classifier, held_out.info.attributes, prompts[index], labels[index], distances)
-
-    def measure(self, bundle: Bundle) -> dict[str, Any]:
-        """Everything about a network, by name."""
-        samples = np.clip(draw_images(bundle, self.prompts, num=NUM_SAMPLES, seed=7), -1, 1)
-        found: dict[str, Any] = {"denoising_loss": bundle_loss(bundle, split=promise_split(bundle)).to_json()}
-        for name, distances in self.distances.items():
-            measure = f"frechet_{name}"
-            found[measure] = distances.measure(samples, [measure])[measure].to_json()
-            found[f"recall_{name}"] = recall(distances.reference, features(distances.extractor, samples))
-        if self.attributes:
-            names = tuple(attribute.name for attribute in self.attributes)
-            sizes = tuple(len(attribute.values) for attribute in self.attributes)
-            read = read_attributes(self.classifier, samples, sizes)
-            agreed = agreement(read, attribute_values(self.wanted, sizes), names)
-            found |= {name: jackknifed.estimate().to_json() for name, jackknifed in agreed.items()}
-        else:
-            read = np.asarray(logits(self.classifier, jnp.asarray(samples)))
-            found["class_coverage"] = class_coverage(read.argmax(axis=1), self.wanted)
-        return found
-
-
-def pixel_extractor(images: np.ndarray) -> FeatureExtractor:
-    """The largest principal components of the pixels of the training images."""
-    flat = images.reshape(len(images), -1)
-    centre = flat.mean(axis=0)
-    _, _, axes = np.linalg.svd(flat - centre, full_matrices=False)
-    parameters = (jnp.asarray(axes[:PIXEL_FEATURES].T), jnp.asarray(centre))
-    return function_extractor("pixels", lambda p, x: (x.reshape(len(x), -1) - p[1][None]) @ p[0], parameters)
-
-
-def measured(bench: Bench, judge: Judge, name: str, num_steps: int, guidance: float = 1.0) -> dict[str, Any]:
-    """What is known of a bundle when it samples in so many steps with so much guidance; measured once."""
-    guided = "" if guidance == 1.0 else f"-guided-{guidance:g}"
-    path = bench.folder / name / f"measured-{num_steps}{guided}.json"
-    if not path.is_file():
-        bundle = with_settings(read_bundle(bench.folder / name), sample_steps=num_steps, guidance_scale=guidance)
-        path.write_text(json.dumps(judge.measure(bundle)), "utf-8")
-    return json.loads(path.read_text("utf-8"))
-
-
 def table(bench: Bench, data: str) -> None:
     """Measures every bundle, and writes what came out."""
     judge = Judge.of(bench, read_bundle(bench.teacher()).task)
@@ -374,16 +249,9 @@ def picture(bench: Bench) -> Image.Image:
     return sheet
 
 
-def single(value: Any, unit: str = "1") -> dict[str, Any]:
-    """A number that was measured once, with the interval of its samples where it has one."""
-    return estimated(Estimate.from_json(value), unit) if isinstance(value, dict) else exact(value, unit, n=1)
-
-
 def over_seeds(values: np.ndarray) -> dict[str, Any]:
     """Mean over seeds with its 95 % interval by Student's t."""
-    mean, n = float(np.mean(values)), len(values)
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
-    return {"value": mean, "unit": "1", "n": n, "low": mean - half, "high": mean + half}
+    return estimated(mean_estimate(values), "1")
 
 
 def main() -> None:

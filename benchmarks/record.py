@@ -57,6 +57,11 @@ def estimated(found: Estimate, unit: str) -> dict[str, Any]:
     return {"value": found.value, "unit": unit, "n": found.n, "low": found.low, "high": found.high}
 
 
+def single(value: Any, unit: str = "1") -> dict[str, Any]:
+    """A number that was measured once, with the interval of its samples where it is an estimate's JSON object."""
+    return estimated(Estimate.from_json(value), unit) if isinstance(value, dict) else exact(value, unit, n=1)
+
+
 def show(path: Path, numbers: Mapping[str, Mapping[str, Any]]) -> None:
     """Prints every number with its interval, and where they were written."""
     width = max(map(len, numbers), default=0)

@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_distillation import Bench, Judge, measured
 from bench_latency import WIDE_BLOCKS, part_of, read
+from bundles import Bundles, Judge, measured
 from record import RESULTS
 from rediscover_picture import draw
 from rediscover_tables import COMPARED, WINNER, Found, write_table
 
-from experiments.bundle import read_bundle
+from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.exports.export import export_bundle
@@ -45,6 +45,7 @@ from experiments.truths import stratified
 from experiments.whole_files import write_whole
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
+from latency_models.predictor import RECORD_FILE
 from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
@@ -120,9 +121,10 @@ class Experiment:
     def base(self) -> None:
         """Trains the supernet and fits the predictor."""
         self.supernet(self.config("base"))
-        measured = HERE / "measurements" / "litert_cpu"
-        known, wide = read(measured), MeasurementSet.load(measured / WIDE_BLOCKS)
-        fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(self.folder / "base" / "latency")
+        latency, measurements = self.folder / "base" / "latency", HERE / "measurements" / "litert_cpu"
+        if not (latency / RECORD_FILE).is_file():
+            known, wide = read(measurements), MeasurementSet.load(measurements / WIDE_BLOCKS)
+            fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(latency)
 
     def supernet(self, config: SweepConfig) -> None:
         """Trains the supernet of a run that does not search."""
@@ -196,33 +198,33 @@ class Experiment:
         run, winner = found.winner()
         picks = {name: (self.folder / "published", found.published[name]) for name in COMPARED}
         picks |= {WINNER: (run, winner)}
-        bench = Bench(self.config("base"), self.folder / "bundles", self.progress)
-        bench.folder.mkdir(exist_ok=True)
+        bundles = Bundles(self.config("base"), self.folder / "bundles", self.progress)
+        bundles.folder.mkdir(exist_ok=True)
         trained, beside, halving, adversarial = self.size.updates
         judge, rows, teacher = None, dict[str, dict[str, Any]](), None
         for name, (of, picked) in picks.items():
             make = functools.partial(hand_off, self.with_supernet(of), picked.digest)
-            handed = bench.made(f"{name}-handed-off", make)
-            last = bench.trained(f"{name}-trained", handed, steps=trained, seed=0)
+            handed = bundles.made(f"{name}-handed-off", make)
+            last = bundles.trained(f"{name}-trained", handed, steps=trained, seed=0)
             if teacher is None:
                 teacher = last
             else:
-                last = bench.distilled(f"{name}-taught", last, "knowledge", updates=beside, teacher=teacher)
-            eight = bench.distilled(f"{name}-8", last, "progressive", steps=8, from_steps=32, updates=halving)
-            one = bench.distilled(f"{name}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
-            added = bench.distilled(f"{name}-add", one, "adversarial", teacher=last, updates=adversarial)
-            judge = judge or Judge.of(bench, read_bundle(last).task)
-            latency = json.loads((handed / "expected.json").read_text("utf-8"))["in_sweep"]["measured_latency_ms"]
+                last = bundles.distilled(f"{name}-taught", last, "knowledge", updates=beside, teacher=teacher)
+            eight = bundles.distilled(f"{name}-8", last, "progressive", steps=8, from_steps=32, updates=halving)
+            one = bundles.distilled(f"{name}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
+            added = bundles.distilled(f"{name}-add", one, "adversarial", teacher=last, updates=adversarial)
+            judge = judge or Judge.of(bundles, read_bundle(last).task)
+            latency = read_expected(handed)["in_sweep"]["measured_latency_ms"]
             rows[name] = {
                 "design": picked.architecture.to_json(),
                 "measured_latency_ms": latency,
                 "quality": {
-                    f"{steps}_steps": measured(bench, judge, path.name, steps)
+                    f"{steps}_steps": measured(bundles, judge, path.name, steps)
                     for path, steps in ((last, 32), (eight, 8), (added, 1))
                 },
             }
-        wide = bench.made("winner-full-width", functools.partial(hand_off, run, winner.digest, scale="deploy"))
-        exported = bench.folder / "winner-full-width-litert"
+        wide = bundles.made("winner-full-width", functools.partial(hand_off, run, winner.digest, scale="deploy"))
+        exported = bundles.folder / "winner-full-width-litert"
         if not exported.is_dir():
             export_bundle(wide, to="litert", out=exported)
         rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))

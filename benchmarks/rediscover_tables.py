@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_distillation import single
-from record import estimated, exact, show, write_result
+from record import estimated, exact, show, single, write_result
 
 from experiments.choosing import half_width_of_difference
 from experiments.config import SweepConfig
@@ -21,7 +20,7 @@ from experiments.rediscovery.enrichment import Enrichment, enrichments, random_d
 from experiments.rediscovery.position import hypervolumes, position
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import Run, read_run
-from experiments.trust_record import FILE as TRUST_FILE
+from experiments.trust_record import TrustRecord, read_trust
 from latency_models.phone_profiles import phone_profile
 from latency_models.predictor import Predictor
 from objectives import get_objective
@@ -134,13 +133,16 @@ class Found:
         """Around MobileDiffusion: by MACs, by latency, and by latency on the phone."""
         fronts = tuple(tuple(x.architecture for x in run.front) for run in self.runs["search"])
         on_phone = (tuple(x.architecture for x in self.phone_front),)
-        design = get_design("mobilediffusion").architecture
-        by_latency = [
-            Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, judged)
-            for title, costs, judged in (("latency", self.costs, fronts), (f"latency on {PHONE}", self.phone, on_phone))
-            for ms in costs.columns([design])["latency_ms"].tolist()
-        ]
-        return (Band("MACs", self.costs, "macs", *MACS_BAND, fronts), *by_latency)
+
+        def by_latency(title: str, costs: Costs, fronts: tuple[tuple[Architecture, ...], ...]) -> Band:
+            ms = costs(get_design("mobilediffusion").architecture)[COST.name].value
+            return Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, fronts)
+
+        return (
+            Band("MACs", self.costs, "macs", *MACS_BAND, fronts),
+            by_latency("latency", self.costs, fronts),
+            by_latency(f"latency on {PHONE}", self.phone, on_phone),
+        )
 
     @functools.cached_property
     def enriched(self) -> list[tuple[Band, tuple[Enrichment, ...], list[tuple[Enrichment, ...]]]]:
@@ -170,8 +172,8 @@ def write_table(found: Found, folder: Path) -> Path:
     for name, numbers_of in (("ablation", ablation), ("scales", scales), ("winner", winner)):
         if (path := found.folder / f"{name}.json").is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
-    if (path := found.folder / "base" / TRUST_FILE).is_file():
-        numbers |= trust(json.loads(path.read_text("utf-8")))
+    if record := read_trust(read_run(found.folder / "base")):
+        numbers |= trust(record)
     config, seeds = found.config, len(found.runs["search"])
     path = write_result(
         "rediscover",
@@ -285,12 +287,12 @@ def scales(found: Found, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def trust(record: dict[str, Any]) -> dict[str, Any]:
+def trust(record: TrustRecord) -> dict[str, Any]:
     """How well the search's ranking agrees with training alone."""
-    numbers = {"seeds of training alone": single(record["between_seeds"], "tau")} if record["between_seeds"] else {}
-    for key, title in (("tau", "all pairs"), ("tau_equal_cost", "equal MACs")):
-        numbers |= {f"trust, {title}: {name}": single(tau, "tau") for name, tau in record[key].items() if tau is not None}
-    return numbers
+    taus = {"seeds of training alone": record.between_seeds}
+    for title, of_scores in (("all pairs", record.tau), ("equal MACs", record.tau_equal_cost)):
+        taus |= {f"trust, {title}: {name}": tau for name, tau in of_scores.items()}
+    return {name: single(tau.model_dump(), "tau") for name, tau in taus.items() if tau is not None}
 
 
 def winner(found: Found, record: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,27 @@
-"""What is one choice away from an architecture."""
+"""Architectures with some choices made otherwise."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from search_space.architecture import Architecture
+from search_space.architecture import Architecture, Stage
 from search_space.space import SearchSpace
+
+
+def with_stages(architecture: Architecture, change: Callable[[int, Stage], Stage]) -> Architecture:
+    """An architecture with every stage made anew, the levels' and then the mid stage.
+
+    Args:
+        architecture: that is changed.
+        change: from the level, counted from the finest, and a stage to the new one; the mid stage is of the coarsest level.
+    """
+    levels = tuple(
+        dataclasses.replace(level, down=change(i, level.down), up=change(i, level.up))
+        for i, level in enumerate(architecture.levels)
+    )
+    return Architecture(levels, architecture.mid and change(len(levels) - 1, architecture.mid))
 
 
 def one_choice_changes(

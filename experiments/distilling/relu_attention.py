@@ -11,7 +11,7 @@ from experiments.distilling.settings import KnowledgeSettings, ReluAttentionSett
 from experiments.errors import InputError
 from experiments.fitting import Given, Phase
 from search_space import Architecture
-from search_space.architecture import Stage
+from search_space.changes import with_stages
 
 
 def relu_attention(given: Given, settings: ReluAttentionSettings) -> list[Phase]:
@@ -30,9 +30,5 @@ def relu_attention(given: Given, settings: ReluAttentionSettings) -> list[Phase]
 
 def with_relu_attention(architecture: Architecture) -> Architecture:
     """The architecture with ReLU for every softmax; its parameters have the same names and shapes."""
-
-    def changed(stage: Stage) -> Stage:
-        return dataclasses.replace(stage, attention_function="relu")
-
-    levels = (dataclasses.replace(level, down=changed(level.down), up=changed(level.up)) for level in architecture.levels)
-    return Architecture(tuple(levels), architecture.mid and changed(architecture.mid)).canonical()
+    changed = with_stages(architecture, lambda _, stage: dataclasses.replace(stage, attention_function="relu"))
+    return changed.canonical()

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from experiments.rediscovery.traits import Trait
 from objectives import Estimate
+from objectives.denoising import mean_estimate
 from search_space import Architecture, SearchSpace
 
 
@@ -36,8 +36,7 @@ def ratio(before: Sequence[float], after: Sequence[float]) -> Estimate:
         raise ValueError(f"a ratio with an interval needs two pairs or more, got {len(before)} and {len(after)} values")
     if min(*before, *after) <= 0:
         raise ValueError(f"only values above 0 have a ratio, got {min(*before, *after)}")
-    logs = np.log(after) - np.log(before)
-    mean, n = float(logs.mean()), len(logs)
-    half = float(stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n))
+    of_logs = mean_estimate(np.log(after) - np.log(before))
+    mean, half = of_logs.value, of_logs.half_width or 0.0
     value, low, high = (float(np.exp(x)) for x in (mean, mean - half, mean + half))
-    return Estimate(value, low, high, n)
+    return Estimate(value, low, high, of_logs.n)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from search_space import Architecture, Stage
+from search_space.changes import with_stages
 
 LEAST_EXPANSION = 2  # of `mobile-sd`
 
@@ -99,15 +100,7 @@ def changed(architecture: Architecture, change: Callable[[bool, int, Stage], dic
         change: from whether it is the coarsest level, the level and a stage to the new values of that stage's fields.
     """
     last = len(architecture.levels) - 1
-
-    def stage(level: int, old: Stage) -> Stage:
-        return dataclasses.replace(old, **change(level == last, level, old))
-
-    levels = tuple(
-        dataclasses.replace(level, down=stage(i, level.down), up=stage(i, level.up))
-        for i, level in enumerate(architecture.levels)
-    )
-    return Architecture(levels, architecture.mid and stage(last, architecture.mid))
+    return with_stages(architecture, lambda level, stage: dataclasses.replace(stage, **change(level == last, level, stage)))
 
 
 TRAITS = (
@@ -152,7 +145,7 @@ TRAITS = (
         "few residual blocks",
         "residual blocks are pruned, above all outside",
         _num_blocks,
-        lambda x: changed(x, lambda _, level, stage: {"num_blocks": max(min(stage.num_blocks, 1), stage.num_blocks - 1)}),
+        lambda x: changed(x, lambda _, __, stage: {"num_blocks": max(min(stage.num_blocks, 1), stage.num_blocks - 1)}),
     ),
     Trait(
         "feed-forward layers expand little",
