@@ -195,7 +195,11 @@ class Experiment:
     def winner(self) -> None:
         """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
         found = self.found()
-        run, winner = found.winner()
+        chosen = found.winner()
+        if chosen is None:
+            self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
+            return
+        run, winner = chosen
         picks = {name: (self.folder / "published", found.published[name]) for name in COMPARED}
         picks |= {WINNER: (run, winner)}
         bundles = Bundles(self.config("base"), self.folder / "bundles", self.progress)

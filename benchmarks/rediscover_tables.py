@@ -155,15 +155,18 @@ class Found:
             found.append((band, together, each))
         return found
 
-    def winner(self) -> tuple[Path, Evaluation]:
-        """The quickest design of the fronts whose loss cannot be told from Stable Diffusion 1.5's, or is lower; and its run."""
+    def winner(self) -> tuple[Path, Evaluation] | None:
+        """The quickest design of the fronts whose loss cannot be told from Stable Diffusion 1.5's, or is lower; and its run.
+
+        None where all are worse.
+        """
         wanted = self.published[COMPARED[0]].objectives[QUALITY.name]
         as_good = [
             (run, x)
             for run, x in self.members
             if (own := x.objectives[QUALITY.name]).value <= wanted.value + half_width_of_difference(own, wanted)
         ]
-        return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value)
+        return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
 
 
 def write_table(found: Found, folder: Path) -> Path:
@@ -225,7 +228,11 @@ def standing(found: Found) -> dict[str, Any]:
             numbers[f"{name}_latency_over_the_quickest_as_good"] = exact(placed.cost_ratio, "1", n=len(members))
         if placed.quality_lost is not None:
             numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(placed.quality_lost, "1")
-    _, best = found.winner()
+    chosen = found.winner()
+    numbers["a_design_is_as_good_as_sd15"] = exact(int(chosen is not None), "1", n=len(members))
+    if chosen is None:
+        return numbers
+    _, best = chosen
     numbers |= of_design(found, WINNER, best)
     for name in COMPARED:
         for objective in (QUALITY, COST):
