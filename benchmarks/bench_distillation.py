@@ -56,7 +56,7 @@ class Bench(Bundles):
         return self._long("teacher", get_space(self.config.space).largest())
 
     def base(self) -> Path:
-        """A network of the winner's size, trained alone as long: who learns to take few steps, from itself."""
+        """A network of the student's size, trained alone as long: who learns to take few steps, from itself."""
         return self._long("base", student_architecture(self.config))
 
     def _long(self, name: str, architecture: Architecture) -> Path:
@@ -65,7 +65,7 @@ class Bench(Bundles):
 
 
 def knowledge(bench: Bench) -> None:
-    """A student of the winner's size and few images: trained alone, and beside its teacher, for as many steps.
+    """A small student, of digits with few images: trained alone, and beside its teacher, for as many steps.
 
     Shapes have as many images as one likes, and there the student has them all.
     """
@@ -198,13 +198,14 @@ def table(bench: Bench, data: str) -> None:
                 numbers[f"{name}_at_{num_steps}_guided_{GUIDANCE:g}_{key}"] = single(value)
     for start, (one, other, reference) in COMPARED.items():
         numbers |= compared(bench, judge, start, one, other, reference)
+    images = f"{FEW} of its images" if data == "digits" else "its images"
     path = write_result(
         f"distillation_{data}",
         shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
         "Frechet distances in the features of a classifier and in principal components of pixels, recall there, and how much "
         f"of the classes is covered. The teacher is the largest network of the space after {LONG_STEPS} steps; a student "
-        f"was trained for {STUDENT_STEPS} steps on {FEW} of its images, alone (plain) and beside it (taught), {len(SEEDS)} "
-        f"seeds; the network of the winner's size (base) was trained for {LONG_STEPS}, and for a tenth of that on, with ReLU "
+        f"was trained for {STUDENT_STEPS} steps on {images}, alone (plain) and beside it (taught), {len(SEEDS)} "
+        f"seeds; a network of the student's size (base) was trained for {LONG_STEPS}, and for a tenth of that on, with ReLU "
         "and with softmax attention.",
         command=f"python benchmarks/bench_distillation.py table --data {data}",
         numbers=numbers,
@@ -220,7 +221,7 @@ def compared(bench: Bench, judge: Judge, start: str, one: str, other: str, refer
         return {}
     numbers, referred = {}, measured(bench, judge, reference, 32)
     found = [[measured(bench, judge, name, 32) for name in pair] for pair in names]
-    for key in ("frechet_classifier", "frechet_pixels", "denoising_loss"):
+    for key in filter(referred.__contains__, ("frechet_classifier", "frechet_pixels", "denoising_loss", "agreement")):
         values = np.array([[x[key]["value"] for x in pair] for pair in found])
         gaps, gained = values - referred[key]["value"], values[:, 0] - values[:, 1]
         for i, name in enumerate((one, other)):
@@ -238,13 +239,13 @@ def picture(bench: Bench) -> Image.Image:
     for name in SHOWN:
         if samples := sorted((bench.folder / name).glob("samples/*.png")):
             with Image.open(samples[-1]) as whole:
-                shown.append((name, whole.crop((0, 0, whole.width, whole.height // 2)).convert("L")))
+                shown.append((name, whole.crop((0, 0, whole.width, whole.height // 2)).convert("RGB")))
     width, height = (max(side) for side in zip(*(rows.size for _, rows in shown), strict=True))
     columns, line = 2, height + 2 * LABEL
-    sheet = Image.new("L", (columns * (width + LABEL), -(-len(shown) // columns) * line), 255)
+    sheet = Image.new("RGB", (columns * (width + LABEL), -(-len(shown) // columns) * line), "white")
     for i, (name, rows) in enumerate(shown):
         x, y = i % columns * (width + LABEL), i // columns * line
-        ImageDraw.Draw(sheet).text((x, y), name)
+        ImageDraw.Draw(sheet).text((x, y), name, fill="black")
         sheet.paste(rows, (x, y + LABEL))
     return sheet
 
