@@ -1,11 +1,12 @@
 """Does a search that was told nothing of published designs come to their choices, MobileDiffusion's above all?
 
 Stages, each of which goes on where it was stopped: `base` (a supernet, and the latency predictor of full-width networks that
-was measured on litert-cpu), `search` (the default searcher, five seeds), `snapfusion` (SnapFusion's evolution on the same
-evaluator, for as many evaluations), `published` (published designs, judged as the search judges), `ablation` (designs of the
-fronts that lack a trait, and the same with it), `scales` (ranks at one proxy scale beside ranks at another), `trust` (how
-well the ranking agrees with training alone), `winner` (handed off, trained, distilled and timed beside published designs),
-and `table`, which writes `results/rediscover.json` and its picture. Without a stage, all of them.
+was measured on litert-cpu), `published` (published designs, judged as the search judges), `search` (the default searcher,
+five seeds), `again` (published designs and those of the fronts, by more samples), `ablation` (designs of the fronts that lack
+a trait, and the same with it), `snapfusion` (SnapFusion's evolution on the same evaluator, for as many evaluations),
+`scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone),
+`winner` (handed off, trained, distilled and timed beside published designs), and `table`, which writes
+`results/rediscover.json` and its picture. Without a stage, all of them.
 
 What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine; supernets
 and bundles are made again where they are needed.
@@ -26,7 +27,7 @@ from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from record import RESULTS
 from rediscover_picture import draw
-from rediscover_tables import COMPARED, WINNER, Found, write_table
+from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, write_table
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
@@ -46,6 +47,7 @@ from experiments.whole_files import write_whole
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
 from latency_models.predictor import RECORD_FILE
+from objectives import Estimate
 from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
@@ -53,6 +55,7 @@ KEPT = HERE / "measurements" / "rediscover"
 # What is kept of the folder: all that tables and pictures are made of.
 KEPT_FILES = ("*/ledger.jsonl", "*/sweep.yaml", "base/latency/*", "base/trust/*.json", "base/trust/*/*.json", "*.json")
 NUM_ABLATED = 24  # designs of each trait
+AGAIN = 5  # times the search's samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +90,8 @@ SCALES = {
     ),
     # Every stage in minutes, with results that mean nothing.
     "check": Size(
-        ("supernet.num_steps=20", "supernet.warmup_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50"),
+        ("supernet.num_steps=20", "supernet.warmup_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50",
+         "search.num_workers=1"),
         "shapes16-narrow", 6, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (5, 5, 2, 2),
     ),
 }  # fmt: skip
@@ -154,39 +158,61 @@ class Experiment:
         """What has been found so far."""
         return Found.read(self.folder, self.config("base"), num_seeds=self.size.num_seeds)
 
+    def again(self) -> None:
+        """Published designs and those of the fronts, most of whose samples the search did not see."""
+        path, found = self.folder / JUDGED_AGAIN, self.found()
+        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        asked = {x.digest: x.architecture for x in (*found.published.values(), *(x for _, x in found.members))}
+        missing = [architecture for digest, architecture in asked.items() if digest not in known]
+        losses = self.losses("base", missing, num_samples=AGAIN * self.config("base").quality.loss_samples)
+        for architecture, loss in zip(missing, losses, strict=True):
+            known[architecture.digest] = loss.to_json()
+            write_whole(path, json.dumps(known))
+
     def ablation(self) -> None:
-        """Designs of the fronts, near MobileDiffusion's MACs or latency, without a trait, and the same designs with it."""
+        """Designs of the fronts, near MobileDiffusion's MACs or latency, without a trait, and the same designs with it.
+
+        Measured once: of the fronts as they were then.
+        """
+        if (path := self.folder / "ablation.json").is_file():
+            return
         found, space = self.found(), get_space(self.config("base").space)
         designs = list({x.digest: x for band in found.bands() for x in band.distinct}.values())
         pairs = {trait.name: counterparts(designs, trait, space)[:NUM_ABLATED] for trait in TRAITS}
         flat = [x for of_trait in pairs.values() for pair in of_trait for x in pair]
         losses = dict(zip((x.digest for x in flat), self.losses("base", flat), strict=True))
         record = [
-            {"trait": name, "designs": [x.to_json() for x in pair], "losses": [losses[x.digest] for x in pair]}
+            {"trait": name, "designs": [x.to_json() for x in pair], "losses": [losses[x.digest].value for x in pair]}
             for name, of_trait in pairs.items()
             for pair in of_trait
         ]
-        write_whole(self.folder / "ablation.json", json.dumps(record))
+        write_whole(path, json.dumps(record))
 
-    def losses(self, name: str, architectures: Sequence[Architecture]) -> Iterator[float]:
-        """The search's objective by the supernet of a run."""
-        evaluate = SupernetEvaluator(read_inputs(self.folder / name))
+    def losses(self, name: str, architectures: Sequence[Architecture], *, num_samples: int | None = None) -> Iterator[Estimate]:
+        """The search's objective by the supernet of a run, by as many samples as the search takes or by others."""
+        inputs = read_inputs(self.folder / name)
+        if num_samples is not None:
+            quality = inputs.config.quality.model_copy(update={"loss_samples": num_samples})
+            inputs = dataclasses.replace(inputs, config=inputs.config.model_copy(update={"quality": quality}))
+        evaluate = SupernetEvaluator(inputs)
         with self.progress.stage(f"Losses by the supernet of {name}", len(architectures)) as stage:
             for architecture in architectures:
-                yield evaluate(architecture)["denoising_loss"].value
+                yield evaluate(architecture)["denoising_loss"]
                 stage.advance()
 
     def scales(self) -> None:
-        """Random architectures by the supernets of two proxy scales."""
+        """Random architectures by the supernets of two proxy scales, measured once."""
+        if (path := self.folder / "scales.json").is_file():
+            return
         config = self.config("other", f"proxy_scale={self.size.other_scale}")
         self.supernet(config)
         architectures = stratified(config, self.size.num_ranked, stream=0x5CA1E)
         losses = {
-            scale: list(self.losses(name, architectures))
+            scale: [loss.value for loss in self.losses(name, architectures)]
             for scale, name in ((self.config("base").proxy_scale, "base"), (config.proxy_scale, "other"))
         }
         record = {"architectures": [x.to_json() for x in architectures], "losses": losses}
-        write_whole(self.folder / "scales.json", json.dumps(record))
+        write_whole(path, json.dumps(record))
 
     def trust(self) -> None:
         """The ranking, held against training alone."""
@@ -247,7 +273,7 @@ class Experiment:
         draw(found, path.with_suffix(".png"))
 
 
-STAGES = ("base", "search", "snapfusion", "published", "ablation", "scales", "trust", "winner", "table")
+STAGES = ("base", "published", "search", "again", "ablation", "snapfusion", "scales", "trust", "winner", "table")
 
 
 def keep(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from rediscover_tables import COST, QUALITY, Found
 
 from experiments.evaluation import Evaluation
@@ -13,6 +14,7 @@ from experiments.rediscovery.traits import TRAITS
 
 COLOURS = {"search": "tab:blue", "snapfusion": "tab:orange"}
 TITLES = {"search": "fronts of pocket, a line for each seed", "snapfusion": "fronts of SnapFusion's evolution"}
+MARKERS = "*PXDsv^"  # of published designs
 BAND_COLOURS = ("tab:blue", "tab:green", "tab:purple")
 WIDEST = 1e3  # odds ratio; what reaches beyond ends at the edge
 
@@ -33,11 +35,12 @@ def _fronts(found: Found, axes: Axes) -> None:
         for seed, run in enumerate(runs):
             label = TITLES[name] if not seed else None
             axes.step(*_values(run.front), where="post", color=COLOURS[name], linewidth=1, label=label)
-    for name, design in found.published.items():
-        x, y = _values([design])
-        axes.plot(x, y, "k*")
-        axes.annotate(name, (float(x[0]), float(y[0])), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.set(xscale="log", yscale="log", xlabel="predicted latency at full width, litert-cpu, ms")
+    for marker, (name, design) in zip(MARKERS, found.published.items(), strict=True):
+        axes.plot(*_values([design]), marker, color="black", markersize=7, label=name)
+    axes.set(xscale="log", xlabel="predicted latency at full width, litert-cpu, ms")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}, supernet's weights")
     axes.legend(fontsize=8)
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from record import estimated, exact, show, single, write_result
 
-from experiments.choosing import half_width_of_difference
 from experiments.config import SweepConfig
 from experiments.evaluation import Evaluation
 from experiments.latency import Costs
@@ -23,7 +22,7 @@ from experiments.run_folder import Run, read_run
 from experiments.trust_record import TrustRecord, read_trust
 from latency_models.phone_profiles import phone_profile
 from latency_models.predictor import Predictor
-from objectives import get_objective
+from objectives import Estimate, get_objective
 from objectives.front import non_dominated
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from search_space import Architecture, design_names, get_design, get_scale, get_space, layer_plan
@@ -33,6 +32,7 @@ PHONE = "Galaxy S24"
 MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
 LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band
 NUM_RANDOM = 2000
+JUDGED_AGAIN = "judged-again.json"  # losses by more samples, by digest
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 
 
@@ -80,12 +80,15 @@ class Found:
         config: of the base.
         runs: by searcher, one for each seed.
         published: outcomes of published designs, by name.
+        again: losses that were measured by more samples, by digest; they take the place of the search's where designs are
+            held against one another.
     """
 
     folder: Path
     config: SweepConfig
     runs: Mapping[str, Sequence[Run]]
     published: Mapping[str, Evaluation]
+    again: Mapping[str, Estimate]
 
     @classmethod
     def read(cls, folder: Path, config: SweepConfig, *, num_seeds: int) -> "Found":
@@ -96,7 +99,11 @@ class Found:
         }
         names = {get_design(name).architecture.digest: name for name in design_names()}
         judged = read_run(folder / "published").with_status("done")
-        return cls(folder, config, runs, {names[x.digest]: x for x in judged if x.digest in names})
+        path = folder / JUDGED_AGAIN
+        again = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        losses = {digest: Estimate.from_json(loss) for digest, loss in again.items()}
+        published = {names[x.digest]: x for x in judged if x.digest in names}
+        return cls(folder, config, runs, published, losses)
 
     def costs_on(self, predictor: Predictor) -> Costs:
         """Costs of architectures on a device."""
@@ -116,6 +123,12 @@ class Found:
     def members(self) -> list[tuple[Path, Evaluation]]:
         """Of each seed's front, with its run."""
         return [(run.path, member) for run in self.runs["search"] for member in run.front]
+
+    def judged_again(self, outcome: Evaluation) -> Evaluation:
+        """The outcome with the loss by more samples, if it is known."""
+        if (loss := self.again.get(outcome.digest)) is None:
+            return outcome
+        return dataclasses.replace(outcome, objectives={**outcome.objectives, QUALITY.name: loss})
 
     @functools.cached_property
     def evaluated(self) -> list[Evaluation]:
@@ -156,16 +169,13 @@ class Found:
         return found
 
     def winner(self) -> tuple[Path, Evaluation] | None:
-        """The quickest design of the fronts whose loss cannot be told from Stable Diffusion 1.5's, or is lower; and its run.
+        """The quickest design of the fronts whose loss is no higher than Stable Diffusion 1.5's on the same samples; its run.
 
         None where all are worse.
         """
-        wanted = self.published[COMPARED[0]].objectives[QUALITY.name]
-        as_good = [
-            (run, x)
-            for run, x in self.members
-            if (own := x.objectives[QUALITY.name]).value <= wanted.value + half_width_of_difference(own, wanted)
-        ]
+        wanted = self.judged_again(self.published[COMPARED[0]]).objectives[QUALITY.name].value
+        judged = [(run, self.judged_again(member)) for run, member in self.members]
+        as_good = [(run, x) for run, x in judged if x.objectives[QUALITY.name].value <= wanted]
         return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
 
 
@@ -219,8 +229,9 @@ def odds(found: Enrichment) -> dict[str, Any]:
 
 def standing(found: Found) -> dict[str, Any]:
     """Each published design, and the winner, beside the fronts of all seeds."""
-    members, numbers = [x for _, x in found.members], dict[str, Any]()
-    for name, outcome in found.published.items():
+    members, numbers = [found.judged_again(x) for _, x in found.members], dict[str, Any]()
+    published = {name: found.judged_again(outcome) for name, outcome in found.published.items()}
+    for name, outcome in published.items():
         placed = position(outcome, members, quality=QUALITY, cost=COST)
         numbers |= of_design(found, name, outcome)
         numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=len(members))
@@ -236,7 +247,7 @@ def standing(found: Found) -> dict[str, Any]:
     numbers |= of_design(found, WINNER, best)
     for name in COMPARED:
         for objective in (QUALITY, COST):
-            own, other = (x.objectives[objective.name].value for x in (found.published[name], best))
+            own, other = (x.objectives[objective.name].value for x in (published[name], best))
             numbers[f"{name}_over_winner_{objective.name}"] = exact(own / other, "1", n=1)
     return numbers
 
