@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from experiments.config import SweepConfig, evaluation_settings, judged_at
 from experiments.errors import InputError
 from experiments.json_files import read_record
 from experiments.progress import Progress
-from experiments.proxies import LEVELS, Proxies, ProxyValues
+from experiments.proxies import LEVELS, SAMPLED, Proxies, ProxyValues
 from experiments.quality import UnusableSamplesError
 from experiments.sample_features import run_distances
 from experiments.subnet_training import tuning, tuning_batches
@@ -42,7 +42,7 @@ _BAND = 3  # noise levels that are taken together, of twenty
 
 
 class Anchor(BaseModel):
-    """One architecture: proxies by its shared weights, which may be unusable, and truths by seed, None where it diverged."""
+    """One architecture: proxies by its shared weights, none where they are unusable; truths by seed, None where it diverged."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,6 +50,13 @@ class Anchor(BaseModel):
     losses: list[float]
     sampled: dict[str, float] | None
     truths: list[float | None]
+
+    @model_validator(mode="after")
+    def _proxies_are_all_there(self) -> "Anchor":
+        wanted = (0, None) if self.sampled is None else (LEVELS, SAMPLED)
+        if (len(self.losses), self.sampled and tuple(self.sampled)) != wanted:
+            raise ValueError(f"losses of {LEVELS} noise levels belong together with {', '.join(SAMPLED)}")
+        return self
 
 
 class AnchorsRecord(BaseModel):
@@ -185,11 +192,10 @@ def _measure(level: SweepConfig, run_dir: Path, progress: Progress) -> None:
         for row, architecture in enumerate(anchors):
             parameters = tune(shared, architecture)
             try:
-                sampled = measure.sampled(parameters, architecture)
+                sampled, losses = measure.sampled(parameters, architecture), measure.losses(parameters, architecture)
             except UnusableSamplesError:
-                sampled = None
+                sampled, losses = None, []
             found = [float(truth) if np.isfinite(truth) else None for truth in truths[row]]
-            losses = measure.losses(parameters, architecture)
             rows.append(Anchor(architecture=architecture.to_json(), losses=losses, sampled=sampled, truths=found))
             stage.advance()
     path = _path(run_dir, level)
@@ -199,7 +205,8 @@ def _measure(level: SweepConfig, run_dir: Path, progress: Progress) -> None:
 def _vector(proxies: ProxyValues, costs: Mapping[str, float]) -> dict[str, float]:
     """What the score sees, by name: logarithms, since quality and cost are known by factors.
 
-    The largest subnet is at no distance from itself: distances below a hundredth of the data's variance are about the same.
+    By the supernet's weights the largest subnet is at no distance from itself: distances below a hundredth of the data's
+    variance are about the same.
     """
     sampled = {**proxies.sampled, "paired_distance": 0.01 + proxies.sampled["paired_distance"]}
     seen = {"loss": float(np.mean(proxies.losses)), **sampled, **{name: costs[name] for name in COSTS}}

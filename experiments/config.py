@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from experiments.config_fields import Count, Duration, Name, Positive, Section, Seed
 from experiments.config_reading import read_document, read_text, validated, with_overrides
 from experiments.config_sections import (
+    LEAST_SAMPLES,
     AnchorsSection,
     DistillSection,
     FeaturesSection,
@@ -127,6 +128,16 @@ class SweepConfig(Section):
     def _anchors_serve(self) -> "SweepConfig":
         if self.anchors is not None and PREDICTED not in (*self.objectives, *(rung.objective for rung in self.rungs)):
             raise ValueError(f"anchors serve {PREDICTED} alone, which nothing asks for; list it, or leave anchors out")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_samples_are_judged(self) -> "SweepConfig":
+        judged = [name for name in self.objectives if name in ("frechet_classifier", "kid_classifier")]
+        if judged and self.quality.num_samples < LEAST_SAMPLES:
+            raise ValueError(
+                f"quality.num_samples is {self.quality.num_samples}, and {judged[0]} needs {LEAST_SAMPLES} or more to have an "
+                "interval; raise it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,8 @@ from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNeg
 from experiments.searchers.registry import searcher_names
 from latency_models.device import device_names
 
+LEAST_SAMPLES = 40  # whose distance to the data has an interval
+
 
 def _searcher_name(name: str) -> str:
     if name not in searcher_names():
@@ -169,6 +171,9 @@ class QualitySection(Section):
     fine_tune_steps: Count | None = None  # a key that came later changes no fingerprint
 
 
+JudgedSamples = Annotated[int, Field(ge=LEAST_SAMPLES, strict=True)]
+
+
 class AnchorsSection(Section):
     """Architectures that are trained alone before the search: what `predicted_frechet` is fitted on.
 
@@ -182,7 +187,7 @@ class AnchorsSection(Section):
     num: Annotated[int, Field(ge=8, strict=True)] = 12
     num_seeds: Count = 2
     num_steps: Count = 600
-    num_samples: Annotated[int, Field(ge=40, strict=True)] = 1000
+    num_samples: JudgedSamples = 1000
 
 
 class RungSection(Section):
@@ -196,7 +201,7 @@ class RungSection(Section):
     """
 
     objective: Literal["frechet_classifier", "kid_classifier", "predicted_frechet"] = "frechet_classifier"
-    num_samples: Annotated[int, Field(ge=40, strict=True)]
+    num_samples: JudgedSamples
     fine_tune_steps: Count | None = None
     share: Annotated[Positive, Field(le=1)] = 0.25
 

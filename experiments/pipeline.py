@@ -141,13 +141,20 @@ def _check(config: SweepConfig) -> str:
         from experiments.supernet_training import sweep_supernet
 
         check_start(Path(config.supernet.start), sweep_supernet(config))
-    for split in ("train", "validation"):
-        dataset = open_examples(config.data, get_scale(config.proxy_scale), split=split)
+    splits = {
+        split: open_examples(config.data, get_scale(config.proxy_scale), split=split) for split in ("train", "validation")
+    }
     judged = judged_objectives(config)
-    if judged and dataset.info.num_classes is None:
+    if judged and splits["train"].info.num_classes is None:
         raise InputError(
             f"objectives and rungs: {', '.join(judged)} need labels, and data set {config.data!r} has none; leave them out"
         )
+    for split, least in (("train", 20 if "kid_classifier" in judged else 1), ("validation", 2)):  # or there is no interval
+        if (num := len(splits[split])) < least:
+            raise InputError(
+                f"data set {config.data!r}: split {split!r} has {num} of the {least} images that quality needs to have an "
+                "interval; add images (a tenth of a folder without splits is validation)"
+            )
     return "\n".join(
         [rendered(found), *(f"{name} <= {bound:g} is checked after the predictor is fitted" for name, bound in later.items())]
     )

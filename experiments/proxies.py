@@ -14,16 +14,16 @@ import numpy as np
 
 from experiments.config import SweepConfig
 from experiments.errors import InputError
-from experiments.quality import FeatureDistances, UnusableSamplesError, check_samples, loss_program
+from experiments.quality import FeatureDistances, UnusableSamplesError, loss_program
 from experiments.supernet_training import sweep_supernet, sweep_task
 from experiments.sweep_sampling import sweep_samples
 from objectives.denoising import mid_band_times
-from objectives.extractor import features
 from objectives.frechet import frechet_distance, gaussian_statistics
 from objectives.sliced_wasserstein import sliced_wasserstein
 from search_space import Architecture
 
 LEVELS = 20  # of noise, from none to all
+SAMPLED = ("paired_distance", "sliced_wasserstein", "frechet")
 _LOSSES_PER_LEVEL = 128  # two chunks: a band of three levels takes a fifth of what 256 samples in eight steps take
 
 
@@ -33,9 +33,9 @@ class ProxyValues:
 
     Attributes:
         losses: R0, mean denoising loss at each level of noise that is looked at.
-        sampled: R1, by name, in the features of the distances: `paired_distance` is the mean squared distance to the largest
-            subnet's sample from the same noise, in units of the variance of the data; `sliced_wasserstein` and `frechet` are
-            distances of all samples to the data.
+        sampled: R1, by name, in the features of the distances: `paired_distance` is the mean squared distance to the sample
+            that the largest subnet draws from the same noise by the shared weights, in units of the variance of the data;
+            `sliced_wasserstein` and `frechet` are distances of all samples to the data.
     """
 
     losses: Sequence[float]
@@ -97,14 +97,12 @@ class Proxies:
             UnusableSamplesError: samples are not finite, or all are the same image.
         """
         found, reference = self._features(parameters, architecture), self._distances.reference
-        return {
-            "paired_distance": float(np.mean(np.sum((found - self._of_largest) ** 2, axis=1))) / self._spread,
-            "sliced_wasserstein": sliced_wasserstein(found, reference),
-            "frechet": frechet_distance(gaussian_statistics(found), self._distances.statistics),
-        }
+        values = (
+            float(np.mean(np.sum((found - self._of_largest) ** 2, axis=1))) / self._spread,
+            sliced_wasserstein(found, reference),
+            frechet_distance(gaussian_statistics(found), self._distances.statistics),
+        )
+        return dict(zip(SAMPLED, values, strict=True))
 
     def _features(self, parameters: Any, architecture: Architecture) -> np.ndarray:
-        samples = self._draw(parameters, jnp.asarray(self._supernet.route(architecture)))
-        samples = np.clip(samples, -1, 1)
-        check_samples(samples)
-        return features(self._distances.extractor, samples)
+        return self._distances.features_of(self._draw(parameters, jnp.asarray(self._supernet.route(architecture))))

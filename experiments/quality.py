@@ -135,16 +135,42 @@ class FeatureDistances:
         return gaussian_statistics(self.reference)
 
     @cached_property
+    def _mixed(self) -> Float[np.ndarray, "n width"]:
+        """The reference in an order that blocks can be cut from."""
+        return self.reference[mixed(len(self.reference))]
+
+    @cached_property
     def _kernel_reference(self) -> KernelReference:
-        return KernelReference.of(self.reference)
+        return KernelReference.of(self._mixed)
 
     @cached_property
     def _gaussian_reference(self) -> KernelReference:
-        return KernelReference.of(self.reference, kernel=gaussian_kernel(median_bandwidth(self.reference)))
+        return KernelReference.of(self._mixed, kernel=gaussian_kernel(median_bandwidth(self._mixed)))
 
     @cached_property
     def _reference_digest(self) -> str:
         return array_digest({"reference": self.reference})
+
+    def features_of(self, samples: Float[np.ndarray, "n height width channels"]) -> Float[np.ndarray, "n features"]:
+        """Features of samples, which are clipped to [-1, 1].
+
+        Raises:
+            UnusableSamplesError: a sample is not finite, or all are the same image.
+            ValueError: they have another shape than the extractor takes.
+        """
+        bad = np.flatnonzero(~np.isfinite(samples).all(axis=(1, 2, 3)))
+        if len(bad):
+            raise UnusableSamplesError(
+                f"{len(bad)} of {len(samples)} samples hold numbers that are not finite, the first is sample {bad[0]}: the "
+                "network diverged; train it longer, or with a lower learning rate"
+            )
+        samples = np.clip(samples, -1, 1)
+        if len(samples) > 1 and (samples == samples[0]).all():
+            raise UnusableSamplesError(
+                f"all {len(samples)} samples are one image, which have no spread to measure: the network ignores its noise; "
+                "train it longer"
+            )
+        return features(self.extractor, samples)
 
     def jackknifed(self, samples: np.ndarray, measures: Sequence[str] | None = None) -> dict[str, Jackknifed]:
         """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name.
@@ -153,10 +179,7 @@ class FeatureDistances:
             UnusableSamplesError: a sample is not finite, or all are the same image.
             ValueError: there are too few samples, or they have another shape than the extractor takes.
         """
-        samples = np.clip(samples, -1, 1)
-        check_samples(samples)
-        found = features(self.extractor, samples)
-        names = self.names
+        found, names = self.features_of(samples), self.names
         known = {
             names.frechet: lambda: frechet_jackknife(found, reference=self.statistics),
             names.kid: lambda: kernel_jackknife(found, reference=self._kernel_reference),
@@ -173,21 +196,6 @@ class FeatureDistances:
 
     def _fingerprint(self, measure: str, n: int) -> str:
         return fingerprint(**self.extractor.settings(), reference=self._reference_digest, measure=measure, n=n)
-
-
-def check_samples(samples: Float[np.ndarray, "n height width channels"]) -> None:
-    """Raises UnusableSamplesError where samples are not finite, or all are the same image."""
-    bad = np.flatnonzero(~np.isfinite(samples).all(axis=(1, 2, 3)))
-    if len(bad):
-        raise UnusableSamplesError(
-            f"{len(bad)} of {len(samples)} samples hold numbers that are not finite, the first is sample {bad[0]}: the network "
-            "diverged; train it longer, or with a lower learning rate"
-        )
-    if len(samples) > 1 and (samples == samples[0]).all():
-        raise UnusableSamplesError(
-            f"all {len(samples)} samples are one image, which have no spread to measure: the network ignores its noise; train "
-            "it longer"
-        )
 
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.anchors import anchors_of
 from experiments.config import SweepConfig, ledger_header, load_config
+from experiments.errors import InputError
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.ledger_contents import check_header
 from experiments.locks import locked
@@ -64,12 +65,18 @@ def measure_trust(
         What `trust/trust.json` of the run folder then holds.
 
     Raises:
-        InputError: the data set has no labels, the space has too few architectures within the limits, `sweep.yaml` is no longer
-            that of the ledger, or another process does the same here.
+        InputError: the search ranks by costs alone, the data set has no labels, the space has too few architectures within the
+            limits, `sweep.yaml` is no longer that of the ledger, or another process does the same here.
         FileNotFoundError: the run folder has no trained supernet.
     """
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
+    qualities = [name for name in config.objectives if not get_objective(name).is_cost]
+    if not qualities:
+        raise InputError(
+            f"{run_dir / 'sweep.yaml'}: key 'objectives' has costs alone ({', '.join(config.objectives)}), and there is no "
+            "ranking by quality to trust; measure a sweep with a quality among its objectives"
+        )
     settings = TrustSettings(num, num_seeds, num_steps or config.distill.num_steps, num_samples)
     architectures = stratified(config, num, stream=_STREAM, excluded=anchors_of(config))
     path = run_dir / FILE
@@ -77,7 +84,7 @@ def measure_trust(
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
         distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)))
-        scores = _scores(SupernetEvaluator(read_inputs(run_dir)), architectures, progress)
+        scores = _scores(SupernetEvaluator(read_inputs(run_dir)), qualities, architectures, progress)
         drop_programs()
         baselines = _baselines(config, architectures, progress)
         drop_programs()
@@ -159,7 +166,9 @@ def _baselines(config: SweepConfig, architectures: Sequence[Architecture], progr
     return {name: np.asarray(columns[name], np.float64) for name in BASELINES}
 
 
-def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture], progress: Progress) -> dict[str, np.ndarray]:
+def _scores(
+    evaluator: SupernetEvaluator, qualities: Sequence[str], architectures: Sequence[Architecture], progress: Progress
+) -> dict[str, np.ndarray]:
     with progress.stage("Scoring with the supernet's weights", len(architectures)) as stage:
         rows = []
         for architecture in architectures:
@@ -168,5 +177,4 @@ def _scores(evaluator: SupernetEvaluator, architectures: Sequence[Architecture],
             except UnusableSamplesError:
                 rows.append({})
             stage.advance()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in qualities}

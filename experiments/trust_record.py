@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from experiments.amounts import text_table
 from experiments.json_files import read_record
@@ -63,6 +63,12 @@ class TrustRecord(BaseModel):
     between_seeds: Tau | None
     architectures: list[dict[str, Any]]
 
+    @model_validator(mode="after")
+    def _same_scores(self) -> "TrustRecord":
+        if self.tau.keys() != self.tau_equal_cost.keys() or "macs" not in self.tau:
+            raise ValueError("tau and tau_equal_cost must have the same scores, and macs among them")
+        return self
+
     @property
     def own(self) -> list[str]:
         """Names of the search's own scores."""
@@ -109,12 +115,16 @@ def trust_summary(record: TrustRecord) -> str:
 
 
 def trust_warnings(record: TrustRecord) -> list[str]:
-    """Scores of the search that may rank networks of about equal cost by chance."""
+    """Scores of the search that may rank networks of about equal cost by chance, or rank them backwards."""
     return [
-        f"among networks of about equal MACs, {name} may rank by chance: its tau there is {_told(tau)}"
+        f"among networks of about equal MACs, {name} {_fault(tau)}: its tau there is {_told(tau)}"
         for name in record.own
         if (tau := record.tau_equal_cost[name]) is None or tau.low <= 0
     ]
+
+
+def _fault(tau: Tau | None) -> str:
+    return "ranks backwards" if tau is not None and tau.high < 0 else "may rank by chance"
 
 
 def _told(tau: Tau | None) -> str:

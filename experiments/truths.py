@@ -165,7 +165,8 @@ def _truth(samples: np.ndarray, distances: FeatureDistances) -> Estimate:
 
 
 def _read_truth(path: Path) -> float:
+    found = read_json(path)
     try:
-        return Estimate.from_json(read_json(path)).value
+        return Estimate.from_json(found).value
     except ValueError as error:
         raise InputError(f"{path}: {error}; delete the file, the same command measures it again") from None

@@ -121,15 +121,3 @@ def mean_estimate(losses: Float[np.ndarray, " n"] | Float[Array, " n"]) -> Estim
         return Estimate(float("nan"), n=values.size)
     half = stats.t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
     return Estimate(values.mean(), values.mean() - half, values.mean() + half, values.size)
-
-
-def paired_difference(
-    losses: Float[np.ndarray, " n"] | Float[Array, " n"],
-    *,
-    baseline: Float[np.ndarray, " n"] | Float[Array, " n"],
-) -> Estimate:
-    """How much larger one network's losses are than another's on the same data, noise and times, by sample index.
-
-    Pairing removes what the samples have in common: the interval is much shorter than that of two separate means.
-    """
-    return mean_estimate(np.asarray(losses, np.float64) - np.asarray(baseline, np.float64))

@@ -32,22 +32,6 @@ def fingerprint(**settings: Any) -> str:
     return hashlib.sha256(canonical_json(settings).encode()).hexdigest()[:16]
 
 
-def fingerprint_record(**settings: Any) -> dict[str, Any]:
-    """The fingerprint beside the settings it names, for the header of a ledger or a report."""
-    return {"fingerprint": fingerprint(**settings), "settings": json.loads(canonical_json(settings))}
-
-
-def changed_settings(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
-    """The settings in which two measurements differ, for the message that refuses to compare them.
-
-    >>> changed_settings({"n": 64, "steps": 8}, {"n": 256, "steps": 8})
-    {'n': (64, 256)}
-    """
-    keys = sorted(set(first) | set(second))
-    pairs = {key: (first.get(key), second.get(key)) for key in keys}
-    return {key: pair for key, pair in pairs.items() if canonical_json({"": pair[0]}) != canonical_json({"": pair[1]})}
-
-
 def _plain(value: Any, where: str) -> Any:
     if value is None or isinstance(value, bool | str | int):
         return value

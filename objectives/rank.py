@@ -1,4 +1,4 @@
-"""How well one score ranks what another ranks: Kendall's tau-b and Spearman's rho, with bootstrap intervals.
+"""How well one score ranks what another ranks: Kendall's tau-b, with bootstrap intervals.
 
 The bootstrap draws items with replacement. A pair of two copies of one item is tied in both scores, so tau-b leaves
 it out by its own definition.
@@ -8,7 +8,6 @@ Source: Kendall 1945 (tau-b); Efron and Tibshirani 1993, section 13.3 (percentil
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from objectives.estimate import Estimate
 
@@ -68,15 +67,6 @@ def pairs_at_equal_cost(cost: Costs, *, ratio: float) -> Bool[np.ndarray, "k k"]
     return np.abs(np.log(cost)[:, None] - np.log(cost)[None, :]) <= np.log(ratio)
 
 
-def spearman_rho(first: Scores, second: OtherScores, *, num_resamples: int = 1000, seed: int = 0) -> Estimate:
-    """Spearman's rank correlation; arguments, result and refusals as for `kendall_tau`."""
-    first, second = _checked(first, second)
-    drawn = _resamples(len(first), num_resamples, seed)
-    value = _row_correlation(stats.rankdata(first[None], axis=1), stats.rankdata(second[None], axis=1))[0]
-    others = _row_correlation(stats.rankdata(first[drawn], axis=1), stats.rankdata(second[drawn], axis=1))
-    return _with_interval(value, others, len(first))
-
-
 def _kendall(first: Scores, second: Scores, counts: Bool[np.ndarray, "n n"], num_resamples: int, seed: int) -> Estimate:
     n = len(first)
     signs_first = np.sign(first[:, None] - first[None, :]) * counts
@@ -96,13 +86,6 @@ def _kendall(first: Scores, second: Scores, counts: Bool[np.ndarray, "n n"], num
 
 def _pair_sums(weights: Float[np.ndarray, "rows n"], values: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " rows"]:
     return np.einsum("ki,ki->k", weights @ values, weights)
-
-
-def _row_correlation(first: Float[np.ndarray, "rows n"], second: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, " rows"]:
-    first = first - first.mean(axis=1, keepdims=True)
-    second = second - second.mean(axis=1, keepdims=True)
-    scale = np.sqrt(np.sum(first**2, axis=1) * np.sum(second**2, axis=1))
-    return np.divide(np.sum(first * second, axis=1), scale, out=np.full_like(scale, np.nan), where=scale > 0)
 
 
 def _resamples(n: int, num_resamples: int, seed: int) -> Int[np.ndarray, "rows n"]:

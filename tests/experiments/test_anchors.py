@@ -53,7 +53,8 @@ def test_the_predictor_finds_the_band_and_tells_the_truth_of_others():
 def test_anchors_that_diverged_are_left_out():
     record = _record()
     diverged = record.anchors[2].model_copy(update={"truths": [None, 3.0]})
-    unusable = record.anchors[3].model_copy(update={"sampled": None})
+    unusable = record.anchors[3].model_copy(update={"sampled": None, "losses": []})
+    assert Anchor.model_validate_json(unusable.model_dump_json()) == unusable
     found = QualityPredictor.of(record.model_copy(update={"anchors": [*record.anchors, diverged, unusable]}), _costs)
     assert found.score.truths.shape == (12, 2)
     for num, told in ((6, "only 6 of 8 anchors did not diverge, and a score needs 7; lower supernet"), (0, "only 0 of 2")):
@@ -135,6 +136,10 @@ def test_a_record_that_is_missing_damaged_or_of_other_settings_is_refused(tmp_pa
         ("{", "no JSON file"),
         (json.dumps({"fingerprint": name}), "key 'anchors': field required; delete it, `pocketunet sweep` measures it again"),
         (_record(name="f1").model_dump_json(), rf"^\S*/{name}\.json: key 'fingerprint' says f1, wanted is {name}"),
+        (
+            _record(name=name).model_dump_json().replace('"frechet":', '"frechets":', 1),
+            "key 'anchors.0': value error, losses of 20 noise levels belong together with paired_distance, sliced_wasserstein",
+        ),
         (_record(5, name=name).model_dump_json(), "only 5 of 5 anchors did not diverge"),
     ):
         path.write_text(text)

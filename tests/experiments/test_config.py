@@ -130,6 +130,14 @@ def test_yaml_that_would_build_an_object_is_refused(tmp_path):
     assert "this is no YAML: could not determine a constructor" in refusal(path)[0]
 
 
+@pytest.mark.parametrize("name", ["frechet_classifier", "kid_classifier"])
+def test_samples_that_are_too_few_to_be_judged_are_refused(name):
+    overrides = [f"objectives=[{name}, macs]", "quality.num_samples=39"]
+    with pytest.raises(InputError, match=rf"quality\.num_samples is 39, and {name} needs 40 or more to have an interval"):
+        load_config("digits", overrides)
+    load_config("digits", [overrides[0], "quality.num_samples=40"])
+
+
 def test_a_missing_file_is_told_with_what_ships(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such sweep ships; those that do are .*digits"):
         load_config(tmp_path / "nothing.yaml")

@@ -81,6 +81,8 @@ def test_different_measures_have_no_difference():
             "1 of 50 samples hold numbers that are not finite, the first is sample 7: the network div",
         ),
         (changed(changed(SAMPLES, 7, np.nan), 3, np.nan), "2 of 50 samples .* the first is sample 3"),
+        (changed(SAMPLES, 5, np.inf), "1 of 50 samples .* the first is sample 5"),
+        (changed(SAMPLES, 6, -np.inf), "1 of 50 samples .* the first is sample 6"),
         (np.ones_like(SAMPLES), "all 50 samples are one image, which have no spread to measure: the network ignores its noise"),
         (np.repeat(SAMPLES[:1], 50, axis=0), "all 50 samples are one image"),
         (SAMPLES + 3, "all 50 samples are one image"),
@@ -112,6 +114,17 @@ def test_samples_of_which_each_is_of_one_colour_have_a_distance():
 def test_samples_that_do_not_fit(samples, message):
     with pytest.raises(ValueError, match=message):
         distances().measure(samples)
+
+
+def test_data_that_are_stored_class_by_class_have_the_intervals_of_shuffled_data():
+    rng = np.random.default_rng(3)
+    centres = np.repeat(np.linspace(-0.8, 0.8, 10), 40)
+    data = (centres[:, None, None, None] + 0.05 * rng.normal(size=(400, 2, 2, 1))).astype(np.float32)
+    samples = data[rng.permutation(400)] / 2
+    by_class, shuffled = (distances(data=x).measure(samples) for x in (data, data[rng.permutation(400)]))
+    for name in ("kid_pixels", "mmd_pixels"):
+        assert by_class[name].half_width < 2 * shuffled[name].half_width
+        assert by_class[name].value == pytest.approx(shuffled[name].value, abs=1e-9)
 
 
 def test_data_of_which_there_is_too_little():

@@ -442,6 +442,7 @@ def test_prompts_and_promises_of_a_bundle_are_checked(run_dir, tmp_path, capsys)
         ("latency.num_architectures=2", "greater than or equal to 8"),
         ("seed=99999999999", "less than 4294967296"),
         ("objectives=[kid_classifiers]", "did you mean"),
+        ("rungs=[{num_samples: 39}]", "greater than or equal to 40"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_is_written(tmp_path, capsys, override, message):
@@ -458,6 +459,24 @@ def test_samples_of_images_without_labels_cannot_be_judged(tmp_path, capsys):
     arguments = (f"data={images}", "objectives=[denoising_loss, kid_classifier]", "--run-dir", tmp_path / "run")
     assert _run("sweep", "digits-small", *arguments) == 2
     assert f"objectives and rungs: kid_classifier need labels, and data set '{images}' has none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("num", "objective", "message"),
+    [
+        (12, "denoising_loss", "split 'validation' has 1 of the 2 images that quality needs to have an interval; add images"),
+        (24, "kid_classifier", "split 'train' has 19 of the 20 images"),
+    ],
+)
+def test_images_that_are_too_few_for_an_interval(tmp_path, capsys, num, objective, message):
+    for label in ("a", "b"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+    for number in range(num):
+        Image.new("L", (8, 8), number).save(tmp_path / "images" / "ab"[number % 2] / f"{number}.png")
+    arguments = (f"data={tmp_path / 'images'}", f"objectives=[{objective}]", "--run-dir", tmp_path / "run")
+    assert _run("sweep", "digits-small", *arguments) == 2
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

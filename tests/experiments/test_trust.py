@@ -68,6 +68,27 @@ def test_what_diverged_is_left_out_and_counted():
     assert found["tau"]["denoising_loss"].n == 10
 
 
+def test_a_score_that_nothing_has_is_warned_about():
+    rng = np.random.default_rng(0)
+    costs = {"macs": np.geomspace(1, 2, 12), "parameters": np.geomspace(1, 3, 12)}
+    found = correlations({"frechet_classifier": np.full(12, np.nan)}, rng.random((12, 1)), costs)
+    how = {"num": 12, "num_seeds": 1, "num_steps": 600, "num_samples": 1000}
+    told = TrustRecord(search_fingerprint="f0", fingerprint="t0", architectures=[], **how, **found)
+    assert told.num_left_out == 12
+    assert trust_warnings(told) == [
+        "among networks of about equal MACs, frechet_classifier may rank by chance: its tau there is not known"
+    ]
+
+
+def test_a_score_that_ranks_backwards_is_told_so():
+    found = record()
+    tau = found.tau_equal_cost["denoising_loss"]
+    turned = tau.model_copy(update={"value": -tau.value, "low": -tau.high, "high": -tau.low})
+    backwards = found.model_copy(update={"tau_equal_cost": {**found.tau_equal_cost, "denoising_loss": turned}})
+    (warning,) = trust_warnings(backwards)
+    assert warning.startswith("among networks of about equal MACs, denoising_loss ranks backwards: its tau there is -")
+
+
 def test_scores_that_are_all_the_same_rank_nothing():
     rng = np.random.default_rng(0)
     costs = {"macs": np.geomspace(1, 2, 12), "parameters": np.ones(12)}

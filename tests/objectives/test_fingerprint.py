@@ -2,7 +2,7 @@
 
 import pytest
 
-from objectives.fingerprint import changed_settings, fingerprint, fingerprint_record
+from objectives.fingerprint import fingerprint
 
 
 def test_is_the_same_forever():
@@ -16,17 +16,6 @@ def test_order_and_kind_of_sequence_do_not_matter_but_every_value_does():
     settings = {"n": 64, "band": (0.45, 0.6), "nested": {"a": 1, "b": None}}
     assert len({base} | {fingerprint(**(settings | change)) for change in changes}) == 5
     assert fingerprint(flag=True) != fingerprint(flag=1)
-
-
-def test_the_record_keeps_the_settings_readable_and_gives_the_fingerprint_again():
-    record = fingerprint_record(n=64, band=(0.45, 0.6))
-    assert record["settings"] == {"n": 64, "band": [0.45, 0.6]}
-    assert fingerprint(**record["settings"]) == record["fingerprint"]
-
-
-def test_says_what_changed():
-    found = changed_settings({"n": 64, "steps": 8, "band": (1, 2)}, {"n": 256, "steps": 8.0, "band": [1, 2], "new": "x"})
-    assert found == {"n": (64, 256), "new": (None, "x")}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from diffusion import EPS, X0, V, cosine_schedule, per_sample
 from diffusion.parameterisation import PARAMETERISATIONS
-from objectives.denoising import denoising_loss, mean_estimate, mid_band_times, min_snr_weight, paired_difference
+from objectives.denoising import denoising_loss, mean_estimate, mid_band_times, min_snr_weight
 from objectives.distillation import feature_distillation_loss, output_distillation_loss
 
 SCHEDULE = cosine_schedule()
@@ -69,15 +69,6 @@ def test_mean_estimate_covers_the_mean():
     found = [mean_estimate(generator.normal(3.0, 2.0, 20)) for _ in range(200)]
     assert 180 <= sum(estimate.low <= 3.0 <= estimate.high for estimate in found) <= 198
     assert found[0].n == 20
-
-
-def test_pairing_shortens_the_interval():
-    generator = np.random.default_rng(1)
-    shared = generator.normal(1.0, 1.0, 100)
-    one, other = shared + 0.1 + generator.normal(0, 0.01, 100), shared
-    difference = paired_difference(one, baseline=other)
-    assert difference.low <= 0.1 <= difference.high
-    assert difference.half_width < 0.05 * mean_estimate(one).half_width
 
 
 def test_a_diverged_network_has_the_value_nan():
