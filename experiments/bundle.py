@@ -64,6 +64,7 @@ class TrainingSettings(Section):
         origin: where the weights come from, for people.
         scale: of the network.
         data: name of a data set, or a folder; None where weights were imported without one.
+        seed: of the hand-off's samples, and of where low-rank updates start.
         schedule: of the noise.
         parameterisation: what the network predicts.
         prompt_dropout: share of prompts that are dropped in training, for guidance.
@@ -103,7 +104,9 @@ class TrainingSettings(Section):
     @model_validator(mode="after")
     def _accumulates_equal_parts(self) -> "TrainingSettings":
         if self.batch_size % self.accumulation:
-            raise ValueError(f"accumulation must divide batch_size={self.batch_size}, got {self.accumulation}; use 1, 2 or 4")
+            raise ValueError(
+                f"accumulation must divide batch_size={self.batch_size}, got {self.accumulation}; use 1, or another divisor"
+            )
         return self
 
 
@@ -281,7 +284,8 @@ def check_has_data(path: Path) -> None:
     if read_settings(path).data is None:
         raise InputError(
             f"{path / TRAINING}: key 'data' is null: these weights came without a data set; "
-            "set it to the name of one, or to a folder, or give --data, and look through the keys below it"
+            "set it to the name of one, or to a folder, and look through the keys below it (`train` and `distill` take --data, "
+            "too)"
         )
 
 

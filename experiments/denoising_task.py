@@ -87,9 +87,13 @@ class DenoisingTask:
         eps = jax.random.normal(keys[1], images.shape)
         x_t = diffuse(self.schedule, images, eps=eps, t=t)
         alpha, sigma = per_sample(self.schedule.alpha(t), images), per_sample(self.schedule.sigma(t), images)
-        dropped = jax.random.uniform(keys[2], (n,)) < self.prompt_dropout
-        prompts = jnp.where(dropped.reshape(n, *(1,) * (prompts.ndim - 1)), 0, prompts)
-        return (x_t, TIMESTEPS_PER_UNIT_TIME * t, prompts), self.parameterisation.target(images, eps, alpha, sigma)
+        inputs = (x_t, TIMESTEPS_PER_UNIT_TIME * t, self.with_dropped(prompts, keys[2]))
+        return inputs, self.parameterisation.target(images, eps, alpha, sigma)
+
+    def with_dropped(self, prompts: Array, key: Array) -> Array:
+        """The prompts, some of them replaced by the null prompt."""
+        dropped = jax.random.uniform(key, (len(prompts),)) < self.prompt_dropout
+        return jnp.where(dropped.reshape(len(prompts), *(1,) * (prompts.ndim - 1)), 0, prompts)
 
 
 def open_examples(data: str, scale: Scale, *, split: str) -> Dataset:

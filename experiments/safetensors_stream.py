@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from experiments.errors import InputError
+from experiments.whole_files import naming
 
 FLOATS = {
     "F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype(jnp.bfloat16),
@@ -104,12 +105,13 @@ def write_safetensors(
         header[name] = {"dtype": types[name].dtype, "shape": types[name].shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
         for name in order:
             array = read(name)
             assert type_of(array) == types[name], f"{name}: said {types[name]}, got {type_of(array)}"
-            np.ascontiguousarray(array).tofile(file)
+            # `tofile` writes through a stream of its own, and does not say when the disk is full.
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def type_of(array: Any) -> TensorType:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle, with_settings
 from experiments.control_file import condition_of, following, read_control
@@ -17,6 +18,7 @@ from experiments.denoising_task import all_examples, load_examples, open_example
 from experiments.errors import InputError
 from experiments.lora_file import with_lora
 from experiments.quality import Apply, SampleSettings, sample_program
+from experiments.whole_files import naming
 
 _GRID_COLUMNS = 10
 _LEAST_PICTURE_PIXELS = 32
@@ -68,10 +70,11 @@ def sample_bundle(
         condition: a picture, whose condition the network follows by the plug-in of the bundle.
 
     Raises:
-        InputError: the bundle is damaged or names no data set, a prompt is none of what its network has learned, the updates
-            are not of this bundle, or as `read_control` and `condition_of`.
+        InputError: the bundle is damaged or names no data set, the picture's name says no known format, a prompt is none of
+            what its network has learned, the updates are not of this bundle, or as `read_control` and `condition_of`.
     """
     check_has_data(path)
+    _check_picture(out)
     asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
     bundle = with_settings(read_bundle(path), **{key: value for key, value in asked.items() if value is not None})
     bundle = with_lora(bundle, path, lora) if lora else bundle
@@ -90,8 +93,14 @@ def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -
     enlarge = max(1, _LEAST_PICTURE_PIXELS // images.shape[1])
     grid = image_grid(np.clip(images, -1, 1), columns=_GRID_COLUMNS, scale=enlarge)
     out.parent.mkdir(parents=True, exist_ok=True)
-    grid.save(out)
+    with naming(out):
+        grid.save(out)
     return out
+
+
+def _check_picture(out: Path) -> None:
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f"--out {out}: no kind of picture ends so; use for example {out.with_suffix('.png')}")
 
 
 def _encoded(bundle: Bundle, prompts: Sequence[str]) -> np.ndarray:

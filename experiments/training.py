@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -98,6 +99,7 @@ def fit_into(
     progress: Progress | None,
     tracking: Tracking = untracked,
     keeps_finished: bool = False,
+    again: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Trains phases, and writes a new bundle with what is now to be expected of it, and the losses over time.
 
@@ -110,6 +112,7 @@ def fit_into(
         progress: is told of every step.
         tracking: opens the log of losses and promises.
         keeps_finished: whether what the same request has made already is left as it is, and no error.
+        again: keys of `training.yaml` that were for this training alone, as the new bundle has them.
 
     Raises:
         InputError: as `resumable_folder` and `fit_phases`; or the data set cannot be read.
@@ -127,13 +130,13 @@ def fit_into(
         given = phases(folder / WORK)
         handed_on = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
         trained = dataclasses.replace(handed_on, parameters={part: handed_on.parameters[part] for part in bundle.parameters})
-        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}", lora_rank=None)
+        described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}", lora_rank=None, **again)
         expected = expectations(described)
         samples = max(folder.glob("samples/*.png")).relative_to(folder).as_posix()
         write_bundle(folder, described, expected=expected, card=model_card(described, expected, samples=samples))
         if CONTROL_PART in handed_on.parameters:
             write_control(folder, handed_on.parameters[CONTROL_PART], condition=asked["method"]["condition"])
-        elif (rank := bundle.settings.lora_rank) is not None:
+        elif (rank := bundle.settings.lora_rank) is not None and trained.architecture == bundle.architecture:
             write_lora(folder / LORA, bundle, trained, rank=rank * len(given), base=asked["bundle"])
         log_bundle(folder, log)
     return out

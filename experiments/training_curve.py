@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ import numpy as np
 
 from experiments.errors import InputError
 from experiments.json_files import read_json
-from experiments.whole_files import write_whole
+from experiments.whole_files import naming, write_whole
 
 HISTORY, EVENTS = "history.json", "tensorboard"
 _NUM_POINTS = 200
@@ -20,6 +21,43 @@ SeriesLog = Callable[[int, Mapping[str, float]], None]  # (step, values by name)
 
 class DivergedError(InputError):
     """A training whose loss is not finite."""
+
+
+class _Events:
+    """TensorBoard's file of scalars.
+
+    The library's `SummaryWriter` writes it from a thread. A full disk ends that thread, and then a training waits for it for
+    ever; here whoever adds a point gets the error.
+    """
+
+    def __init__(self, folder: Path, *, first_step: int) -> None:
+        """Begins a file; what other files of the folder say of `first_step` and later is void."""
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
+        self._protocol: Any = event_pb2
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        with naming(folder):
+            self._writer = EventsWriter(str(folder / "events"))
+            self._write(step=first_step, session_log=self._protocol.SessionLog(status=self._protocol.SessionLog.START))
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes the values of a step."""
+        from tensorboardX.summary import scalar
+
+        with naming(self._folder):
+            for name, value in values.items():
+                self._write(step=step, summary=scalar(name, value))
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        with naming(self._folder):
+            self._writer.close()
+
+    def _write(self, **keys: Any) -> None:
+        self._writer.write_event(self._protocol.Event(wall_time=time.time(), **keys))
 
 
 class TrainingCurve:
@@ -41,23 +79,21 @@ class TrainingCurve:
         self._folder, self._num_steps, self._every = folder, num_steps, max(1, num_steps // _NUM_POINTS)
         self._losses: list[Mapping[str, Any]] = []
         self._log = log
-        self._writer: Any = None
+        self._events: _Events | None = None
         kept = folder / HISTORY if folder else None
         found = read_json(kept) if kept else None
         self.points: list[dict[str, float]] = [point for point in found or [] if point["step"] <= done]
         if folder:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / EVENTS), purge_step=done + 1)
+            self._events = _Events(folder / EVENTS, first_step=done + 1)
 
     def __enter__(self) -> "TrainingCurve":
         """Is closed when the block ends."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Writes what TensorBoard has not seen yet."""
-        if self._writer:
-            self._writer.close()
+        """Closes TensorBoard's file."""
+        if self._events:
+            self._events.close()
 
     def add(self, step: int, losses: Mapping[str, Any], *, ends_span: bool = False) -> str | None:
         """Takes the losses of a step, arrays that may still be computed; where a span ends, what is to be said of it.
@@ -78,9 +114,8 @@ class TrainingCurve:
         if bad := [name for name, mean in means.items() if not math.isfinite(mean)]:
             raise DivergedError(f"training diverged: at step {step} the {bad[0]} is {means[bad[0]]}; lower the learning rate")
         self.points.append({"step": step, **means})
-        if self._writer:
-            for name, mean in means.items():
-                self._writer.add_scalar(name, mean, step)
+        if self._events:
+            self._events.add(step, means)
         if self._log:
             self._log(step, means)
         return ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())

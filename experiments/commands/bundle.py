@@ -14,7 +14,7 @@ STEPS = click.option("--steps", type=click.IntRange(min=1), help="Training steps
 DATA = click.option("--data", metavar="NAME-or-DIR", help="The data set.  [default: as training.yaml says]")
 TRACKERS = click.option(
     "--tracker", "trackers", multiple=True, type=click.Choice(tracker_names()),
-    help="Log losses and promises there too, in BUNDLE/mlflow or BUNDLE/wandb; several in turn.",
+    help="Log losses and promises there too, in mlflow/ or wandb/ of the bundle, or beside the plan; several in turn.",
 )  # fmt: skip
 SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -137,7 +137,11 @@ def verify(bundle: Path) -> int:
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Images of one call; guidance takes 2."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The new folder; must not exist.  [default: BUNDLE/FORMAT-DTYPE]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The new folder; must not exist.  [default: BUNDLE/FORMAT-DTYPE, -batchN for more than one image]",
+)
 def export(bundle: Path, *, to: str, dtype: Literal["float32", "float16", "int8"], batch_size: int, out: Path | None) -> int:
     """Export the network of a bundle for a device's runtime, held to Flax's output (exit code 1: not the same)."""
     from experiments.control_file import left_out

@@ -19,7 +19,7 @@ from experiments.bundle import Bundle
 from experiments.denoising_task import open_examples
 from experiments.distilling.noised import denoised, drawn_times, starts
 from experiments.distilling.players import Game, two_players
-from experiments.distilling.progressive import teacher_denoiser
+from experiments.distilling.progressive import check_can_be_guided, teacher_denoiser
 from experiments.distilling.settings import AdversarialSettings
 from experiments.errors import InputError
 from experiments.fitting import Fitting, Given, Parameters, Phase, training_apply
@@ -52,9 +52,12 @@ def adversarial(given: Given, settings: AdversarialSettings, *, feature_maps: Fe
             yours, and its forward pass is written with or without Flax: `FeatureMaps(apply, parameters)`.
 
     Raises:
-        InputError: the data set has no labels to train a classifier of, and no maps are given.
+        InputError: the data set has no labels to train a classifier of, and no maps are given; or the teacher is to be guided,
+            and has not learned to predict without a prompt.
     """
-    student = given.student
+    student, teacher = given.student, given.teacher
+    if settings.distillation_weight and teacher.settings.guidance_scale != 1.0:
+        check_can_be_guided(teacher, otherwise="set guidance_scale in its training.yaml to 1")
     maps = feature_maps or _classifier_maps(student, given.folder / FEATURES, seed=given.seed, progress=given.progress)
     num_steps = settings.updates or student.settings.num_steps
     return [

@@ -72,5 +72,5 @@ def _fitting(bundle: Bundle, teacher: Bundle, settings: ControlSettings, *, num_
     generator = Generator(images, reconstruction, settings.reconstruction_weight)
     return against_denoiser(
         bundle, teacher, generator, num_times=bundle.settings.sample_steps, discriminator_rate=settings.discriminator_rate,
-        num_steps=num_steps, weights=weights,
+        num_steps=num_steps, weights=weights, drops_prompts=bundle.settings.guidance_scale != 1.0,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import TEACHER, WEIGHTS, file_sha256, read_bundle_with, read_settings, with_settings
+from experiments.bundle import TEACHER, WEIGHTS, Bundle, file_sha256, read_bundle_with, read_settings, with_settings
 from experiments.bundle_folders import refuse_existing
 from experiments.config_fields import Name, Section, Seed
 from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
@@ -59,7 +59,8 @@ def distill_as_asked(
         if extra := [*given, *(["data"] if data else []), *(["out"] if out else []), *(["seed"] if seed else [])]:
             raise InputError(f"--{extra[0]} goes with a bundle; {path} is a plan, whose keys say it: give KEY=VALUE instead")
         return distill_plan(path, overrides, progress=progress, tracking=tracking)
-    document = Document({"method": "knowledge"}, "distill", {})
+    texts = {key: given.pop(key) for key in ("method", "teacher") if key in given}  # a folder may be called 2026
+    document = Document({"method": "knowledge", **texts}, "distill", {})
     settings = method_settings(with_overrides(document, [*(f"{key}={value}" for key, value in given.items()), *overrides]))
     return [distill_bundle(path, settings, data=data, seed=seed, progress=progress, out=out, tracking=tracking)]
 
@@ -79,10 +80,10 @@ def distill_plan(
     if not plan.chain:
         raise InputError(f"{document.place(('chain',))}: key 'chain' must name at least one method, such as progressive")
     chain = [method_settings(_part(document, ("chain", i))) for i in range(len(plan.chain))]
-    read_settings(plan.bundle)
+    folders = [plan.out / f"{number}-{settings.method}" for number, settings in enumerate(chain, start=1)]
+    _check_teachers(plan.bundle, chain, folders)
     made, source = [], plan.bundle
-    for number, settings in enumerate(chain, start=1):
-        out = plan.out / f"{number}-{settings.method}"
+    for settings, out in zip(chain, folders, strict=True):
         source = distill_bundle(
             source,
             settings,
@@ -131,13 +132,15 @@ def distill_bundle(
         refuse_existing(out)
     method, progress = METHODS[settings.method], progress or silent_progress()
     changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
-    student = with_settings(read_bundle_with(path, data), **changed)
+    before = read_bundle_with(path, data)
+    student = with_settings(before, **changed)
     if note := left_out(path):
         progress.say(note)
     home = home or path
     folder = settings.teacher or (_own_teacher(home) if method.needs_teacher else None)
     teacher = read_teacher(folder, student) if folder else student
-    feeding = read_block_map(home, student, teacher) if folder == home / TEACHER else None
+    is_own = folder is not None and folder.resolve() == (home / TEACHER).resolve()
+    feeding = read_block_map(home, student, teacher) if is_own else None
     asked = {
         "method": settings.model_dump(mode="json", exclude={"teacher"}),
         "teacher": file_sha256(folder / WEIGHTS) if folder else None,
@@ -147,8 +150,26 @@ def distill_bundle(
     return fit_into(
         out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress, feeding), settings), asked=asked,
         then=f"distilled ({settings.method}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
-        tracking=tracking, keeps_finished=keeps_finished,
+        tracking=tracking, keeps_finished=keeps_finished, again=_again(settings, before),
     )  # fmt: skip
+
+
+def _again(settings: AnySettings, before: Bundle) -> dict[str, Any]:
+    """What the new bundle has as the old one: a learning rate that is the method's own, or that of a plug-in."""
+    if "learning_rate" in settings.model_fields_set and settings.method != "control":
+        return {}
+    return {"learning_rate": before.settings.learning_rate}
+
+
+def _check_teachers(bundle: Path, chain: list[AnySettings], folders: list[Path]) -> None:
+    """Opens every teacher of a plan that is there before it begins, and the bundle itself, before anything is trained."""
+    read_settings(bundle)
+    for i, settings in enumerate(chain):
+        made_before = {folder.resolve() for folder in folders[:i]}
+        if settings.teacher is None and METHODS[settings.method].needs_teacher:
+            _own_teacher(bundle)
+        elif settings.teacher is not None and settings.teacher.resolve() not in made_before:
+            read_settings(settings.teacher)
 
 
 def _own_teacher(path: Path) -> Path:

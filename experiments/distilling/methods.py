@@ -59,6 +59,6 @@ def method_settings(document: Document) -> Any:
         InputError: there is no such method, or a key is wrong.
     """
     name = document.data.get("method")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise InputError(f"{document.place(('method',))}: key 'method' must be one of {', '.join(METHODS)}, got {name!r}")
     return validated(document, METHODS[name].settings)

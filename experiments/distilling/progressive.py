@@ -63,6 +63,11 @@ def halvings(
         changes: keys of `training.yaml` that hold after any round, beside sampler and steps.
     """
     num_updates = settings.updates or given.student.settings.num_steps
+    if settings.start > (known := given.teacher.settings.sample_steps):
+        given.progress.say(
+            f"halving begins with {settings.start} steps; a teacher that was itself distilled to {known} knows no others: then "
+            f"give from_steps={known}"
+        )
 
     def phase(num_steps: int) -> Phase:
         def fitting(student: Bundle) -> Fitting:
@@ -77,12 +82,12 @@ def halvings(
     return [phase(settings.start >> done) for done in range(1, num_halvings + 1)]
 
 
-def check_can_be_guided(teacher: Bundle) -> None:
+def check_can_be_guided(teacher: Bundle, *, otherwise: str = "the method progressive with guidance_scale=1") -> None:
     """Raises InputError where a network was trained with a prompt always, so that it predicts nothing without one."""
     if teacher.settings.prompt_dropout == 0:
         raise InputError(
             f"teacher {teacher.architecture.digest}: prompt_dropout is 0 in its training.yaml, so that it cannot be guided; "
-            "use one that was trained with 0.1, or the method progressive with guidance_scale=1"
+            f"use one that was trained with 0.1, or {otherwise}"
         )
 
 

@@ -84,6 +84,7 @@ def against_denoiser(
     discriminator_rate: float,
     num_steps: int,
     weights: Trainable | None = None,
+    drops_prompts: bool = False,
 ) -> Fitting:
     """A generator against a discriminator that starts as the denoiser of a teacher.
 
@@ -95,6 +96,7 @@ def against_denoiser(
         discriminator_rate: learning rate of the discriminator, as a multiple of the student's.
         num_steps: of the training.
         weights: what is trained of the student; by default what its settings say.
+        drops_prompts: whether images are made without their prompts sometimes, as the student's settings say.
     """
     task, judging, times = bundle.task, training_apply(teacher), uniform_times(num_times)
     discriminator = {**teacher.parameters, "network": with_silent_head(teacher.plan, teacher.parameters["network"])}
@@ -103,6 +105,8 @@ def against_denoiser(
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number), 4)
         t = drawn_times(times, jax.random.uniform(keys[0], (len(images),)))
         eps, of_real, of_fake = (jax.random.normal(key, images.shape) for key in keys[1:])
+        if drops_prompts:
+            prompts = task.with_dropped(prompts, jax.random.fold_in(keys[0], 1))
         return {
             "x0": images, "prompts": prompts, "t": t, "x_t": starts(task, images, eps=eps, t=t),
             "of_real": of_real, "of_fake": of_fake,

@@ -29,7 +29,8 @@ def export_bundle(
         to: name of the format.
         dtype: in which the network's weights are stored; the prompt encoder's stay float32.
         batch_size: images of one call; guidance takes two.
-        out: the new folder, which must not exist; `BUNDLE/FORMAT-DTYPE` where it is not given.
+        out: the new folder, which must not exist; where it is not given, `BUNDLE/FORMAT-DTYPE`, with `-batchN` behind it where
+            a call has more than one image.
 
     Returns:
         The folder, and how far each graph is from Flax's output.
@@ -49,7 +50,10 @@ def export_bundle(
         for graph in graphs if chosen.is_graph else graphs[:1]:
             stored = dtype if graph.name == NETWORK else "float32"
             exported = _exported(chosen, graph, folder, stored, to)
-            comparison = compare_outputs(exported.outputs, reference_outputs(graph), limit=LIMITS[stored])
+            try:
+                comparison = compare_outputs(exported.outputs, reference_outputs(graph), limit=LIMITS[stored])
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from None
             if not comparison.is_within_limit:
                 raise WrongExportError(
                     f"{path}: --format {to}: the {graph.name} computes something else, and was not kept: {comparison}"

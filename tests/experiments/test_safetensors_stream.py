@@ -1,6 +1,8 @@
 """Safetensors by the tensor: what is written the library reads, what the library writes is read, damage is refused."""
 
+import errno
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,13 @@ def test_arrays_that_are_not_contiguous_are_written_as_they_read(tmp_path, array
     _write(tmp_path / "file", turned)
     for name, array in load_file(tmp_path / "file").items():
         np.testing.assert_array_equal(array, turned[name])
+
+
+def test_a_full_disk_is_told_however_small_the_tensors_are():
+    arrays = {f"x{i}": np.ones(4, np.float32) for i in range(3)}
+    with pytest.raises(OSError, match="/dev/full") as caught:
+        write_safetensors(Path("/dev/full"), {name: type_of(x) for name, x in arrays.items()}, arrays.__getitem__)
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_tensors_are_read_one_by_one_as_they_are_stored(tmp_path, arrays):

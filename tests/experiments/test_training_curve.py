@@ -1,13 +1,19 @@
 """The loss over time: its points, that a resumed training goes on with them, and what TensorBoard reads."""
 
+import errno
 import json
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from experiments.errors import InputError
 from experiments.training_curve import EVENTS, HISTORY, TrainingCurve, log_history
+
+ROOT = Path(__file__).parents[2]
 
 
 def events(folder):
@@ -49,6 +55,24 @@ def test_a_training_that_goes_on_goes_on_with_its_curve(tmp_path):
     assert (tmp_path / "cut" / HISTORY).read_bytes() == (tmp_path / "whole" / HISTORY).read_bytes()
     _, purged = events(tmp_path / "cut")
     assert 21 in purged
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from experiments.training_curve import TrainingCurve
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with TrainingCurve(Path(sys.argv[1]), num_steps=1000) as curve:
+    for step in range(1, 1001):
+        curve.add(step, {"loss": 1.0})
+"""
+
+
+def test_a_full_disk_ends_a_training_with_an_error_that_names_the_folder(tmp_path):
+    call = [sys.executable, "-c", FULL, str(tmp_path)]
+    found = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    assert found.returncode == 1
+    assert found.stderr.splitlines()[-1] == f"OSError: [Errno {errno.EFBIG}] File too large: '{tmp_path / EVENTS}'"
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):

@@ -57,6 +57,7 @@ def test_a_chain_goes_on_from_what_each_method_made_and_is_gone_on_with(bundle, 
     assert [first.name, second.name] == ["1-progressive", "2-ufogen"]
     assert [read_bundle(made).settings.sample_steps for made in (first, second)] == [2, 1]
     assert read_bundle(second).settings.origin.count("then distilled") == 2
+    assert read_bundle(second).settings.learning_rate == SETTINGS.learning_rate  # not UFOGen's own
     times = [(made / "weights.safetensors").stat().st_mtime_ns for made in (first, second)]
     assert distill_plan(path) == [first, second]
     assert [(made / "weights.safetensors").stat().st_mtime_ns for made in (first, second)] == times
@@ -122,6 +123,9 @@ REFUSED_PLANS = [
     ),
     ({"chain": [{"method": "progressive", "steps": 8, "from_steps": 24}]}, "steps must be from_steps halved once or more"),
     ({"chain": [{"method": "progressive"}]}, "key 'steps' is missing"),
+    ({"chain": [{"method": ["progressive"]}]}, "key 'method' must be one of"),
+    ({"chain": [{"method": "ufogen"}, {"method": "ufogen", "teacher": "nowhere"}]}, "nowhere: there is no such bundle"),
+    ({"chain": [{"method": "ufogen"}, {"method": "knowledge"}]}, "the bundle has no teacher to distil from"),
     ({"chain": [{"method": "ufogen"}], "sed": 1}, "'sed' is not known; did you mean 'seed'"),
     ({"chain": [{"method": "ufogen", "steps": 8}]}, "key 'steps' .*less than or equal to 4"),
 ]
@@ -130,7 +134,7 @@ REFUSED_PLANS = [
 @pytest.mark.parametrize(("keys", "message"), REFUSED_PLANS)
 def test_a_plan_with_a_wrong_key_is_refused_before_anything_is_made(bundle, tmp_path, keys, message):
     path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), **keys)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, NotADirectoryError), match=message):
         distill_plan(path)
     assert not (tmp_path / "out").exists()
 
@@ -162,6 +166,8 @@ def test_the_command_says_what_is_wrong_and_exits_with_2(bundle, tmp_path):
         (("--method", "progressive", "--steps", "3"), "steps must be from_steps halved"),
         (("--method", "progressive", "--steps", "many"), "distill: key 'steps' must be a whole number"),
         (("--method", "gan"), "key 'method' must be one of"),
+        (("--method", "[ufogen]"), "key 'method' must be one of"),
+        (("--method", "ufogen", "--teacher", "2026"), "2026: there is no such bundle"),
         (("--method", "knowledge"), "the bundle has no teacher to distil from; name one with --teacher"),
         (("--method", "knowledge", "--steps", "8"), "key 'steps' is not known"),
         (("--method", "ufogen", "updates=0"), "key 'updates'"),

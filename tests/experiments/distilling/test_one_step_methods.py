@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffusion import diffuse, sample_noise, uniform_times
-from experiments.bundle import Bundle
+from experiments.bundle import Bundle, with_settings
 from experiments.config import load_config
 from experiments.denoising_task import load_examples, training_examples
 from experiments.distilling import adversarial as adversarial_module
@@ -184,6 +184,14 @@ def test_data_without_labels_need_features_from_python(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"'digits' has no labels, and the discriminator .* from Python with `feature_maps`"):
         adversarial(given(tmp_path), ADD)
     assert len(adversarial(given(tmp_path), ADD, feature_maps=MAPS)) == 1
+
+
+def test_a_teacher_that_always_had_a_prompt_gives_no_guided_scores(tmp_path):
+    guided = dataclasses.replace(given(tmp_path), teacher=with_settings(STUDENT, guidance_scale=3.0, prompt_dropout=0.0))
+    with pytest.raises(InputError, match=r"cannot be guided; use one .* or set guidance_scale in its training.yaml to 1"):
+        adversarial(guided, ADD, feature_maps=MAPS)
+    without = ADD.model_copy(update={"distillation_weight": 0.0})
+    assert len(adversarial(guided, without, feature_maps=MAPS)) == 1
 
 
 def test_a_student_starts_from_the_levels_that_it_samples_at():

@@ -1,0 +1,47 @@
+"""Folders of trainings: whole under their name, or gone on with; nothing is lost between the two."""
+
+import shutil
+
+import pytest
+
+from experiments import bundle_folders
+from experiments.bundle_folders import WORK, resumable_folder
+from experiments.errors import InputError
+
+
+def work(folder, files):
+    """A training that leaves these files in its folder."""
+    with resumable_folder(folder, {"a": 1}) as partial:
+        for name, text in files.items():
+            (partial / name).write_text(text)
+            if name.startswith("taken"):
+                folder.mkdir()
+                (folder / name).write_text(text)
+
+
+def test_what_is_finished_has_its_name_before_anything_is_dropped(tmp_path, monkeypatch):
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bundle_folders.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "made", {f"{WORK}/checkpoint": "1", "weights": "2"})
+    assert (tmp_path / "made" / "weights").read_text() == "2"
+    assert not (tmp_path / "made.partial").exists()
+
+
+def test_a_refusal_before_the_first_step_leaves_nothing(tmp_path):
+    with pytest.raises(InputError), resumable_folder(tmp_path / "made", {"a": 1}):
+        raise InputError("no softmax")
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_something_has_taken_the_name_that_is_told_and_the_work_stays(tmp_path):
+    with pytest.raises(OSError, match="not empty"):
+        work(tmp_path / "made", {f"{WORK}/checkpoint": "1", "taken": "x"})
+    assert (tmp_path / "made.partial" / WORK / "checkpoint").read_text() == "1"
+    shutil.rmtree(tmp_path / "made")
+    with resumable_folder(tmp_path / "made", {"a": 1}) as folder:
+        assert (folder / WORK / "checkpoint").is_file()
+    assert not (tmp_path / "made" / WORK).exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"made"}
