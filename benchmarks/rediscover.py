@@ -27,7 +27,7 @@ from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from record import RESULTS
 from rediscover_picture import draw
-from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, write_table
+from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, spread, write_table
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
@@ -162,7 +162,7 @@ class Experiment:
         """Published designs and those of the fronts, most of whose samples the search did not see."""
         path, found = self.folder / JUDGED_AGAIN, self.found()
         known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        asked = {x.digest: x.architecture for x in (*found.published.values(), *(x for _, x in found.members))}
+        asked = {x.digest: x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))}
         missing = [architecture for digest, architecture in asked.items() if digest not in known]
         losses = self.losses("base", missing, num_samples=AGAIN * self.config("base").quality.loss_samples)
         for architecture, loss in zip(missing, losses, strict=True):
@@ -170,7 +170,7 @@ class Experiment:
             write_whole(path, json.dumps(known))
 
     def ablation(self) -> None:
-        """Designs of the fronts, near MobileDiffusion's MACs or latency, without a trait, and the same designs with it.
+        """Designs of the fronts in any of the bands without a trait, and the same designs with it.
 
         Measured once: of the fronts as they were then.
         """
@@ -178,7 +178,7 @@ class Experiment:
             return
         found, space = self.found(), get_space(self.config("base").space)
         designs = list({x.digest: x for band in found.bands() for x in band.distinct}.values())
-        pairs = {trait.name: counterparts(designs, trait, space)[:NUM_ABLATED] for trait in TRAITS}
+        pairs = {trait.name: spread(counterparts(designs, trait, space), NUM_ABLATED) for trait in TRAITS}
         flat = [x for of_trait in pairs.values() for pair in of_trait for x in pair]
         losses = dict(zip((x.digest for x in flat), self.losses("base", flat), strict=True))
         record = [

@@ -15,7 +15,7 @@ from experiments.rediscovery.traits import TRAITS
 COLOURS = {"search": "tab:blue", "snapfusion": "tab:orange"}
 TITLES = {"search": "fronts of pocket, a line for each seed", "snapfusion": "fronts of SnapFusion's evolution"}
 MARKERS = "*PXDsv^"  # of published designs
-BAND_COLOURS = ("tab:blue", "tab:green", "tab:purple")
+BAND_COLOURS = ("tab:blue", "tab:green", "tab:purple", "tab:olive", "tab:orange", "tab:red")
 WIDEST = 1e3  # odds ratio; what reaches beyond ends at the edge
 
 
@@ -56,7 +56,7 @@ def _traits(found: Found, axes: Axes) -> None:
             low, value, high = (float(np.clip(end, 1 / WIDEST, WIDEST)) for end in (x.low, x.odds_ratio, x.high))
             ends = [[value - low], [high - value]]
             label = f"band of {band.title}, {len(band.distinct)} designs" if not row else None
-            place, colour = row + (band_number - 1) / 4, BAND_COLOURS[band_number]
+            place, colour = row + (band_number - 2.5) / 8, BAND_COLOURS[band_number]
             axes.errorbar([value], [place], xerr=ends, fmt="o", ms=4, color=colour, label=label)
     axes.axvline(1, color="0.6", linewidth=1)
     axes.set(xscale="log", xlim=(1 / WIDEST, WIDEST), xlabel="odds in the fronts over odds among random designs")

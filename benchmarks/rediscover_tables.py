@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from record import estimated, exact, show, single, write_result
@@ -30,9 +30,12 @@ from search_space import Architecture, design_names, get_design, get_scale, get_
 WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
 PHONE = "Galaxy S24"
 MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
-LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band
+LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, and below it bands that are as wide
+NUM_LATENCY_BANDS = 4
+NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
 JUDGED_AGAIN = "judged-again.json"  # losses by more samples, by digest
+Item = TypeVar("Item")
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 
 
@@ -120,9 +123,9 @@ class Found:
         return self.costs_on(phone_profile(PHONE))
 
     @functools.cached_property
-    def members(self) -> list[tuple[Path, Evaluation]]:
-        """Of each seed's front, with its run."""
-        return [(run.path, member) for run in self.runs["search"] for member in run.front]
+    def contenders(self) -> list[tuple[Path, Evaluation]]:
+        """Designs of each seed's front, with its run: those that are held against published ones."""
+        return [(run.path, member) for run in self.runs["search"] for member in spread(run.front, NUM_CONTENDERS)]
 
     def judged_again(self, outcome: Evaluation) -> Evaluation:
         """The outcome with the loss by more samples, if it is known."""
@@ -143,18 +146,20 @@ class Found:
         return [self.evaluated[i] for i in np.flatnonzero(non_dominated(np.stack([loss, latency], axis=1)))]
 
     def bands(self) -> tuple[Band, ...]:
-        """Around MobileDiffusion: by MACs, by latency, and by latency on the phone."""
+        """Around MobileDiffusion: by MACs, by latency, by latency on the phone; and by latency below it, down to a quarter."""
         fronts = tuple(tuple(x.architecture for x in run.front) for run in self.runs["search"])
         on_phone = (tuple(x.architecture for x in self.phone_front),)
 
-        def by_latency(title: str, costs: Costs, fronts: tuple[tuple[Architecture, ...], ...]) -> Band:
-            ms = costs(get_design("mobilediffusion").architecture)[COST.name].value
+        def by_latency(title: str, costs: Costs, fronts: tuple[tuple[Architecture, ...], ...], *, part: float = 1.0) -> Band:
+            ms = part * costs(get_design("mobilediffusion").architecture)[COST.name].value
             return Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, fronts)
 
+        parts = [LATENCY_SPREAD ** (-2 * below) for below in range(1, NUM_LATENCY_BANDS)]
         return (
             Band("MACs", self.costs, "macs", *MACS_BAND, fronts),
             by_latency("latency", self.costs, fronts),
             by_latency(f"latency on {PHONE}", self.phone, on_phone),
+            *(by_latency(f"{part:.2f} of the latency", self.costs, fronts, part=part) for part in parts),
         )
 
     @functools.cached_property
@@ -174,9 +179,14 @@ class Found:
         None where all are worse.
         """
         wanted = self.judged_again(self.published[COMPARED[0]]).objectives[QUALITY.name].value
-        judged = [(run, self.judged_again(member)) for run, member in self.members]
+        judged = [(run, self.judged_again(member)) for run, member in self.contenders]
         as_good = [(run, x) for run, x in judged if x.objectives[QUALITY.name].value <= wanted]
         return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
+
+
+def spread(items: Sequence[Item], num: int) -> list[Item]:
+    """So many of them at even distances, the first and the last among them; all where they are fewer."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, num).round().astype(int))] if items else []
 
 
 def write_table(found: Found, folder: Path) -> Path:
@@ -229,7 +239,7 @@ def odds(found: Enrichment) -> dict[str, Any]:
 
 def standing(found: Found) -> dict[str, Any]:
     """Each published design, and the winner, beside the fronts of all seeds."""
-    members, numbers = [found.judged_again(x) for _, x in found.members], dict[str, Any]()
+    members, numbers = [found.judged_again(x) for _, x in found.contenders], dict[str, Any]()
     published = {name: found.judged_again(outcome) for name, outcome in found.published.items()}
     for name, outcome in published.items():
         placed = position(outcome, members, quality=QUALITY, cost=COST)
