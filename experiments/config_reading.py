@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -62,6 +62,8 @@ def read_document(text: str, *, source: str) -> Document:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
+        if node is not None:
+            _note_places(node, (), source, places, problems)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
@@ -70,7 +72,6 @@ def read_document(text: str, *, source: str) -> Document:
         raise InputError(f"{source}: a value in this file cannot be read ({error}); quote it") from None
     if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
         raise InputError(f"{source}: this file must be a mapping of keys to values, such as `data: digits`, got {data!r}")
-    _note_places(node, (), source, places, problems)
     return Document(data, source, places, tuple(problems))
 
 
@@ -122,9 +123,16 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += known_keys(field.annotation, f"{prefix}{name}.")
+        for inner in _models_in(field.annotation):
+            keys += known_keys(inner, f"{prefix}{name}.")
     return keys
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models of a type: itself, or what it is a tuple or a union of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _note_places(node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, str], problems: list[str]) -> None:
@@ -146,7 +154,8 @@ def _explained(error: Mapping[str, Any], document: Document, known: Sequence[str
     path: KeyPath = tuple(part for part in error["loc"] if part != "[key]")
     where, key = document.place(path), _dotted(path)
     if error["type"] == "extra_forbidden":
-        return f"{where}: key {key!r} is not known{_suggestion(key, known)}"
+        without_numbers = _dotted(tuple(part for part in path if isinstance(part, str)))
+        return f"{where}: key {key!r} is not known{_suggestion(without_numbers, known)}"
     if error["type"] == "missing":
         return f"{where}: key {key!r} is missing; it has no default"
     rule = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)

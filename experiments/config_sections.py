@@ -106,7 +106,7 @@ class LatencySection(Section):
 
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
     num_architectures: Annotated[int, Field(ge=8, strict=True)] = 40
-    rounds: Count = 10
+    rounds: Annotated[int, Field(ge=2, strict=True)] = 10
     image: ImageSection | None = None
 
 

@@ -106,6 +106,8 @@ def why_one(run: Run) -> str:
     if len(run.front) != 1:
         return ""
     num = sum(run.is_within(evaluation) for evaluation in run.judged.done)
+    if num == 1 and run.bounds:
+        return f"One of {len(run.judged.done)} designs keeps the bounds, so it is all of the front."
     if num == 1:
         return "One design alone was evaluated, so it is all of the front; let the sweep go on."
     if len(run.objectives) == 1:

@@ -1,6 +1,7 @@
 """JSON files that may be missing, and that people may have damaged; as plain data or as a model."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,11 @@ from pydantic import BaseModel, ValidationError
 from experiments.errors import InputError
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_json(path: Path) -> Any:

@@ -47,6 +47,21 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     return predictor
 
 
+def check_measuring(config: SweepConfig, run_dir: Path) -> None:
+    """Refuses what `fit_predictor` would refuse, before anything is trained.
+
+    Raises:
+        InputError: the device is not known or not usable here, or the space has fewer architectures than are to be timed.
+    """
+    if (run_dir / "latency" / RECORD_FILE).is_file():
+        return
+    if reason := _device(config).absence():
+        raise InputError(f"latency.device {config.latency.device!r} cannot be used: {reason}")
+    size, num = get_space(config.space).size, config.latency.num_architectures
+    if num > size:
+        raise InputError(f"latency.num_architectures is {num}, and space {config.space!r} has {size}; lower it")
+
+
 def measure_latency(config: SweepConfig, architecture: Architecture) -> Estimate:
     """One architecture's latency in milliseconds, measured on the sweep's device at its deploy scale.
 

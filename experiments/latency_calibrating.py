@@ -11,7 +11,7 @@ from experiments.latency_measuring import measure_into
 from experiments.measured_network import build_network
 from experiments.progress import Progress
 from latency_models.calibration import calibrate, choose_for_calibration
-from latency_models.csv_device import CsvDevice, write_template
+from latency_models.csv_device import CsvDevice, check_no_table, write_template
 from latency_models.device import Device
 from latency_models.litert_file import MODEL_FILE, litert_converter
 from latency_models.measurements import MeasurementSet
@@ -37,7 +37,8 @@ def networks_to_calibrate(
     for source in sources:
         source.check_scale(scale)
     rng = np.random.default_rng(seed)
-    pool = [network_of(layer_plan(space.sample(rng), scale)) for _ in range(max(_POOL, k))]
+    drawn = [network_of(layer_plan(space.sample(rng), scale)) for _ in range(max(_POOL, k))]
+    pool = list({network.key: network for network in drawn}.values())
     return choose_for_calibration(sources, pool, k)
 
 
@@ -54,20 +55,30 @@ def _space_of(sources: Sequence[Predictor]) -> str:
 def write_models_to_measure(table: Path, networks: Sequence[Network], *, with_models: bool, progress: Progress) -> None:
     """Writes a table to be filled in, and beside it a .tflite file of each network, in `models/`.
 
+    Files that are there are kept, so that the same command goes on after a kill; the table comes last.
+
     Raises:
         ValueError: the table exists, or the converter refuses a network.
     """
+    check_no_table(table)
+    if with_models:
+        _convert(table.parent / "models", networks, progress)
     write_template(table, networks)
-    if not with_models:
-        return
-    folder = table.parent / "models"
-    folder.mkdir(exist_ok=True)
+
+
+def _convert(folder: Path, networks: Sequence[Network], progress: Progress) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     with progress.stage("Converting", len(networks)) as stage:
         for network in networks:
+            assert network.architecture is not None
+            model = folder / f"{network.architecture.digest}.tflite"
+            if model.is_file():
+                stage.advance()
+                continue
             with tempfile.TemporaryDirectory(prefix="pocketunet-latency-") as scratch:
                 litert_converter().convert(network, build_network, Path(scratch))
-                assert network.architecture is not None
-                shutil.move(Path(scratch) / MODEL_FILE, folder / f"{network.architecture.digest}.tflite")
+                shutil.move(Path(scratch) / MODEL_FILE, model.with_suffix(".partial"))
+                model.with_suffix(".partial").replace(model)
             stage.advance()
 
 

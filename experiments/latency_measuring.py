@@ -10,6 +10,7 @@ from experiments.errors import InputError
 from experiments.measured_network import build_network
 from experiments.progress import Progress
 from latency_models.choice import choose_architectures, choose_blocks
+from latency_models.csv_device import CsvDevice
 from latency_models.device import Device, get_device
 from latency_models.measure import measure
 from latency_models.measurements import RECORDS_FILE, MeasurementSet
@@ -73,12 +74,13 @@ def named_networks(names: Sequence[str], *, scale_name: str | None) -> list[Netw
 def measure_into(
     folder: Path, device: Device, networks: Sequence[Network], *, rounds: int, profiled: bool, progress: Progress
 ) -> MeasurementSet:
-    """Measures what the folder does not hold yet.
+    """Measures what the folder does not hold yet; a table of recorded latencies is looked up anew.
 
     Raises:
         ValueError: the folder's measurements come from another device or version, or the device refuses a network.
     """
-    known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() else None
+    is_table = isinstance(device, CsvDevice)  # which may have been corrected since, and costs nothing to look up
+    known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() and not is_table else None
     done = sum(network.key in known.measurements for network in networks) if known else 0
     with progress.stage(f"Measuring on {device.name}", len(networks), done=done) as stage:
 

@@ -12,6 +12,7 @@ from experiments.errors import InputError
 from experiments.latency_measuring import measure_into, usable_device
 from experiments.progress import Progress
 from experiments.run_folder import Run, read_run
+from latency_models.device import Device
 from latency_models.network import Network, network_of
 from latency_models.predictor import Predictor
 from search_space import get_scale, layer_plan
@@ -81,7 +82,7 @@ def validate(
     """
     predictor, run = Predictor.load(predictor_path), read_run(run_path)
     networks = _front_networks(run, top)
-    device = usable_device(device_spec or predictor.fingerprint["device"])
+    device = _device(predictor_path, predictor, device_spec)
     ms, low, high = predictor.predict(networks)
     folder = predictor_path / f"validation-{os.path.basename(run_path.resolve())}"
     measured = measure_into(folder, device, networks, rounds=rounds, profiled=False, progress=progress)
@@ -94,6 +95,16 @@ def validate(
         measured_ms=tuple(measured.measurements[network.key].timing.ms for network in networks),
         coverage=predictor.coverage,
     )
+
+
+def _device(path: Path, predictor: Predictor, spec: str | None) -> Device:
+    if spec is not None:
+        return usable_device(spec)
+    name = predictor.fingerprint["device"]
+    try:
+        return usable_device(name)
+    except InputError as error:
+        raise InputError(f"{path}: the predictor is of {name!r}, which cannot measure here ({error}); give --device") from None
 
 
 def _front_networks(run: Run, top: int) -> list[Network]:

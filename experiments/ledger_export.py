@@ -19,14 +19,18 @@ from search_space import SearchSpace, get_space
 def export_ledger(contents: LedgerContents, path: Path, *, form: str) -> None:
     """Writes every outcome, in the order in which architectures were asked for, into a new file.
 
+    A study has the search's outcomes alone.
+
     Args:
         contents: what the ledger says; its header names the space, whose genes are columns.
         path: of the file.
-        form: one of `export_forms()`.
+        form: csv, parquet or optuna.
 
     Raises:
-        InputError: the file exists, or the ledger does not say what it is about.
+        InputError: the file exists, or its folder does not, or the ledger does not say what it is about.
     """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it, or choose another --out")
     if path.exists():
         raise InputError(f"{path}: this file exists; choose another --out, or remove it")
     name = contents.header.get("space")
@@ -73,11 +77,6 @@ def study_of(contents: LedgerContents, space: SearchSpace, *, name: str, storage
             )
         )
     return study
-
-
-def export_forms() -> tuple[str, ...]:
-    """The forms that `export_ledger` knows."""
-    return tuple(_FORMS)
 
 
 def table(contents: LedgerContents, space: SearchSpace) -> dict[str, list[Any]]:

@@ -3,10 +3,13 @@
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 from experiments.errors import InputError
+
+_TRIES, _WAIT_SECONDS = 10, 0.02
 
 
 def lock_path(path: Path) -> Path:
@@ -34,15 +37,25 @@ def locked(path: Path, *, what: str) -> BinaryIO:
         InputError: another process holds it.
     """
     lock = lock_path(path).open("ab+", buffering=0)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _is_taken(lock):
         lock.seek(0)
         holder = lock.read().decode(errors="replace").strip()
         lock.close()
         raise InputError(
             f"{path}: another process writes this {what} ({holder or 'unknown'}); wait for it, end it, or use another folder"
-        ) from None
+        )
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
     return lock
+
+
+def _is_taken(lock: BinaryIO) -> bool:
+    """Takes a lock, if need be after a moment: whoever asks who writes (`writer_of`) holds it as long."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(_WAIT_SECONDS)
+        else:
+            return True
+    return False

@@ -1,12 +1,15 @@
 """Reads arrays of an npz file that comes from elsewhere; nothing in it is unpickled."""
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from experiments.errors import InputError
+
+_TORN = (zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def read_npz(path: Path, *, wants: Callable[[str], bool]) -> dict[str, np.ndarray]:
@@ -18,5 +21,5 @@ def read_npz(path: Path, *, wants: Callable[[str], bool]) -> dict[str, np.ndarra
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays if wants(name)}
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, *_TORN) as error:
         raise InputError(f"{path}: this is no whole npz file of plain numbers ({error}); write it with numpy.savez") from None

@@ -22,6 +22,7 @@ from experiments.ledger_contents import check_header, read_ledger
 from experiments.locks import lock_path
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
+from experiments.run_folder import Run, read_run
 from experiments.starting_points import starting_points
 from experiments.trackers.registry import check_installed
 from experiments.trackers.tracker import Log
@@ -52,8 +53,8 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or
             something in the configuration cannot be done here.
     """
+    from experiments.latency import check_measuring
     from experiments.provenance import record_session
-    from experiments.run_folder import read_run
     from experiments.sample_features import judged_objectives, sweep_classifier
     from experiments.searching import search
     from experiments.supernet_training import train_supernet
@@ -63,6 +64,8 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     config = _with_device(config, run_dir)
     _check(config)
     start = starting_points(config)
+    if not any(stage.name == "latency" for stage in start.stages):
+        check_measuring(config, run_dir)
     if address is not None:
         _check_cluster(config, address)
     with _claim(config, run_dir) as ledger:
@@ -181,12 +184,11 @@ def _claim(config: SweepConfig, run_dir: Path) -> Ledger:
 
 
 def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) -> None:
-    """Hands the knee over, distils it, and draws with it; begins anew where the front's knee has moved."""
-    from experiments.bundle import EXPECTED, read_expected
+    """Hands the knee over, distils it, and draws with it; begins anew where the front's knee or the training changed."""
+    from experiments.bundle import EXPECTED
     from experiments.distilling.distill import distill_bundle
     from experiments.distilling.settings import KnowledgeSettings
     from experiments.handoff import hand_off
-    from experiments.run_folder import read_run
     from experiments.sampling import sample_bundle
     from experiments.trackers.bundle_log import log_bundle
     from experiments.trackers.sweep_log import winner_log
@@ -195,7 +197,7 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) ->
     if run.knee is None:
         progress.say("the front is empty: there is no winner to hand off")
         return
-    if not (winner / EXPECTED).is_file() or read_expected(winner).get("digest") != run.knee.digest:
+    if not _is_handed_off(config, run, winner):
         progress.say(f"handing off {run.knee.digest}, the knee of the front")
         shutil.rmtree(winner, ignore_errors=True)
         hand_off(run_dir, run.knee.digest, winner)
@@ -209,18 +211,27 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) ->
         sample_bundle(distilled, samples, 60, seed=config.seed)
 
 
+def _is_handed_off(config: SweepConfig, run: Run, winner: Path) -> bool:
+    """Whether the folder holds the knee of the front, to be trained as the sweep says now."""
+    from experiments.bundle import EXPECTED, read_settings
+
+    if not (winner / EXPECTED).is_file() or run.has_outdated_winner:
+        return False
+    found, asked = read_settings(winner), config.distill
+    keys = ("num_steps", "batch_size", "learning_rate")
+    return all(getattr(found, key) == getattr(asked, key) for key in keys)
+
+
 def _show(run_dir: Path) -> None:
     from experiments.front_view import print_front
     from experiments.report import write_report
-    from experiments.run_folder import read_run
 
-    report = write_report(run_dir)
-    print_front(read_run(run_dir))
+    report, run = write_report(run_dir), read_run(run_dir)
+    print_front(run)
     console = Console(file=sys.stdout, soft_wrap=True)
-    for text, path in (
-        ("report", report),
-        ("winner", run_dir / "winner" / "distilled"),
-        ("samples", run_dir / "samples.png"),
-    ):
+    shown = [("report", report)]
+    if not run.has_outdated_winner:
+        shown += [("winner", run_dir / "winner" / "distilled"), ("samples", run_dir / "samples.png")]
+    for text, path in shown:
         if path.exists():  # an empty front has no winner
-            console.print(f"{text:8} {path}", highlight=False)
+            console.print(f"{text:8} {path}", highlight=False, markup=False)

@@ -99,7 +99,8 @@ def _connect(address: str | None, settings: dict[str, Any]) -> None:
         if address is not None and (port := address.rpartition(":")[2]).isdecimal():
             # Ray itself would try for minutes, and take no interrupt meanwhile.
             socket.create_connection((address.rpartition(":")[0], int(port)), timeout=_CONNECT_SECONDS).close()
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **settings)
+        # "local", or RAY_ADDRESS of the environment would be used.
+        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **settings)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         if address is None:
             raise

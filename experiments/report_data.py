@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluation import Evaluation
-from experiments.json_files import read_json
+from experiments.json_files import is_number, read_json
 from experiments.report_designs import counted_costs, deployed_at, gene_columns, published_designs, stage_costs
 from experiments.report_trust import failures
 from experiments.run_folder import Run
@@ -100,18 +100,14 @@ def member_probabilities(run: Run) -> list[float]:
 
 
 def training_curve(history: Any) -> dict[str, Any] | None:
-    """Columns of numbers over steps, from a list of records or from columns; None where there is nothing to draw."""
-    records = history
-    if isinstance(history, Mapping):
-        columns = {key: column for key, column in history.items() if isinstance(column, list)}
-        records = [dict(zip(columns, row, strict=False)) for row in zip(*columns.values(), strict=False)]
-    if not isinstance(records, list) or not records or not all(isinstance(record, Mapping) for record in records):
-        return None
-    step = next((key for key in ("step", "steps") if key in records[0]), None)
-    if step is None:
+    """Columns of numbers over steps, from a list of records; None where there is nothing to draw."""
+    step = "step"
+    found = history if isinstance(history, list) else []
+    records = [record for record in found if isinstance(record, Mapping) and is_number(record.get(step))]
+    if not records:
         return None
     thinned = records[:: math.ceil(len(records) / _MAX_CURVE_POINTS)]
-    series = [key for key in records[0] if key != step and all(_is_number(r.get(key)) for r in thinned)]
+    series = [key for key in records[0] if key != step and all(is_number(r.get(key)) for r in thinned)]
     # Plotly reads a little HTML in the names of its traces.
     columns = {html.escape(str(key)): [record[key] for record in thinned] for key in series}
     return {"step": [record[step] for record in thinned], "series": columns} if columns else None
@@ -158,7 +154,3 @@ def _short(value: float) -> float:
     """As many digits as anything shows: a page of thousands of designs stays small."""
     rounded = float(f"{value:.{_DIGITS}g}")
     return int(rounded) if rounded.is_integer() else rounded
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

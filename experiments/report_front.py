@@ -21,7 +21,7 @@ PICTURES_LIMIT = 900_000
 def front_sections(run: Run, data: dict[str, Any]) -> Iterable[str]:
     """All that is about single designs, and about which of them to take."""
     pictures = _Pictures()
-    winner = pictures.source(run.path / "samples.png")
+    winner = None if run.has_outdated_winner else pictures.source(run.path / "samples.png")
     if run.front:
         yield _figure(run, data)
         yield _selection()

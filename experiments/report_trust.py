@@ -1,13 +1,12 @@
 """What a reader should weigh before trusting a front: sentences, and the few numbers that they rest on."""
 
 import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from experiments.amounts import amount
 from experiments.evaluation import Evaluation
-from experiments.json_files import read_json
+from experiments.json_files import is_number, read_json
 from experiments.run_folder import Run
 from experiments.rungs import saved_share
 from experiments.trust_record import read_trust, trust_summary, trust_warnings
@@ -88,7 +87,7 @@ def held_out_error(run: Run) -> dict[str, Any] | None:
     held_out = _predictor_record(run).get("held_out")
     held_out = held_out.get("score") if isinstance(held_out, Mapping) else None
     keys = ("mape", "within_10", "spearman", "n")
-    complete = isinstance(held_out, Mapping) and all(_is_number(held_out.get(key)) for key in keys)
+    complete = isinstance(held_out, Mapping) and all(is_number(held_out.get(key)) for key in keys)
     return dict(held_out) if complete and isinstance(held_out, Mapping) else None
 
 
@@ -166,7 +165,3 @@ def _overlapping_neighbours(run: Run) -> str:
 
 def _limits(run: Run) -> dict[str, float]:
     return run.ledger.header.get("limits") or {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

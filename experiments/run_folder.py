@@ -15,6 +15,7 @@ import yaml
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation, Status
 from experiments.front import front_of, summary
+from experiments.json_files import read_json
 from experiments.ledger_contents import LedgerContents, read_ledger
 from experiments.limit_sentences import Bound
 from experiments.rungs import Level, levels, rungs_json, top
@@ -87,6 +88,12 @@ class Run:
         above = summary(self.judged.contents, self.objectives)
         return counted | {key: above[key] for key in ("objectives", "front")} | {"rungs": rungs_json(self.levels)}
 
+    @property
+    def has_outdated_winner(self) -> bool:
+        """Whether what was handed off and distilled is another design than the knee of the front as it is now."""
+        winner = read_json(self.path / "winner" / "expected.json")
+        return not self.bounds and isinstance(winner, dict) and (self.knee is None or winner.get("digest") != self.knee.digest)
+
 
 def read_run(path: str | Path) -> Run:
     """Reads a run folder, finished or not, without changing anything in it.
@@ -107,6 +114,10 @@ def read_run(path: str | Path) -> Run:
     return Run(path, tuple(levels(contents, [get_objective(str(name)) for name in names])), settings)
 
 
+# Of the keys that are read of a run which is only looked at.
+_KINDS = {"trials": int, "budget": str, "search": dict, "distill": dict}
+
+
 def _settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
@@ -116,4 +127,7 @@ def _settings(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: this is no YAML file ({error}); take it from a copy of the run folder") from None
     if not isinstance(settings, dict):
         raise InputError(f"{path}: a sweep must be a mapping of keys, got {type(settings).__name__}")
+    for key, kind in _KINDS.items():
+        if settings.get(key) is not None and not isinstance(settings[key], kind):
+            raise InputError(f"{path}: key {key!r} cannot be {settings[key]!r}; take the file from a copy of the run folder")
     return settings

@@ -128,6 +128,6 @@ def saved_share(found: Sequence[Level]) -> float | None:
     """
     if len(found) == 1 or not all(level.is_complete for level in found):
         return None
-    num = len(found[0].done) - found[0].contents.num_taken_over
+    num = sum(not found[0].contents.is_taken_over(evaluation) for evaluation in found[0].done)
     all_dear = statistics.median(evaluation.seconds for evaluation in found[-1].done) * num
     return 1 - sum(level.contents.seconds for level in found) / all_dear if all_dear else None

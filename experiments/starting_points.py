@@ -15,7 +15,7 @@ from experiments.evaluation import Evaluation
 from experiments.run_folder import Run, read_run
 from search_space import Architecture, get_design, get_space, is_design
 
-_STAGES = ("features", "supernet", "latency")  # folders of a run that decide numbers
+_STAGES = ("features", "supernet", "latency", "anchors")  # folders of a run that decide numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,4 +109,11 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
             f"start_from.{key}: {earlier.path} was measured in another way ({changed}), and its numbers must not mix with new "
             "ones; start_from.front takes its designs alone"
         )
-    return tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir())
+    stages = tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir())
+    needed = {"supernet", "latency"} | ({"anchors"} if config.anchors else set())
+    if missing := sorted(needed - {stage.name for stage in stages}):
+        raise InputError(
+            f"start_from.{key}: {earlier.path} has no {' and no '.join(missing)} folder, which decided its numbers; put it "
+            "back, or take designs alone with start_from.front"
+        )
+    return stages

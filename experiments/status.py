@@ -1,6 +1,7 @@
 """Where a run stands: what is finished, what is under way, and the command that goes on from there."""
 
 import math
+import shlex
 import statistics
 from typing import Any
 
@@ -10,6 +11,7 @@ from experiments.locks import writer_of
 from experiments.progress import duration
 from experiments.run_folder import Run
 from experiments.rungs import rungs_json, saved_share
+from search_space import get_space
 
 
 def status_json(run: Run) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def status_text(run: Run) -> str:
     finished = [name for name, is_there in found["stages"].items() if is_there]
     lines.append(f"finished  {', '.join(finished) or 'nothing yet'}")
     lines.append(f"writer    {found['written_by'] or 'none: nobody is at work here'}")
-    return "\n".join([*lines, f"Next: {_next(found)}"])
+    return "\n".join([*lines, f"Next: {_next(run, found)}"])
 
 
 _STAGES = {
@@ -74,13 +76,20 @@ _STAGES = {
 }
 
 
-def _next(found: dict[str, Any]) -> str:
-    run = found["run"]
+def _next(run: Run, found: dict[str, Any]) -> str:
+    folder = shlex.quote(found["run"])
     if found["written_by"]:
-        return f"wait, or look at what is there with `pocketunet front {run}`"
-    is_short = not found["trials"] or found["ended"] < found["trials"]
+        return f"wait, or look at what is there with `pocketunet front {folder}`"
+    is_short = not found["trials"] or found["ended"] < min(found["trials"], _size(run))
     has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
-    is_unfinished = not found["stages"]["samples"] or any(rung["num_left"] for rung in found["rungs"])
+    has_winner = run.knee is not None and (run.settings.get("distill") or {}).get("at_end") is not False
+    is_unfinished = (has_winner and not found["stages"]["samples"]) or any(rung["num_left"] for rung in found["rungs"])
     if is_unfinished or ((found["trials"] or found["budget"]) and is_short and has_time):
-        return f"`pocketunet sweep {run}/sweep.yaml --run-dir {run}` goes on"
-    return f"`pocketunet front {run}`; `pocketunet sweep extend {run} trials=N` searches further"
+        return f"`pocketunet sweep {folder}/sweep.yaml --run-dir {folder}` goes on"
+    return f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further"
+
+
+def _size(run: Run) -> float:
+    """How many architectures there are to evaluate, as far as it is known."""
+    name = run.ledger.header.get("space")
+    return get_space(name).size if isinstance(name, str) else math.inf

@@ -41,6 +41,7 @@ def run_on_ray(session: SweepSession, evaluator_factory: EvaluatorFactory, worke
         InputError: there is no such cluster, or a worker needs more memory than it may have.
     """
     with ray_cluster(num_cpus=math.ceil(workers.number * workers.cpus), address=address) as folder:
+        _check_resources(workers)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         desk = ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         staff = _Staff(session, desk, workers)
@@ -62,6 +63,14 @@ def run_on_ray(session: SweepSession, evaluator_factory: EvaluatorFactory, worke
         raise RuntimeError(f"{staff.error}; the last one: {reasons[-1] if reasons else 'it left no word'}")
     if staff.error is not None:
         raise staff.error
+
+
+def _check_resources(workers: Workers) -> None:
+    """Raises InputError where no node has what one worker wants: Tune would wait for it, and say nothing."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for key, kind, wanted in (("cpus_per_worker", "CPU", workers.cpus), ("gpus_per_worker", "GPU", workers.gpus)):
+        if wanted > (most := max(node.get(kind, 0.0) for node in nodes)):
+            raise InputError(f"search.{key} is {wanted:g}, and no node that Ray sees has more than {most:g} {kind}s; lower it")
 
 
 class StillbornError(Exception):

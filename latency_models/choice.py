@@ -46,7 +46,7 @@ def choose_blocks(space: SearchSpace, scale: Scale, n: int, rng: np.random.Gener
     Raises:
       ValueError: `n` is below 1, or the random networks have fewer distinct blocks.
     """
-    pool = [layer_plan(architecture, scale) for architecture in _pool(space, _LEAST_POOL, 2, rng)]
+    pool = [layer_plan(architecture, scale) for architecture in _pool(space, _LEAST_POOL, 1, rng)]
     distinct = {(block.spec, block.resolution): block for plan in pool for block in plan.blocks}
     if not 1 <= n <= len(distinct):
         raise ValueError(f"number of blocks to measure must be from 1 to {len(distinct)}, got {n}")

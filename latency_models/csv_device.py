@@ -206,14 +206,19 @@ def read_table(path: Path) -> LatencyTable:
     return LatencyTable(about, rows)
 
 
+def check_no_table(path: Path) -> None:
+    """Raises ValueError where a table stands."""
+    if path.exists():
+        raise ValueError(f"{path}: this file exists, and what was filled in would be lost; give another name")
+
+
 def write_template(path: Path, networks: Sequence[Network]) -> None:
     """Writes a table with a row for each network, its `ms` to be filled in, and its architecture.json in a folder beside it.
 
     Raises:
       ValueError: The file exists, or a network is blocks alone, which have no architecture.
     """
-    if path.exists():
-        raise ValueError(f"{path}: this file exists, and what was filled in would be lost; give another name")
+    check_no_table(path)
     rows = []
     for network in networks:
         if network.architecture is None:
@@ -223,11 +228,13 @@ def write_template(path: Path, networks: Sequence[Network]) -> None:
     for network, (file, _) in zip(networks, rows, strict=True):
         assert network.architecture is not None
         write_record(path.parent / file, network.architecture.to_json())
-    with path.open("w", encoding="utf-8", newline="") as file:
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {key}:\n" for key in _SUGGESTED_KEYS)
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in rows)
+    partial.replace(path)
 
 
 def _bare(line: str) -> str:

@@ -25,7 +25,7 @@ class KernelTime:
 
     Attributes:
       name: The runtime's name of the kernel.
-      ms: Milliseconds, lower quartile of the profiled runs.
+      ms: Milliseconds, lower quartile of the profiled runs; of `adb` the mean, which is what its tool says.
     """
 
     name: str

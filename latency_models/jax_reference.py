@@ -145,7 +145,9 @@ def check_free_memory(needed: int, who: str) -> None:
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():
         return
-    line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    line = next((line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")), None)
+    if line is None:
+        return
     free = 1024 * int(line.split()[1])
     if free < needed:
         raise ValueError(

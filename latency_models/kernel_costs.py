@@ -132,6 +132,7 @@ class KernelCosts:
       per_network: What a run costs beyond its kernels.
       floor: Fewest milliseconds per MAC and per byte that any measured kernel needed.
       sources: Costs on other devices that these are built on.
+      tile_columns: Columns of a matrix product that take as long as fewer do.
     """
 
     prices: Float[np.ndarray, "kinds quantities"]
@@ -143,6 +144,7 @@ class KernelCosts:
     per_network: float
     floor: Float[np.ndarray, " 2"]
     sources: tuple["KernelCosts", ...] = ()
+    tile_columns: int = _TILE_COLUMNS
 
     def ms(self, kernels: Sequence[Kernel]) -> Float[np.ndarray, " kernels"]:
         """What each kernel adds to a network's latency."""
@@ -167,9 +169,10 @@ class KernelCosts:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Named arrays that `from_arrays` turns back into this value."""
-        own = {
-            field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self) if field.name != "sources"
-        }
+        # The usual tiles are not said: files from before they were have the same digest.
+        unsaid = {"sources", "tile_columns"} if self.tile_columns == _TILE_COLUMNS else {"sources"}
+        names = [field.name for field in dataclasses.fields(self) if field.name not in unsaid]
+        own = {name: np.asarray(getattr(self, name)) for name in names}
         named = [
             {f"source{i}.{key}": value for key, value in source.to_arrays().items()} for i, source in enumerate(self.sources)
         ]
@@ -203,6 +206,7 @@ class KernelCosts:
             per_network=float(arrays["per_network"]),
             floor=arrays["floor"],
             sources=tuple(KernelCosts.from_arrays(part) for part in parts),
+            tile_columns=int(arrays.get("tile_columns", _TILE_COLUMNS)),
         )
 
     def _unbounded(self, kernels: Sequence[Kernel]) -> Float[np.ndarray, " kernels"]:
@@ -212,11 +216,11 @@ class KernelCosts:
             here, known = kinds == kind, self.kinds == kind
             covariance = shape_covariance(dimensions[here], self.dimensions[known])
             correction[here] += (covariance * self.weights[known]).sum(1)  # not @: a batch must not change the last bit
-        priced = (self.prices[kinds] * _quantities(kernels, self.sources)).sum(1)
+        priced = (self.prices[kinds] * _quantities(kernels, self.sources, tile_columns=self.tile_columns)).sum(1)
         return priced * np.maximum(1 + correction, _LEAST_FACTOR)
 
     def _bound(self, kernels: Sequence[Kernel]) -> Float[np.ndarray, " kernels"]:
-        return (self.floor * _quantities(kernels)[:, 1:]).max(1)
+        return (self.floor * _quantities(kernels, tile_columns=self.tile_columns)[:, 1:]).max(1)
 
 
 def fit_costs(observed: Observations, *, sources: Sequence[KernelCosts] = ()) -> KernelCosts:
@@ -251,6 +255,8 @@ def fit_costs(observed: Observations, *, sources: Sequence[KernelCosts] = ()) ->
 def roofline_costs(known: Sequence[Kernel], *, ms_per_kernel: float, ms_per_mac: float, ms_per_byte: float) -> KernelCosts:
     """Costs that nothing was learned of: the slower of arithmetic and memory, and a start.
 
+    MACs are taken as they are: whoever knows the unit's tiles fills kernels up to them before.
+
     Args:
       known: Kernels that are not to be called far, nor those like them.
       ms_per_kernel: Of each kernel's start.
@@ -266,6 +272,7 @@ def roofline_costs(known: Sequence[Kernel], *, ms_per_kernel: float, ms_per_mac:
         per_kernel=ms_per_kernel,
         per_network=0.0,
         floor=np.array([ms_per_mac, ms_per_byte]),
+        tile_columns=1,
     )
 
 
@@ -302,14 +309,16 @@ def _dimensions(kernels: Sequence[Kernel]) -> Float[np.ndarray, "kernels 4"]:
     return np.log([(k.batch, k.rows, k.columns, max(k.depth, 1)) for k in kernels]).reshape(-1, 4)
 
 
-def _quantities(kernels: Sequence[Kernel], sources: Sequence[KernelCosts] = ()) -> Float[np.ndarray, "kernels quantities"]:
-    counted = np.array([(1.0, _tiled_macs(k), k.bytes) for k in kernels]).reshape(-1, 3)
+def _quantities(
+    kernels: Sequence[Kernel], sources: Sequence[KernelCosts] = (), *, tile_columns: int = _TILE_COLUMNS
+) -> Float[np.ndarray, "kernels quantities"]:
+    counted = np.array([(1.0, _tiled_macs(k, tile_columns), k.bytes) for k in kernels]).reshape(-1, 3)
     return np.concatenate([counted, *(source.ms(kernels)[:, None] for source in sources)], 1)
 
 
-def _tiled_macs(kernel: Kernel) -> float:
+def _tiled_macs(kernel: Kernel, tile_columns: int) -> float:
     """MACs with columns filled up to whole tiles: eight columns take as long as sixteen (XNNPACK's values of an attention)."""
-    tiled = _TILE_COLUMNS * math.ceil(kernel.columns / _TILE_COLUMNS)
+    tiled = tile_columns * math.ceil(kernel.columns / tile_columns)
     return kernel.macs / kernel.columns * tiled
 
 

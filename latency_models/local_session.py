@@ -54,7 +54,7 @@ class Runnable(abc.ABC):
 
     @abc.abstractmethod
     def profile(self, count: int) -> tuple[KernelTime, ...] | None:
-        """Milliseconds of each kernel, mean over so many runs; None where the runtime has no profile."""
+        """Milliseconds of each kernel, lower quartile of so many runs; None where the runtime has no profile."""
 
 
 class LocalSession(Session):
@@ -199,8 +199,8 @@ _REQUESTS: dict[str, Callable[..., Any]] = {
 def _status_bytes(key: str) -> int | None:
     if not _STATUS.exists():
         return None
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(key))
-    return 1024 * int(line.split()[1])
+    line = next((line for line in _STATUS.read_text().splitlines() if line.startswith(key)), None)
+    return 1024 * int(line.split()[1]) if line else None
 
 
 def _death(code: int | None) -> str:

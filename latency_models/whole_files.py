@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +32,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         # Opened here: where the file is no archive, NumPy leaves open what it opened.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
         raise ValueError(str(error)) from None
 
 

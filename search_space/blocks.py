@@ -89,9 +89,10 @@ def spec_from_json(record: Mapping[str, Any]) -> Spec:
     Raises:
         ValueError: there is no such kind, or a key is missing or unknown.
     """
-    kind = _KINDS.get(record.get("kind", ""))
+    name = record.get("kind", "") if isinstance(record, Mapping) else record
+    kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ValueError(f"a block's kind must be one of {', '.join(_KINDS)}, got {record.get('kind')!r}")
+        raise ValueError(f"a block's kind must be one of {', '.join(_KINDS)}, got {name!r}")
     names = {field.name for field in dataclasses.fields(kind)}
     given = {key: value for key, value in record.items() if key != "kind"}
     if set(given) != names:

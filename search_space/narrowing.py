@@ -73,9 +73,11 @@ def narrowed(space: SearchSpace, kept: Mapping[str, Sequence[str]], *, name: str
             near = difflib.get_close_matches(pattern, choices, n=1, cutoff=0)[0]
             raise ValueError(f"space {space.name!r} has no gene {pattern!r}; did you mean {near!r}?")
         for gene in matched:
-            choices[gene.name] = tuple(choice for choice in choices[gene.name] if spelled(choice) in values)
+            before = choices[gene.name]
+            choices[gene.name] = tuple(choice for choice in before if spelled(choice) in values)
             if not choices[gene.name]:
-                raise ValueError(f"gene {gene.name!r} has no choice {_listed(values)}; its choices are {_listed(gene.choices)}")
+                left = " (an earlier pattern leaves them)" if len(before) < len(gene.choices) else ""
+                raise ValueError(f"gene {gene.name!r} has no choice {_listed(values)}; its choices are {_listed(before)}{left}")
         for value in values:
             if not any(value in map(spelled, gene.choices) for gene in matched):
                 raise ValueError(f"gene {pattern!r} has no choice {value}; its choices are {_listed(_all_choices(matched))}")

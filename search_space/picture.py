@@ -6,7 +6,7 @@ from search_space.scale import Scale
 
 
 def picture(architecture: Architecture, scale: Scale | None = None) -> str:
-    """Draws the UNet; with a scale, channels, resolutions, parameters and MACs stand beside each stage.
+    """Draws the UNet; with a scale, resolutions, parameters and MACs stand beside each stage.
 
     >>> from search_space.architecture import Level
     >>> print(picture(Architecture((Level(2, Stage(1), Stage(2, transformer_depth=1)),), Stage(1))))

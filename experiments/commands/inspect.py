@@ -117,7 +117,7 @@ def ledger_check(path: Path, *, quarantine: bool, as_json: bool) -> int:
 @click.option("--format", "form", type=click.Choice(["csv", "parquet", "optuna"]), default="csv", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="The file.  [default: RUN/ledger.csv, .parquet or .db]")
 def ledger_export(run: Path, *, form: str, out: Path | None) -> None:
-    """Write every outcome with its genes as a table, or as an Optuna study in SQLite."""
+    """Write every outcome with its genes as a table, or those of the search as an Optuna study in SQLite."""
     from experiments.ledger_contents import read_ledger
     from experiments.ledger_export import export_ledger
 

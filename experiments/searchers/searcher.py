@@ -31,7 +31,7 @@ class Searcher:
     Attributes:
         space: where it searches.
         batch: how many are to be asked for before the first of them is told; None where any order will do. With it, outcomes
-            reach the proposer together and by their index, so that it does not matter which of a batch came first.
+            reach the proposer together and in the order of their asks, so that it does not matter which of a batch came first.
     """
 
     def __init__(self, space: SearchSpace, proposer: Proposer, *, seed: int, batch: int | None = None) -> None:
@@ -40,7 +40,7 @@ class Searcher:
         self.batch = batch
         self._proposer = proposer
         self._seed = seed
-        self._seen: set[str] = set()
+        self._seen: dict[str, int] = {}  # by digest, which it was to be asked for or heard of
         self._told: set[str] = set()
         self._unlearned: list[Evaluation] = []  # told, and kept back until the next ask
         self._num_skipped = 0  # since the last answer; an ask in vain must not start the count anew
@@ -76,7 +76,7 @@ class Searcher:
         """
         if evaluation.digest not in self._told:
             self._told.add(evaluation.digest)
-            self._seen.add(evaluation.digest)
+            self._see(evaluation.digest)
             self._unlearned.append(evaluation)
             if self.batch is None:
                 self._learn()
@@ -115,16 +115,19 @@ class Searcher:
 
     def reserve(self, architecture: Architecture) -> None:
         """Never asks for this architecture: somebody else has it evaluated."""
-        self._seen.add(architecture.digest)
+        self._see(architecture.digest)
+
+    def _see(self, digest: str) -> None:
+        self._seen.setdefault(digest, len(self._seen))
 
     def _learn(self) -> None:
-        for evaluation in sorted(self._unlearned, key=lambda evaluation: evaluation.index):
+        for evaluation in sorted(self._unlearned, key=lambda evaluation: self._seen[evaluation.digest]):
             self._proposer.learn(evaluation)
         self._unlearned = []
 
     def _take(self, architecture: Architecture) -> Architecture:
         self._num_skipped = 0
-        self._seen.add(architecture.digest)
+        self._see(architecture.digest)
         self._proposer.adopt(architecture)
         return architecture
 

@@ -138,6 +138,26 @@ def test_samples_that_are_too_few_to_be_judged_are_refused(name):
     load_config("digits", [overrides[0], "quality.num_samples=40"])
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("rungs=[{num_sample: 128}]", "'rungs.0.num_sample' is not known; did you mean 'rungs.num_samples'?"),
+        ("anchors={nmu: 9}", "'anchors.nmu' is not known; did you mean 'anchors.num'?"),
+        ("latency.image={num_step: 3}", "did you mean 'latency.image.num_steps'?"),
+        ("latency.rounds=1", "greater than or equal to 2"),
+    ],
+)
+def test_keys_of_lists_and_of_sections_that_may_be_missing_are_suggested(override, told):
+    with pytest.raises(InputError) as caught:
+        load_config("digits", [override])
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["x: &a [*a]\n", "x: &a {b: *a}\n"])
+def test_a_value_inside_itself_is_refused(tmp_path, text):
+    assert "cannot be read" in refusal(written(tmp_path, GOOD + text))[0]
+
+
 def test_a_missing_file_is_told_with_what_ships(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such sweep ships; those that do are .*digits"):
         load_config(tmp_path / "nothing.yaml")

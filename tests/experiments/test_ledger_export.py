@@ -68,6 +68,14 @@ def test_the_file_lies_in_the_run_folder_by_default(tmp_path, capsys):
     assert (folder / "ledger.csv").is_file()
 
 
+@pytest.mark.parametrize("form", ["csv", "optuna"])
+def test_a_folder_that_is_not_there_is_named(folder, tmp_path, capsys, form):
+    out = tmp_path / "nowhere" / "x"
+    with pytest.raises(SystemExit, match="2"):
+        main(["ledger", "export", str(folder), "--format", form, "--out", str(out)])
+    assert capsys.readouterr().err.startswith(f"pocketunet: {out}: there is no folder {out.parent}; make it")
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet", "optuna"])
 def test_a_file_that_exists_is_not_overwritten(folder, tmp_path, capsys, form):
     (tmp_path / "mine").write_text("precious")

@@ -299,14 +299,17 @@ def test_a_damaged_side_file_is_named(tmp_path):
     ("history", "expected"),
     [
         ([{"step": 0, "loss": 1.0}, {"step": 5, "loss": 0.5}], {"step": [0, 5], "series": {"loss": [1.0, 0.5]}}),
-        ({"step": [0, 5], "loss": [1.0, 0.5]}, {"step": [0, 5], "series": {"loss": [1.0, 0.5]}}),
+        (
+            [{"loss": 3.0}, {"step": float("nan"), "loss": 2.0}, {"step": 5, "loss": 0.5}],
+            {"step": [5], "series": {"loss": [0.5]}},
+        ),
         ({"note": "no columns"}, None),
         ([{"loss": 1.0}], None),
         ([], None),
         (None, None),
     ],
 )
-def test_training_curves_of_both_forms(history, expected):
+def test_training_curves_of_whole_and_of_damaged_files(history, expected):
     assert training_curve(history) == expected
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 from toy_problem import OBJECTIVES, architectures, evaluation, point, quality, small_space, swept
@@ -156,6 +157,13 @@ def test_a_ledger_comes_with_the_stages_that_its_numbers_rest_on(tmp_path, earli
     found.take_stages(new)
     assert (new / "supernet" / "weights").read_text() == "supernet"
     assert list((new / "latency").iterdir()) == []  # what a run has is its own
+
+
+def test_a_run_that_lacks_what_decided_its_numbers_is_refused(tmp_path, earlier):
+    """A new supernet would measure what comes, and the old one has measured what is there."""
+    shutil.rmtree(earlier / "supernet")
+    with pytest.raises(InputError, match=r"start_from\.ledger: .*earlier has no supernet folder, which decided its numbers"):
+        starting_points(config(tmp_path, ledger=str(earlier)))
 
 
 def test_stages_come_without_what_was_found_with_them(tmp_path, earlier):

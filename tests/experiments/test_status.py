@@ -1,15 +1,18 @@
 """Where a run stands."""
 
+import fcntl
 import json
+import threading
 
 import pytest
 import yaml
 from experiments_fixtures.run_folders import add_rung, make_run
 
 from experiments.cli import main
+from experiments.errors import InputError
 from experiments.ledger import Ledger
 from experiments.ledger_contents import read_ledger
-from experiments.locks import writer_of
+from experiments.locks import lock_path, locked, writer_of
 from experiments.run_folder import read_run
 from experiments.status import status_json, status_text
 
@@ -38,6 +41,29 @@ def test_a_finished_run_can_be_looked_at_or_extended(folder):
     text = status_text(with_goal(folder, 26))
     assert "finished  samples" in text
     assert text.endswith(f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further")
+
+
+def test_a_run_that_ends_with_its_front_is_finished_without_samples(folder):
+    settings = yaml.safe_load((folder / "sweep.yaml").read_text())
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, "trials": 26, "distill": {"at_end": False}}))
+    assert status_text(read_run(folder)).endswith("searches further")
+
+
+@pytest.mark.parametrize(("key", "value"), [("trials", "many"), ("search", "local"), ("budget", 7200), ("distill", [])])
+def test_a_damaged_sweep_file_is_refused_by_its_key(folder, key, value):
+    settings = yaml.safe_load((folder / "sweep.yaml").read_text())
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, key: value}))
+    with pytest.raises(InputError, match=rf"sweep\.yaml: key '{key}' cannot be .*; take the file from a copy"):
+        read_run(folder)
+
+
+def test_a_glance_at_the_lock_hinders_no_writer(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    locked(path, what="ledger").close()
+    with lock_path(path).open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+        locked(path, what="ledger").close()
 
 
 def test_rungs_are_counted_and_what_they_save_is_told(folder):

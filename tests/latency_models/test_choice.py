@@ -41,6 +41,12 @@ def test_architectures_hold_both_extremes_and_repeat_with_the_seed():
     assert chosen == choose_architectures(space, scale, 8, np.random.default_rng(0))
 
 
+def test_a_space_of_one_architecture_has_blocks_too():
+    space = get_space("digits-small[*.width=2,*.num_blocks=1,*.convolution=full,*.transformer_depth=0]")
+    assert space.size == 1
+    assert len(choose_blocks(space, get_scale("digits-deploy"), 3, np.random.default_rng(0))) == 3
+
+
 def test_blocks_are_distinct_and_of_every_kind():
     chosen = choose_blocks(get_space("digits"), get_scale("digits-deploy"), 40, np.random.default_rng(0))
     assert len({network.key for network in chosen}) == 40

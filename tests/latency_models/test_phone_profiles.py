@@ -151,6 +151,16 @@ def test_each_option_and_all_of_them_are_faster_than_none():
         assert everything < min(alone)
 
 
+def test_what_the_documents_say_of_options():
+    """MACs are filled up to a unit's own tiles, once: `docs/latency.md` has these figures."""
+    published = ms_of(phone_profile("Galaxy S23 Ultra"), SD15)
+    without = [
+        ms_of(phone_profile("Galaxy S23 Ultra", switch_off={option}), SD15) for option in ("flash_attention", "winograd")
+    ]
+    assert published == pytest.approx(575, rel=1e-3)
+    assert [ms / published - 1 for ms in without] == [pytest.approx(0.154, abs=5e-4), pytest.approx(0.247, abs=5e-4)]
+
+
 def test_memory_is_that_of_speed_is_all_you_need():
     """Its authors report a peak of 2,093 MB on this phone, with all options; Winograd's limit was chosen with that in sight, so
     that this guards the count and proves nothing.

@@ -114,6 +114,19 @@ def test_damaged_records_are_refused(predictor, tmp_path, damage, message):
         Predictor.load(tmp_path)
 
 
+def test_a_flipped_byte_of_the_arrays_changes_nothing_or_is_refused(predictor, tmp_path):
+    predictor.save(tmp_path)
+    whole, refused = (tmp_path / ARRAYS_FILE).read_bytes(), []
+    for place in np.linspace(100, len(whole) // 2, 40).astype(int):
+        (tmp_path / ARRAYS_FILE).write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            assert Predictor.load(tmp_path).digest == predictor.digest  # where it says nothing, as in a date
+        except ValueError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("predictor.json" in message for message in refused)
+
+
 def test_changed_or_torn_arrays_are_refused(predictor, tmp_path):
     predictor.save(tmp_path)
     arrays = predictor.costs.to_arrays()

@@ -59,6 +59,10 @@ def test_it_runs_where_the_whole_space_runs():
     ("name", "told"),
     [
         ("digits[level0.width=9]", "gene 'level0.width' has no choice 9; its choices are 2, 3"),
+        (
+            "digits[*.convolution=full,down0.convolution=separable]",
+            "gene 'down0.convolution' has no choice separable; its choices are full .an earlier pattern leaves them.",
+        ),
         ("digits[level0.width=2|9]", "gene 'level0.width' has no choice 9; its choices are 2, 3"),
         ("digits[*.width=2]", "gene 'level1.width' has no choice 2; its choices are 3, 4"),
         ("digits[levle0.width=2]", "space 'digits' has no gene 'levle0.width'; did you mean 'level0.width'"),
