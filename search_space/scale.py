@@ -51,7 +51,12 @@ class Scale:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        """Checks that each pair of rules names exactly one, and that the rest fits together."""
+        """Checks sizes, that each pair of rules names exactly one, and that the rest fits together."""
+        for field in dataclasses.fields(self):
+            size, least = getattr(self, field.name), 0 if field.name in ("vocabulary", "prompt_layers") else 1
+            is_size = field.type is int or (field.type == int | None and size is not None)
+            if is_size and (type(size) is not int or size < least):
+                raise ValueError(f"scale {self.name!r}: {field.name} must be a whole number of {least} or more, got {size!r}")
         for one, other in (("norm_groups", "norm_group_size"), ("num_heads", "head_width")):
             if (getattr(self, one) is None) == (getattr(self, other) is None):
                 raise ValueError(f"scale {self.name!r}: give either {one} or {other}, not both and not neither")

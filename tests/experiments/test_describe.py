@@ -129,6 +129,11 @@ def test_refusals_name_the_file(file, tmp_path):
     (file.parent / "training.yaml").write_text("scale: {name: x}")
     with pytest.raises(InputError, match=r"training\.yaml: key 'scale' must hold the fields of a scale"):
         find_subject(str(file))
+    for key, value in (("resolution", "64"), ("norm_groups", 0), ("base_width", -64)):
+        scale = {**dataclasses.asdict(get_scale("sd15")), key: value}
+        (file.parent / "training.yaml").write_text(yaml.safe_dump({"scale": scale}))
+        with pytest.raises(InputError, match=rf"key 'scale' .*{key} must be a whole number of 1 or more, got {value!r}"):
+            find_subject(str(file))
     for content in (b"[]", b"{", b"\x80\x81", b'{"schema": 1}'):
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"architecture\.json: this is no architecture"):
