@@ -27,12 +27,13 @@ from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from record import RESULTS
 from rediscover_picture import draw
-from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, spread, write_table
+from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, write_table
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.exports.export import export_bundle
+from experiments.front import spread
 from experiments.handoff import hand_off
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep

@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from record import estimated, exact, show, single, write_result
 
 from experiments.config import SweepConfig
 from experiments.evaluation import Evaluation
+from experiments.front import spread
 from experiments.latency import Costs
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
@@ -35,7 +36,6 @@ NUM_LATENCY_BANDS = 4
 NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
 JUDGED_AGAIN = "judged-again.json"  # losses by more samples, by digest
-Item = TypeVar("Item")
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 
 
@@ -168,7 +168,8 @@ class Found:
         space, limits, found = get_space(self.config.space), self.config.limits, []
         for band in self.bands():
             least_most = (band.cost, band.least, band.most)
-            random = random_designs(space, band.costs.columns, num=NUM_RANDOM, seed=0, band=least_most, limits=limits)
+            drawn = functools.partial(random_designs, num=NUM_RANDOM, seed=0, band=least_most, limits=limits)
+            random = drawn(space, band.costs.columns) if band.distinct else ()
             together, *each = (enrichments(x, random, TRAITS) if x else () for x in (band.distinct, *band.inside))
             found.append((band, together, each))
         return found
@@ -182,11 +183,6 @@ class Found:
         judged = [(run, self.judged_again(member)) for run, member in self.contenders]
         as_good = [(run, x) for run, x in judged if x.objectives[QUALITY.name].value <= wanted]
         return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
-
-
-def spread(items: Sequence[Item], num: int) -> list[Item]:
-    """So many of them at even distances, the first and the last among them; all where they are fewer."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, num).round().astype(int))] if items else []
 
 
 def write_table(found: Found, folder: Path) -> Path:

@@ -49,22 +49,20 @@ def resumable_folder(path: Path, made_by: dict[str, Any]) -> Iterator[Path]:
     refuse_existing(path)
     partial = path.with_name(f"{path.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(partial, what="training"):
-            if (partial / MADE_BY).is_file():
-                check_made_by(partial, made_by)
-            (partial / WORK).mkdir(exist_ok=True)
-            write_whole(partial / MADE_BY, json.dumps(made_by, indent=2) + "\n")
-            try:
-                yield partial
-                os.replace(partial, path)  # first: whatever happens now, nothing has to be trained again
-                shutil.rmtree(path / WORK)
-            finally:
-                if partial.is_dir() and not any((partial / WORK).iterdir()):  # nothing to go on with
-                    shutil.rmtree(partial)
-    finally:
-        if not partial.is_dir():
-            lock_path(partial).unlink(missing_ok=True)
+    with locked(partial, what="training"):
+        if (partial / MADE_BY).is_file():
+            check_made_by(partial, made_by)
+        (partial / WORK).mkdir(exist_ok=True)
+        write_whole(partial / MADE_BY, json.dumps(made_by, indent=2) + "\n")
+        try:
+            yield partial
+            os.replace(partial, path)  # first: whatever happens now, nothing has to be trained again
+            shutil.rmtree(path / WORK)
+        finally:
+            if partial.is_dir() and not any((partial / WORK).iterdir()):  # nothing to go on with
+                shutil.rmtree(partial)
+            if not partial.is_dir():
+                lock_path(partial).unlink(missing_ok=True)
 
 
 def check_made_by(path: Path, made_by: dict[str, Any]) -> None:

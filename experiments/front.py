@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,12 @@ from objectives.front import hypervolume_over_time, non_dominated
 
 SCHEMA_VERSION = 1
 _MARGIN = 0.1
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], num: int) -> list[Item]:
+    """So many of them at even distances, the first and the last among them; all where they are fewer."""
+    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, num).round().astype(int))] if items else []
 
 
 def front_of(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> list[Evaluation]:

@@ -9,10 +9,10 @@ from scipy.stats import binom
 
 from experiments.amounts import text_table
 from experiments.errors import InputError
+from experiments.front import spread
 from experiments.latency_measuring import measure_into, usable_device
 from experiments.progress import Progress
 from experiments.run_folder import Run, read_run
-from latency_models.device import Device
 from latency_models.network import Network, network_of
 from latency_models.predictor import Predictor
 from search_space import get_scale, layer_plan
@@ -82,7 +82,15 @@ def validate(
     """
     predictor, run = Predictor.load(predictor_path), read_run(run_path)
     networks = _front_networks(run, top)
-    device = _device(predictor_path, predictor, device_spec)
+    own = predictor.fingerprint["device"]
+    try:
+        device = usable_device(device_spec or own)
+    except InputError as error:
+        if device_spec is not None:
+            raise
+        raise InputError(
+            f"{predictor_path}: the predictor is of {own!r}, which cannot measure here ({error}); give --device"
+        ) from None
     ms, low, high = predictor.predict(networks)
     folder = predictor_path / f"validation-{os.path.basename(run_path.resolve())}"
     measured = measure_into(folder, device, networks, rounds=rounds, profiled=False, progress=progress)
@@ -97,16 +105,6 @@ def validate(
     )
 
 
-def _device(path: Path, predictor: Predictor, spec: str | None) -> Device:
-    if spec is not None:
-        return usable_device(spec)
-    name = predictor.fingerprint["device"]
-    try:
-        return usable_device(name)
-    except InputError as error:
-        raise InputError(f"{path}: the predictor is of {name!r}, which cannot measure here ({error}); give --device") from None
-
-
 def _front_networks(run: Run, top: int) -> list[Network]:
     """Designs of the front, spread evenly from the fastest to the slowest."""
     if not run.front:
@@ -114,5 +112,4 @@ def _front_networks(run: Run, top: int) -> list[Network]:
     name = run.settings.get("deploy_scale")
     if not isinstance(name, str):
         raise InputError(f"{run.path / 'sweep.yaml'}: key 'deploy_scale' is missing, so latencies have no scale")
-    places = np.unique(np.linspace(0, len(run.front) - 1, min(top, len(run.front))).round().astype(int))
-    return [network_of(layer_plan(run.front[i].architecture, get_scale(name))) for i in places]
+    return [network_of(layer_plan(member.architecture, get_scale(name))) for member in spread(run.front, top)]

@@ -37,7 +37,7 @@ def locked(path: Path, *, what: str) -> BinaryIO:
         InputError: another process holds it.
     """
     lock = lock_path(path).open("ab+", buffering=0)
-    if not _is_taken(lock):
+    if not _take(lock):
         lock.seek(0)
         holder = lock.read().decode(errors="replace").strip()
         lock.close()
@@ -49,8 +49,8 @@ def locked(path: Path, *, what: str) -> BinaryIO:
     return lock
 
 
-def _is_taken(lock: BinaryIO) -> bool:
-    """Takes a lock, if need be after a moment: whoever asks who writes (`writer_of`) holds it as long."""
+def _take(lock: BinaryIO) -> bool:
+    """Takes a lock, if need be after a moment, for which `writer_of` holds it; False where another process keeps it."""
     for _ in range(_TRIES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

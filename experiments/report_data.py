@@ -101,16 +101,15 @@ def member_probabilities(run: Run) -> list[float]:
 
 def training_curve(history: Any) -> dict[str, Any] | None:
     """Columns of numbers over steps, from a list of records; None where there is nothing to draw."""
-    step = "step"
     found = history if isinstance(history, list) else []
-    records = [record for record in found if isinstance(record, Mapping) and is_number(record.get(step))]
+    records = [record for record in found if isinstance(record, Mapping) and is_number(record.get("step"))]
     if not records:
         return None
     thinned = records[:: math.ceil(len(records) / _MAX_CURVE_POINTS)]
-    series = [key for key in records[0] if key != step and all(is_number(r.get(key)) for r in thinned)]
+    series = [key for key in records[0] if key != "step" and all(is_number(r.get(key)) for r in thinned)]
     # Plotly reads a little HTML in the names of its traces.
     columns = {html.escape(str(key)): [record[key] for record in thinned] for key in series}
-    return {"step": [record[step] for record in thinned], "series": columns} if columns else None
+    return {"step": [record["step"] for record in thinned], "series": columns} if columns else None
 
 
 def _fronts(run: Run) -> list[dict[str, Any]]:

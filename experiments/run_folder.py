@@ -23,6 +23,9 @@ from experiments.searchers.minimized import minimized_values
 from objectives import Objective, get_objective
 from objectives.front import knee
 
+# Of the keys that are read of a run which is only looked at.
+_KINDS = {"trials": int, "budget": str, "search": dict, "distill": dict}
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -112,10 +115,6 @@ def read_run(path: str | Path) -> Run:
     if not isinstance(names, Sequence) or not names:
         raise InputError(f"{path / 'ledger.jsonl'}:1: key 'objectives' must list what the sweep improves, got {names!r}")
     return Run(path, tuple(levels(contents, [get_objective(str(name)) for name in names])), settings)
-
-
-# Of the keys that are read of a run which is only looked at.
-_KINDS = {"trials": int, "budget": str, "search": dict, "distill": dict}
 
 
 def _settings(path: Path) -> dict[str, Any]:

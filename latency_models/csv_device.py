@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import difflib
 import functools
+import io
 import json
 import math
 import re
@@ -24,7 +25,7 @@ from jaxtyping import Float
 from latency_models.device import Device, KernelTime, Loaded, Session
 from latency_models.network import Build, Network, network_of
 from latency_models.timing import Clock, Timing
-from latency_models.whole_files import write_record
+from latency_models.whole_files import write_record, write_whole
 from search_space import Architecture, get_design, get_scale, layer_plan
 from search_space.published import is_design
 
@@ -228,13 +229,12 @@ def write_template(path: Path, networks: Sequence[Network]) -> None:
     for network, (file, _) in zip(networks, rows, strict=True):
         assert network.architecture is not None
         write_record(path.parent / file, network.architecture.to_json())
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(f"# {key}:\n" for key in _SUGGESTED_KEYS)
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in rows)
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    text.writelines(f"# {key}:\n" for key in _SUGGESTED_KEYS)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([*row, *[""] * (len(COLUMNS) - len(row))] for row in rows)
+    write_whole(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def _bare(line: str) -> str:

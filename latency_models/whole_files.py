@@ -14,12 +14,12 @@ import numpy as np
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Writes a JSON object under its name only once all of it is on disk; a kill leaves the old file or the new one."""
     text = _json(record) + "\n"
-    _write(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """The same for arrays as a compressed npz."""
-    _write(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -36,7 +36,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(str(error)) from None
 
 
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """The same for whatever is written."""
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
         write(file)
