@@ -466,7 +466,7 @@ def test_samples_of_images_without_labels_cannot_be_judged(tmp_path, capsys):
     ("num", "objective", "message"),
     [
         (12, "denoising_loss", "split 'validation' has 1 of the 2 images that quality needs to have an interval; add images"),
-        (24, "kid_classifier", "split 'train' has 19 of the 20 images"),
+        (23, "kid_classifier", "split 'train' has 19 of the 20 images"),
     ],
 )
 def test_images_that_are_too_few_for_an_interval(tmp_path, capsys, num, objective, message):
