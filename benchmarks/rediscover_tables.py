@@ -165,12 +165,15 @@ class Found:
     @functools.cached_property
     def enriched(self) -> list[tuple[Band, tuple[Enrichment, ...], list[tuple[Enrichment, ...]]]]:
         """Every band; how much more often its designs of all fronts have each trait than random designs; and those of each."""
-        space, limits, found = get_space(self.config.space), self.config.limits, []
-        for band in self.bands():
-            least_most = (band.cost, band.least, band.most)
-            drawn = functools.partial(random_designs, num=NUM_RANDOM, seed=0, band=least_most, limits=limits)
-            random = drawn(space, band.costs.columns) if band.distinct else ()
-            together, *each = (enrichments(x, random, TRAITS) if x else () for x in (band.distinct, *band.inside))
+        space, limits, bands, found = get_space(self.config.space), self.config.limits, self.bands(), []
+        random = dict[int, list[Architecture]]()
+        for costs in (self.costs, self.phone):
+            held = {i: band for i, band in enumerate(bands) if band.costs is costs and band.distinct}
+            ends = [(band.cost, band.least, band.most) for band in held.values()]
+            drawn = random_designs(space, costs.columns, num=NUM_RANDOM, seed=0, bands=ends, limits=limits)
+            random |= dict(zip(held, drawn, strict=True))
+        for i, band in enumerate(bands):
+            together, *each = (enrichments(x, random[i], TRAITS) if x else () for x in (band.distinct, *band.inside))
             found.append((band, together, each))
         return found
 

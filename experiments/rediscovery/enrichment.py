@@ -49,34 +49,41 @@ def random_designs(
     *,
     num: int,
     seed: int,
-    band: tuple[str, float, float],
+    bands: Sequence[tuple[str, float, float]],
     limits: Mapping[str, float],
-) -> list[Architecture]:
-    """Distinct random architectures of a space whose cost lies in a band, and which keep limits.
+) -> list[list[Architecture]]:
+    """Distinct random architectures of a space whose cost lies in a band, and which keep limits; for several bands.
+
+    All bands take from the same draws, so that those of one do not depend on which others there are.
 
     Args:
         space: where they are drawn, every gene uniformly.
         costs: of architectures, by name.
-        num: how many.
+        num: how many in each band.
         seed: of the draws.
-        band: name of a cost, the least and the most of it.
+        bands: name of a cost, the least and the most of it.
         limits: upper bound by cost.
 
     Raises:
         ValueError: a million draws hold too few of them.
     """
-    rng, (name, least, most), found = np.random.default_rng(seed), band, dict[str, Architecture]()
+    rng, found = np.random.default_rng(seed), [dict[str, Architecture]() for _ in bands]
     for _ in range(_MOST_DRAWS):
+        if all(len(of_band) >= num for of_band in found):
+            break
         drawn = [space.sample(rng) for _ in range(_DRAWN_AT_ONCE)]
         columns = costs(drawn)
-        fits = (columns[name] >= least) & (columns[name] <= most) & (np.zeros(len(drawn)) + violations(columns, limits) == 0)
-        found |= {drawn[i].digest: drawn[i] for i in np.flatnonzero(fits)}
-        if len(found) >= num:
-            return list(found.values())[:num]
-    raise ValueError(
-        f"{_MOST_DRAWS * _DRAWN_AT_ONCE:,} random architectures of space {space.name!r} hold {len(found)} with {name} from "
-        f"{least:g} to {most:g} that keep the limits, not {num}; widen the band or ask for fewer"
-    )
+        keeps = np.zeros(len(drawn)) + violations(columns, limits) == 0
+        for of_band, (name, least, most) in zip(found, bands, strict=True):
+            fits = keeps & (columns[name] >= least) & (columns[name] <= most)
+            of_band |= {drawn[i].digest: drawn[i] for i in np.flatnonzero(fits)}
+    for of_band, (name, least, most) in zip(found, bands, strict=True):
+        if len(of_band) < num:
+            raise ValueError(
+                f"{_MOST_DRAWS * _DRAWN_AT_ONCE:,} random architectures of space {space.name!r} hold {len(of_band)} with "
+                f"{name} from {least:g} to {most:g} that keep the limits, not {num}; widen the band or ask for fewer"
+            )
+    return [list(of_band.values())[:num] for of_band in found]
 
 
 def enrichments(

@@ -60,24 +60,27 @@ def test_p_values_are_adjusted_for_being_many():
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
 
-def test_random_designs_lie_in_the_band_and_keep_the_limits():
+def test_random_designs_lie_in_their_bands_and_keep_the_limits():
     costs = lambda architectures: counted_costs(architectures, SCALE)  # noqa: E731
     ends = costs([SPACE.smallest(), SPACE.largest()])
     middle = math.sqrt(math.prod(ends["macs"]))
     limits = {"parameters": float(np.median(costs(drawn(num_wide=20, num_narrow=20))["parameters"]))}
-    found = random_designs(SPACE, costs, num=30, seed=1, band=("macs", middle, 2 * middle), limits=limits)
-    columns = costs(found)
-    assert len({x.digest for x in found}) == 30
-    assert ((columns["macs"] >= middle) & (columns["macs"] <= 2 * middle)).all()
-    assert (columns["parameters"] <= limits["parameters"]).all()
-    assert random_designs(SPACE, costs, num=30, seed=1, band=("macs", middle, 2 * middle), limits=limits) == found
+    bands = [("macs", middle, 2 * middle), ("macs", middle / 2, middle)]
+    both = random_designs(SPACE, costs, num=30, seed=1, bands=bands, limits=limits)
+    for found, (_, least, most) in zip(both, bands, strict=True):
+        columns = costs(found)
+        assert len({x.digest for x in found}) == 30
+        assert ((columns["macs"] >= least) & (columns["macs"] <= most)).all()
+        assert (columns["parameters"] <= limits["parameters"]).all()
+    for found, band in zip(both, bands, strict=True):
+        assert random_designs(SPACE, costs, num=30, seed=1, bands=[band], limits=limits) == [found]
 
 
 def test_a_band_in_which_there_is_nothing_is_refused(monkeypatch):
     monkeypatch.setattr("experiments.rediscovery.enrichment._MOST_DRAWS", 2)
     costs = lambda architectures: counted_costs(architectures, SCALE)  # noqa: E731
     with pytest.raises(ValueError, match=r"2,000 random architectures of space 'digits' hold 0 with macs .* widen the band"):
-        random_designs(SPACE, costs, num=3, seed=0, band=("macs", 1.0, 2.0), limits={})
+        random_designs(SPACE, costs, num=3, seed=0, bands=[("macs", 1.0, 2.0)], limits={})
 
 
 def test_nothing_to_compare_is_refused():
