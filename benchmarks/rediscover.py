@@ -202,18 +202,17 @@ class Experiment:
                 stage.advance()
 
     def scales(self) -> None:
-        """Random architectures by the supernets of two proxy scales, measured once."""
-        if (path := self.folder / "scales.json").is_file():
-            return
-        config = self.config("other", f"proxy_scale={self.size.other_scale}")
-        self.supernet(config)
+        """Random architectures by the supernets of two proxy scales, at each measured once."""
+        path, config = self.folder / "scales.json", self.config("other", f"proxy_scale={self.size.other_scale}")
         architectures = stratified(config, self.size.num_ranked, stream=0x5CA1E)
-        losses = {
-            scale: [loss.value for loss in self.losses(name, architectures)]
-            for scale, name in ((self.config("base").proxy_scale, "base"), (config.proxy_scale, "other"))
-        }
-        record = {"architectures": [x.to_json() for x in architectures], "losses": losses}
-        write_whole(path, json.dumps(record))
+        losses = json.loads(path.read_text("utf-8"))["losses"] if path.is_file() else {}
+        for scale, name in ((self.config("base").proxy_scale, "base"), (config.proxy_scale, "other")):
+            if scale in losses:
+                continue
+            if name == "other":
+                self.supernet(config)
+            losses[scale] = [loss.value for loss in self.losses(name, architectures)]
+            write_whole(path, json.dumps({"architectures": [x.to_json() for x in architectures], "losses": losses}))
 
     def trust(self) -> None:
         """The ranking, held against training alone."""

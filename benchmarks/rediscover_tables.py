@@ -303,7 +303,9 @@ def ablation(found: Found, record: list[Any]) -> dict[str, Any]:
 
 
 def scales(found: Found, record: dict[str, Any]) -> dict[str, Any]:
-    """How well ranks at one proxy scale agree with ranks at another."""
+    """How well ranks at one proxy scale agree with ranks at another; nothing while they are known at one alone."""
+    if len(record["losses"]) < 2:
+        return {}
     one, other = (np.array(losses) for losses in record["losses"].values())
     architectures = [Architecture.from_json(x) for x in record["architectures"]]
     macs = np.asarray(found.costs.columns(architectures)["macs"], np.float64)
