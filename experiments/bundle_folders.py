@@ -25,9 +25,15 @@ def refuse_existing(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when the block ends well; what a kill leaves is `NAME.partial`."""
+    """A folder that appears under its name only when the block ends well; what a kill leaves is `NAME.partial`.
+
+    Raises:
+        InputError: the folder is there, or a training that is to have its name is not finished.
+    """
     refuse_existing(path)
     partial = path.with_name(f"{path.name}.partial")
+    if (partial / MADE_BY).is_file():
+        raise InputError(f"{partial}: holds a training that is not finished; choose another folder with --out, or delete it")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:

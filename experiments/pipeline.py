@@ -205,7 +205,7 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) ->
     if not (distilled / EXPECTED).is_file():
         samples.unlink(missing_ok=True)
         settings = KnowledgeSettings(method="knowledge")
-        distill_bundle(winner, settings, seed=config.seed, progress=progress, tracking=lambda _: contextlib.nullcontext(log))
+        distill_bundle(winner, settings, seed=config.seed, progress=progress, tracking=lambda *_: contextlib.nullcontext(log))
     log_bundle(distilled, log)
     if not samples.is_file():
         sample_bundle(distilled, samples, 60, seed=config.seed)

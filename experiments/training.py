@@ -76,17 +76,17 @@ def train_bundle(
     if note := left_out(path):
         progress.say(note)
     steps = steps or bundle.settings.num_steps
-    asked = {"method": {"method": "train", "updates": steps}, **request(bundle, path, seed)}
+    asked = {"method": {"method": "train", "updates": steps}, **identity(bundle, path), "seed": seed}
     then = f"trained for {steps} steps"
     return fit_into(
         out, bundle, lambda _: [denoising_phase(bundle, steps)], asked=asked, then=then, progress=progress, tracking=tracking
     )
 
 
-def request(bundle: Bundle, path: Path, seed: int) -> dict[str, Any]:
-    """What decides a training of a bundle beside the method."""
+def identity(bundle: Bundle, path: Path) -> dict[str, Any]:
+    """What a training takes of a bundle: its weights, by their digest, its architecture and its settings."""
     settings = bundle.settings.model_dump(mode="json", exclude={"origin", "scale"})
-    return {"bundle": file_sha256(path / WEIGHTS), "settings": settings, "seed": seed}
+    return {"bundle": file_sha256(path / WEIGHTS), "architecture": bundle.architecture.digest, "settings": settings}
 
 
 def fit_into(
@@ -123,12 +123,12 @@ def fit_into(
     open_examples(bundle.data, bundle.task.scale, split="train")
     progress = progress or silent_progress()
     about = {"seed": asked["seed"], "out": str(out), "architecture": bundle.architecture.digest}
-    tracked = {**asked["settings"], **asked["method"], **about}
-    with resumable_folder(out, asked) as folder, tracking(tracked) as log:
+    given = {key: value for key, value in asked["method"].items() if value is not None}
+    with resumable_folder(out, asked) as folder, tracking(folder, {**asked["settings"], **given, **about}) as log:
         curve_log = functools.partial(log, "training")
         log_history(folder, curve_log)
-        given = phases(folder / WORK)
-        handed_on = fit_phases(bundle, given, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
+        steps = phases(folder / WORK)
+        handed_on = fit_phases(bundle, steps, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
         trained = dataclasses.replace(handed_on, parameters={part: handed_on.parameters[part] for part in bundle.parameters})
         described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}", lora_rank=None, **again)
         expected = expectations(described)
@@ -137,6 +137,6 @@ def fit_into(
         if CONTROL_PART in handed_on.parameters:
             write_control(folder, handed_on.parameters[CONTROL_PART], condition=asked["method"]["condition"])
         elif (rank := bundle.settings.lora_rank) is not None and trained.architecture == bundle.architecture:
-            write_lora(folder / LORA, bundle, trained, rank=rank * len(given), base=asked["bundle"])
+            write_lora(folder / LORA, bundle, trained, rank=rank * len(steps), base=asked["bundle"])
         log_bundle(folder, log)
     return out

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,7 +74,7 @@ class TrainingCurve:
             folder: of both files; None to keep nothing.
             num_steps: of the whole training.
             done: steps that a training before has done.
-            log: is told of each point that is new.
+            log: is told of each new point once it is saved.
         """
         self._folder, self._num_steps, self._every = folder, num_steps, max(1, num_steps // _NUM_POINTS)
         self._losses: list[Mapping[str, Any]] = []
@@ -83,6 +83,7 @@ class TrainingCurve:
         kept = folder / HISTORY if folder else None
         found = read_json(kept) if kept else None
         self.points: list[dict[str, float]] = [point for point in found or [] if point["step"] <= done]
+        self._num_logged = len(self.points)
         if folder:
             self._events = _Events(folder / EVENTS, first_step=done + 1)
 
@@ -116,19 +117,24 @@ class TrainingCurve:
         self.points.append({"step": step, **means})
         if self._events:
             self._events.add(step, means)
-        if self._log:
-            self._log(step, means)
         return ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
 
     def save(self) -> None:
-        """Writes `history.json` as a whole."""
+        """Writes `history.json` as a whole, and logs what is new in it: points that a retreat takes back are in neither."""
         if self._folder:
             write_whole(self._folder / HISTORY, json.dumps(self.points) + "\n")
+        if self._log:
+            _log_points(self.points[self._num_logged :], self._log)
+        self._num_logged = len(self.points)
 
 
 def log_history(folder: Path, log: SeriesLog) -> int:
     """Logs what a folder's `history.json` holds, where there is one; returns its last step, or 0."""
     points = read_json(folder / HISTORY) or []
+    _log_points(points, log)
+    return points[-1]["step"] if points else 0
+
+
+def _log_points(points: Sequence[Mapping[str, Any]], log: SeriesLog) -> None:
     for point in points:
         log(point["step"], {name: value for name, value in point.items() if name != "step"})
-    return points[-1]["step"] if points else 0

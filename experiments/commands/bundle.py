@@ -16,7 +16,8 @@ TRACKERS = click.option(
     "--tracker", "trackers", multiple=True, type=click.Choice(tracker_names()),
     help="Log losses and promises there too, in mlflow/ or wandb/ of the bundle, or beside the plan; several in turn.",
 )  # fmt: skip
-SEED = click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of every draw.")
+_SEEDS = click.IntRange(0, 2**32 - 1)
+SEED = click.option("--seed", type=_SEEDS, default=0, show_default=True, help="Seed of every draw.")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -70,7 +71,7 @@ def train(bundle: Path, *, data: str | None, steps: int | None, seed: int, out: 
     "--steps", metavar="N", help="Sampling steps that the distilled network takes, where the method makes them fewer."
 )
 @DATA
-@SEED
+@click.option("--seed", type=_SEEDS, help="Seed of every draw.  [default: 0]")
 @OUT
 @TRACKERS
 def distill(bundle: Path, overrides: tuple[str, ...], *, trackers: tuple[str, ...], **options: Any) -> None:

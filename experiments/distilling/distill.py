@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import TEACHER, WEIGHTS, Bundle, file_sha256, read_bundle_with, read_settings, with_settings
+from experiments.bundle import TEACHER, Bundle, open_bundle, read_bundle_with, with_settings
 from experiments.bundle_folders import refuse_existing
 from experiments.config_fields import Name, Section, Seed
 from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
 from experiments.control_file import left_out
 from experiments.distilling.methods import METHODS, method_settings
 from experiments.distilling.settings import AnySettings
-from experiments.distilling.teachers import read_block_map, read_teacher
+from experiments.distilling.teachers import check_teacher, read_block_map, read_teacher
 from experiments.errors import InputError
 from experiments.fitting import Given
 from experiments.progress import Progress, silent_progress
 from experiments.trackers.tracker import Tracking, untracked
-from experiments.training import fit_into, request
+from experiments.training import fit_into, identity
 
 _OVERRIDDEN = ("learning_rate", "batch_size", "lora_rank")
 
@@ -43,7 +43,7 @@ def distill_as_asked(
     overrides: tuple[str, ...],
     *,
     data: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     out: Path | None = None,
     progress: Progress | None = None,
     tracking: Tracking = untracked,
@@ -56,13 +56,13 @@ def distill_as_asked(
     """
     given = {key: value for key, value in options.items() if value is not None}
     if path.is_file():
-        if extra := [*given, *(["data"] if data else []), *(["out"] if out else []), *(["seed"] if seed else [])]:
+        if extra := [*given, *(["data"] if data else []), *(["out"] if out else []), *(["seed"] if seed is not None else [])]:
             raise InputError(f"--{extra[0]} goes with a bundle; {path} is a plan, whose keys say it: give KEY=VALUE instead")
         return distill_plan(path, overrides, progress=progress, tracking=tracking)
     texts = {key: given.pop(key) for key in ("method", "teacher") if key in given}  # a folder may be called 2026
     document = Document({"method": "knowledge", **texts}, "distill", {})
     settings = method_settings(with_overrides(document, [*(f"{key}={value}" for key, value in given.items()), *overrides]))
-    return [distill_bundle(path, settings, data=data, seed=seed, progress=progress, out=out, tracking=tracking)]
+    return [distill_bundle(path, settings, data=data, seed=seed or 0, progress=progress, out=out, tracking=tracking)]
 
 
 def distill_plan(
@@ -131,9 +131,8 @@ def distill_bundle(
     if not keeps_finished:
         refuse_existing(out)
     method, progress = METHODS[settings.method], progress or silent_progress()
-    changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
     before = read_bundle_with(path, data)
-    student = with_settings(before, **changed)
+    student = _as_student(before, settings)
     if note := left_out(path):
         progress.say(note)
     home = home or path
@@ -143,15 +142,22 @@ def distill_bundle(
     feeding = read_block_map(home, student, teacher) if is_own else None
     asked = {
         "method": settings.model_dump(mode="json", exclude={"teacher"}),
-        "teacher": file_sha256(folder / WEIGHTS) if folder else None,
+        "teacher": identity(teacher, folder) if folder else None,
         "block_map": feeding,
-        **request(student, path, seed),
+        **identity(student, path),
+        "seed": seed,
     }
     return fit_into(
         out, student, lambda work: method.phases(Given(student, teacher, seed, work, progress, feeding), settings), asked=asked,
         then=f"distilled ({settings.method}) from {teacher.architecture.digest if folder else 'itself'}", progress=progress,
         tracking=tracking, keeps_finished=keeps_finished, again=_again(settings, before),
     )  # fmt: skip
+
+
+def _as_student(bundle: Bundle, settings: AnySettings) -> Bundle:
+    """The bundle with those of its settings that the method has keys for."""
+    changed = {key: getattr(settings, key) for key in _OVERRIDDEN if getattr(settings, key) is not None}
+    return with_settings(bundle, **changed)
 
 
 def _again(settings: AnySettings, before: Bundle) -> dict[str, Any]:
@@ -162,14 +168,13 @@ def _again(settings: AnySettings, before: Bundle) -> dict[str, Any]:
 
 
 def _check_teachers(bundle: Path, chain: list[AnySettings], folders: list[Path]) -> None:
-    """Opens every teacher of a plan that is there before it begins, and the bundle itself, before anything is trained."""
-    read_settings(bundle)
+    """Opens the bundle of a plan, and holds every teacher that is there before it begins to it: before anything is trained."""
+    begun, _ = open_bundle(bundle)
     for i, settings in enumerate(chain):
-        made_before = {folder.resolve() for folder in folders[:i]}
-        if settings.teacher is None and METHODS[settings.method].needs_teacher:
-            _own_teacher(bundle)
-        elif settings.teacher is not None and settings.teacher.resolve() not in made_before:
-            read_settings(settings.teacher)
+        student, made_before = _as_student(begun, settings), {folder.resolve() for folder in folders[:i]}
+        teacher = settings.teacher or (_own_teacher(bundle) if METHODS[settings.method].needs_teacher else None)
+        if teacher is not None and teacher.resolve() not in made_before:
+            check_teacher(student, open_bundle(teacher)[0], teacher)
 
 
 def _own_teacher(path: Path) -> Path:

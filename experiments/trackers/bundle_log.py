@@ -9,9 +9,8 @@ from typing import Any
 from experiments.bundle import read_expected
 from experiments.trackers.registry import check_installed
 from experiments.trackers.tracker import Log, TrackedRun, Tracking, untracked
-from experiments.trackers.tracking import track
+from experiments.trackers.tracking import kept_key, track
 from experiments.training_curve import log_history
-from objectives.fingerprint import fingerprint
 
 
 def track_bundle(names: Sequence[str], bundle: Path, *, command: str, say: Callable[[str], None]) -> Tracking:
@@ -28,9 +27,9 @@ def track_bundle(names: Sequence[str], bundle: Path, *, command: str, say: Calla
     """
     check_installed(names)
 
-    def tracking(settings: Mapping[str, Any]) -> AbstractContextManager[Log]:
+    def tracking(folder: Path, settings: Mapping[str, Any]) -> AbstractContextManager[Log]:
         name = f"{command} {settings['architecture']}"
-        return track(names, TrackedRun(bundle, fingerprint(**settings), name, {"command": command, **settings}), say)
+        return track(names, TrackedRun(bundle, kept_key(folder), name, {"command": command, **settings}), say)
 
     return tracking if names else untracked
 

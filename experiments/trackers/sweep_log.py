@@ -4,7 +4,6 @@ import collections
 import contextlib
 import functools
 import math
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
@@ -20,14 +19,12 @@ from experiments.records import Asked, Event
 from experiments.run_folder import Run
 from experiments.searchers.minimized import minimized_values
 from experiments.trackers.tracker import Log, TrackedRun, log_nothing
-from experiments.trackers.tracking import track
+from experiments.trackers.tracking import kept_key, track
 from experiments.training_curve import log_history
-from experiments.whole_files import write_whole
 from objectives import Objective, get_objective
 from objectives.front import hypervolume, non_dominated
 
 SUPERNET = "supernet"
-_KEY = "tracker_key"
 
 
 @contextlib.contextmanager
@@ -46,7 +43,7 @@ def track_sweep(config: SweepConfig, run_dir: Path, ledger: Ledger, progress: Pr
     if not config.trackers:
         yield log_nothing
         return
-    run = TrackedRun(run_dir, _key(run_dir), config.name, config.model_dump(mode="json"))
+    run = TrackedRun(run_dir, kept_key(run_dir), config.name, config.model_dump(mode="json"))
     with track(config.trackers, run, progress.say) as log:
         log_history(run_dir / "supernet", functools.partial(log, SUPERNET))
         objectives = [get_objective(name) for name in config.objectives]
@@ -66,13 +63,6 @@ def log_front(run: Run, log: Log) -> None:
 def winner_log(log: Log, digest: str) -> Log:
     """The log of the distillation of a run's knee, apart from that of another knee."""
     return lambda series, step, values: log(f"winner_{digest}/{series}", step, values)
-
-
-def _key(run_dir: Path) -> str:
-    path = run_dir / _KEY
-    if not path.is_file():
-        write_whole(path, secrets.token_hex(8))
-    return path.read_text("utf-8")
 
 
 class _OutcomeLog:

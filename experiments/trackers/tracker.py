@@ -12,8 +12,8 @@ from experiments.nested import flattened
 
 # (series, step, values by name): the numbers of one step of a series, whose steps are counted from 1 and only grow.
 Log = Callable[[str, int, Mapping[str, float]], None]
-# Opens the log of a training that is given these settings.
-Tracking = Callable[[Mapping[str, Any]], AbstractContextManager[Log]]
+# Opens the log of a training in a folder, where what goes on is found again, that is given these settings.
+Tracking = Callable[[Path, Mapping[str, Any]], AbstractContextManager[Log]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def log_nothing(series: str, step: int, values: Mapping[str, float]) -> None:
     """The log of what is not tracked."""
 
 
-def untracked(settings: Mapping[str, Any]) -> AbstractContextManager[Log]:
+def untracked(folder: Path, settings: Mapping[str, Any]) -> AbstractContextManager[Log]:
     """Opens the log of a training that is not tracked."""
     return contextlib.nullcontext(log_nothing)
 

@@ -1,10 +1,23 @@
 """Opens trackers for a run, tells each what it does not have yet, and keeps their failures from the run."""
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from experiments.trackers.registry import check_installed, open_tracker
 from experiments.trackers.tracker import Log, TrackedRun, Tracker
+from experiments.whole_files import write_whole
+
+_KEY = "tracker_key"
+
+
+def kept_key(folder: Path) -> str:
+    """The key by which trackers find again what goes on in a folder; drawn the first time, and kept there."""
+    path = folder / _KEY
+    if not path.is_file():
+        write_whole(path, secrets.token_hex(8))
+    return path.read_text("utf-8")
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from experiments import bundle_folders
-from experiments.bundle_folders import WORK, resumable_folder
+from experiments.bundle_folders import WORK, new_folder, resumable_folder
 from experiments.errors import InputError
 
 
@@ -34,6 +34,18 @@ def test_a_refusal_before_the_first_step_leaves_nothing(tmp_path):
     with pytest.raises(InputError), resumable_folder(tmp_path / "made", {"a": 1}):
         raise InputError("no softmax")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_that_is_not_finished_is_not_deleted_for_another_folder_of_its_name(tmp_path):
+    with pytest.raises(OSError, match="not empty"):
+        work(tmp_path / "made", {f"{WORK}/checkpoint": "1", "taken": "x"})
+    shutil.rmtree(tmp_path / "made")
+    with (
+        pytest.raises(InputError, match=r"made\.partial: holds a training that is not finished"),
+        new_folder(tmp_path / "made"),
+    ):
+        pass
+    assert (tmp_path / "made.partial" / WORK / "checkpoint").read_text() == "1"
 
 
 def test_where_something_has_taken_the_name_that_is_told_and_the_work_stays(tmp_path):

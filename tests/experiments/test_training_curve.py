@@ -105,3 +105,17 @@ def test_a_log_is_told_new_points_and_from_the_file_all_of_them(tmp_path):
     assert log_history(tmp_path, every.__setitem__) == 4
     assert every == {1: {"loss": 99.0}, 2: {"loss": 98.0}} | new
     assert log_history(tmp_path / "nothing", every.__setitem__) == 0
+
+
+def test_points_that_were_not_saved_before_a_training_stepped_back_are_not_logged(tmp_path):
+    logged = []
+    with TrainingCurve(tmp_path, num_steps=4, log=lambda step, values: logged.append((step, values))) as curve:
+        curve.add(1, {"loss": 1.0})
+        curve.save()
+        curve.add(2, {"loss": 2.0})
+    with TrainingCurve(tmp_path, num_steps=4, done=1, log=lambda step, values: logged.append((step, values))) as curve:
+        curve.add(2, {"loss": -2.0})
+        curve.save()
+        curve.save()
+    assert logged == [(1, {"loss": 1.0}), (2, {"loss": -2.0})]
+    assert [point["loss"] for point in json.loads((tmp_path / HISTORY).read_text())] == [1.0, -2.0]

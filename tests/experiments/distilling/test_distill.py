@@ -51,7 +51,11 @@ def command(*arguments):
 
 
 def test_a_chain_goes_on_from_what_each_method_made_and_is_gone_on_with(bundle, tmp_path):
-    chain = [{"method": "progressive", "steps": 2, "from_steps": 4, "updates": 2}, {"method": "ufogen", "updates": 2}]
+    write_bundle(teacher := tmp_path / "teacher", BUNDLE, expected={}, card="")
+    chain = [
+        {"method": "progressive", "steps": 2, "from_steps": 4, "updates": 2},
+        {"method": "ufogen", "updates": 2, "teacher": str(teacher)},
+    ]
     path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), seed=3, chain=chain)
     first, second = distill_plan(path)
     assert [first.name, second.name] == ["1-progressive", "2-ufogen"]
@@ -65,7 +69,9 @@ def test_a_chain_goes_on_from_what_each_method_made_and_is_gone_on_with(bundle, 
         distill_plan(
             plan_file(tmp_path, **{**yaml.safe_load(path.read_text()), "chain": [chain[0], {**chain[1], "updates": 3}]})
         )
-    (second / "weights.safetensors").rename(tmp_path / "moved")
+    write_bundle(teacher, with_settings(BUNDLE, guidance_scale=3.0), expected={}, card="")
+    with pytest.raises(InputError, match=r"teacher\.settings\.guidance_scale was .*, and is 3\.0"):
+        distill_plan(path)
     with pytest.raises(InputError, match="seed was 3, and is 4"):
         distill_plan(path, ("seed=4",))
 
@@ -139,9 +145,45 @@ def test_a_plan_with_a_wrong_key_is_refused_before_anything_is_made(bundle, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def eps_bundle(folder):
+    write_bundle(folder, with_settings(BUNDLE, parameterisation="eps"), expected={}, card="")
+
+
+def torn_bundle(folder):
+    write_bundle(folder, BUNDLE, expected={}, card="")
+    (folder / "weights.safetensors").write_bytes(b"junk")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (eps_bundle, "the teacher has parameterisation 'eps', the student 'v'"),
+        (torn_bundle, "no whole safetensors file"),
+        (Path.mkdir, "is missing"),
+    ],
+)
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_plan_whose_last_teacher_does_not_fit_is_refused_before_anything_is_made(bundle, tmp_path, is_own, make, message):
+    folder = bundle / "teacher" if is_own else tmp_path / "other"
+    make(folder)
+    last = {"method": "knowledge"} if is_own else {"method": "knowledge", "teacher": str(folder)}
+    path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=[{"method": "ufogen"}, last])
+    with pytest.raises((InputError, FileNotFoundError), match=message):
+        distill_plan(path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_whose_last_method_has_keys_that_do_not_go_together_is_refused_before_anything_is_made(bundle, tmp_path):
+    write_bundle(bundle, with_settings(BUNDLE, accumulation=4), expected={}, card="")
+    chain = [{"method": "ufogen"}, {"method": "knowledge", "batch_size": 6, "teacher": str(bundle)}]
+    with pytest.raises(InputError, match="accumulation must divide batch_size=6, got 4"):
+        distill_plan(plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=chain))
+    assert not (tmp_path / "out").exists()
+
+
 def test_options_of_a_bundle_do_not_go_with_a_plan(bundle, tmp_path):
     path = plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=[{"method": "ufogen"}])
-    for options in ({"method": "ufogen"}, {"seed": 1}, {"out": tmp_path / "x"}, {"data": "digits"}):
+    for options in ({"method": "ufogen"}, {"seed": 0}, {"out": tmp_path / "x"}, {"data": "digits"}):
         with pytest.raises(InputError, match=f"--{next(iter(options))} goes with a bundle; .* is a plan"):
             distill_as_asked(path, (), **options)
 
