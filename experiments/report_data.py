@@ -21,7 +21,7 @@ from experiments.run_folder import Run
 from experiments.searchers.minimized import minimized_values
 from objectives import Estimate, Objective, as_minimized, get_objective
 from objectives.front import front_probability, non_dominated
-from search_space import Architecture
+from search_space import Architecture, Scale
 
 # A curve with more points than a screen has columns is thinned.
 _MAX_CURVE_POINTS = 600
@@ -39,9 +39,7 @@ def report_data(run: Run) -> dict[str, Any]:
     row_of |= {design.architecture.digest: len(evaluations) + i for i, design in enumerate(others)}
     rows = {design.name: row_of[design.architecture.digest] for design in designs}
     architectures = [e.architecture for e in evaluations] + [design.architecture for design in others]
-    costs = [counted_costs(design.architecture, scale) for design in others if scale]
-    estimates = [e.objectives for e in evaluations]
-    estimates += [{name: Estimate.exact(value) for name, value in counted.items()} for counted in costs]
+    estimates = [e.objectives for e in evaluations] + [_estimates(x.architecture, run, scale) for x in others if scale]
     front = [row_of[member.digest] for member in run.front]
     return {
         "run": shlex.quote(str(run.path)),
@@ -62,6 +60,13 @@ def report_data(run: Run) -> dict[str, Any]:
         "hypervolume": run.summary["hypervolume"],
         "supernet": training_curve(read_json(run.path / "supernet" / "history.json")),
     }
+
+
+def _estimates(architecture: Architecture, run: Run, scale: Scale) -> dict[str, Estimate]:
+    """What can be counted of a published design, and what was found of it on a level that is not the front's."""
+    counted = {name: Estimate.exact(value) for name, value in counted_costs(architecture, scale).items()}
+    found = run.known.get(architecture.digest)
+    return counted | dict(found.objectives if found else {})
 
 
 def objective_names(run: Run) -> list[str]:

@@ -130,10 +130,10 @@ def _published(run: Run, data: dict[str, Any]) -> str:
         return ""
     row_of = {design["name"]: row for row, design in data["published"].items()}
     names = list(dict.fromkeys(["macs", "parameters", "peak_activation_bytes", *objective_names(run)]))
-    judged = {evaluation.digest: evaluation.objectives for evaluation in run.judged.done}
     rows = []
     for design in designs:
-        counted, known = counted_costs(design.architecture, scale), judged.get(design.architecture.digest, {})
+        counted, found = counted_costs(design.architecture, scale), run.known.get(design.architecture.digest)
+        known = found.objectives if found else {}
         cells = [
             amount(counted[name], get_objective(name).unit)
             if name in counted

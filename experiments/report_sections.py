@@ -43,7 +43,7 @@ def header(run: Run) -> str:
 def tiles(run: Run) -> str:
     """The numbers that a reader looks for first."""
     seconds = sum(level.contents.seconds for level in run.levels)
-    shown = [(s, str(len(run.with_status(s)))) for s in ("done", "infeasible", "failed")]
+    shown = [(s, str(len(run.with_status(s)))) for s in ("done", "infeasible")] + [("failed", str(len(failures(run))))]
     shown.append(("on the front", str(len(run.front))))
     if run.knee:
         shown += [(f"{o.name} at the knee", amount(run.knee.objectives[o.name].value, o.unit)) for o in run.objectives]

@@ -37,7 +37,7 @@ def trust_notes(run: Run) -> list[tuple[str, str]]:
     if overlaps := _overlapping_neighbours(run):
         notes.append(("warning", f"{overlaps}; their order may be chance."))
     if failed:
-        share = 100 * len(failed) / max(len(failed) + len(done), 1)
+        share = 100 * len(failed) / (len(failed) + sum(len(level.done) for level in run.levels))
         level = "warning" if share > 5 else "note"
         notes.append((level, f"{len(failed)} evaluations failed ({share:.1f} %). The first: {failed[0].reason}"))
     if run.ledger.torn:

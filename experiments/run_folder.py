@@ -63,6 +63,11 @@ class Run:
         return tuple(evaluation for evaluation in self.ledger.evaluations if evaluation.status == status)
 
     @cached_property
+    def known(self) -> dict[str, Evaluation]:
+        """What was found of each architecture, by digest, on the highest level on which it did not fail."""
+        return {e.digest: e for level in self.levels for e in level.contents.evaluations if e.status != "failed"}
+
+    @cached_property
     def front(self) -> tuple[Evaluation, ...]:
         """The non-dominated of the evaluations within the bounds, the fastest first, or in the first objective's order."""
         members = front_of([e for e in self.judged.done if self.is_within(e)], self.objectives)

@@ -5,6 +5,8 @@ from typing import Any
 from diffusion import uniform_times
 from diffusion.guidance import TIMESTEPS_PER_UNIT_TIME
 from experiments.bundle import Bundle
+from experiments.denoising_task import open_examples
+from experiments.errors import InputError
 from supernet.prompt import NULL_TOKEN
 
 _DENOISED = {"eps": "(x - sigma * output) / alpha", "x0": "output", "v": "alpha * x - sigma * output"}
@@ -51,6 +53,19 @@ def _prompts_record(bundle: Bundle) -> dict[str, Any]:
         "contexts": "are what the prompt encoder makes of tokens",
         "vocabulary": scale.vocabulary,
         "null_prompt": [NULL_TOKEN] * scale.context_length,
-        "tokens": "label k is the token k + 1; a caption's words, or its UTF-8 bytes, are tokens from 1 on; the rest is null",
+        "tokens": "label k is the token k + 1; a caption's words, in the order of `words`, or else its UTF-8 bytes, are tokens "
+        "from 1 on; the rest is null",
         "data": bundle.settings.data,
+        **_names(bundle),
     }
+
+
+def _names(bundle: Bundle) -> dict[str, Any]:
+    """What labels and tokens stand for, which the data set knows; nothing where it is not here."""
+    if bundle.settings.data is None:
+        return {}
+    try:
+        info = open_examples(bundle.data, bundle.task.scale, split="train").info
+    except (InputError, OSError):
+        return {}
+    return {"words": info.words, "labels": info.label_names}
