@@ -54,7 +54,7 @@ def choose(run: Run, pick: str) -> Choice:
     if found := _BEST.fullmatch(pick):
         return _best(run, found["name"], bounds_of(run, re.split(r"\s+and\s+", found["bounds"]) if found["bounds"] else []))
     if found := _NEAREST.fullmatch(pick):
-        return _nearest(run, re.split(r"\s+and\s+|\s*,\s*", found["wishes"]))
+        return _nearest(run, re.split(r"\s+and\s+", found["wishes"]))
     return Choice(_by_digest(run, pick))
 
 

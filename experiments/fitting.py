@@ -204,26 +204,32 @@ def with_constants_as_arguments(step: Callable[..., Any], arguments: tuple[Any, 
 
 
 def accumulated(loss: BatchLoss, num_parts: int) -> Callable[[Parameters, Any], tuple[dict[str, Array], Parameters]]:
-    """Losses by name, and gradients, as means over equal parts of a batch that are computed one after the other.
-
-    Examples go to the parts in turn, so that times which ascend through a batch do so in each part, and a part is spread over
-    devices as the batch is. A loss that is a mean over examples is the same for any number of parts; its memory is that of one.
-    """
+    """Losses by name, and gradients, as means over equal parts of a batch; see `in_parts`."""
     gradient = jax.value_and_grad(loss, has_aux=True)
 
-    def one(parameters: Parameters, batch: Any) -> tuple[dict[str, Array], Parameters]:
-        (value, parts), gradients = gradient(parameters, batch)
-        return {"loss": value, **parts}, gradients
+    def of_part(parameters: Parameters, part: Any) -> tuple[dict[str, Array], Parameters]:
+        (value, others), gradients = gradient(parameters, part)
+        return {"loss": value, **others}, gradients
 
-    def mean(parameters: Parameters, batch: Any) -> tuple[dict[str, Array], Parameters]:
-        if num_parts == 1:
-            return one(parameters, batch)
+    return in_parts(of_part, num_parts)
+
+
+def in_parts(of_part: Callable[[Parameters, Any], Any], num_parts: int) -> Callable[[Parameters, Any], Any]:
+    """The mean of what is computed of equal parts of a batch, one after the other.
+
+    Examples go to the parts in turn, so that times which ascend through a batch do so in each part, and a part is spread over
+    devices as the batch is. A mean over examples is the same for any number of parts; its memory is that of one.
+    """
+    if num_parts == 1:
+        return of_part
+
+    def mean(parameters: Parameters, batch: Any) -> Any:
         parts = jax.tree.map(lambda x: x.reshape(-1, num_parts, *x.shape[1:]).swapaxes(0, 1), batch)
-        shapes = jax.eval_shape(one, parameters, jax.tree.map(lambda x: x[0], parts))
+        shapes = jax.eval_shape(of_part, parameters, jax.tree.map(lambda x: x[0], parts))
         zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
         def add(total: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, one(parameters, part)), None
+            return jax.tree.map(jnp.add, total, of_part(parameters, part)), None
 
         total, _ = jax.lax.scan(add, zero, parts)
         return jax.tree.map(lambda x: x / num_parts, total)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle, with_settings
 from experiments.control_file import condition_of, following, read_control
 from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
+from experiments.data.image_grid import check_picture
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, load_examples, open_examples
 from experiments.errors import InputError
@@ -74,7 +74,7 @@ def sample_bundle(
             what its network has learned, the updates are not of this bundle, or as `read_control` and `condition_of`.
     """
     check_has_data(path)
-    _check_picture(out)
+    check_picture(out)
     asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
     bundle = with_settings(read_bundle(path), **{key: value for key, value in asked.items() if value is not None})
     bundle = with_lora(bundle, path, lora) if lora else bundle
@@ -96,11 +96,6 @@ def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -
     with naming(out):
         grid.save(out)
     return out
-
-
-def _check_picture(out: Path) -> None:
-    if out.suffix.lower() not in Image.registered_extensions():
-        raise InputError(f"--out {out}: no kind of picture ends so; use for example {out.with_suffix('.png')}")
 
 
 def _encoded(bundle: Bundle, prompts: Sequence[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.data.dataset import DatasetInfo
 from experiments.data.folder import MixedSizesError
-from experiments.data.image_grid import image_grid
+from experiments.data.image_grid import check_picture, image_grid
 from experiments.data.loading import load_dataset
 from experiments.data.splits import ALL
 from experiments.data.tally import Tally, count_examples
@@ -55,7 +55,8 @@ def check_dataset(
     Raises:
         InputError: the set cannot be opened, or not one example can be read.
     """
-    advice: list[str] = []
+    advice, grid = list[str](), pathlib.Path(grid_path)
+    check_picture(grid)
     try:
         dataset = load_dataset(name_or_dir, split=ALL, resolution=resolution, channels=channels)
     except MixedSizesError:
@@ -68,7 +69,6 @@ def check_dataset(
     if tally.refusals:
         lines += [f"unreadable: {refusal}" for refusal in tally.refusals]
         return DatasetCheck("\n".join(lines), f"{_refusal(tally.refusals)}; no grid was saved")
-    grid = pathlib.Path(grid_path)
     _save_grid(np.stack(tally.pictures), grid, is_latent=dataset.info.is_latent)
     return DatasetCheck("\n".join([*lines, f"grid of {len(tally.pictures)}: {grid}"]), None)
 
@@ -140,5 +140,5 @@ def _save_grid(pictures: np.ndarray, path: pathlib.Path, *, is_latent: bool) -> 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         image_grid(pictures, columns=GRID_COLUMNS, scale=scale).save(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the grid cannot be saved there ({error}); give a path that ends in .png") from None
+    except OSError as error:
+        raise InputError(f"{path}: the grid cannot be saved there ({error}); choose another place") from None

@@ -1,5 +1,6 @@
 """A grid of pictures, for data and for what a model drew."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
 
 GAP = 1  # pixels between pictures, before scaling
 PAPER = 255
+
+
+def check_picture(path: Path) -> None:
+    """Raises InputError where a file's name ends as no picture that can be written."""
+    from PIL import Image
+
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"{path}: no kind of picture that can be written ends so; use for example {path.with_suffix('.png')}")
 
 
 def image_grid(images: np.ndarray, *, columns: int, scale: int = 1) -> "Image.Image":

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from experiments.bundle import Bundle
 from experiments.control_file import CONTROL_PART, condition_channels, controlled_apply, following
-from experiments.denoising_task import all_examples, load_examples
+from experiments.denoising_task import load_examples, training_examples
 from experiments.distilling.noised import denoised
 from experiments.distilling.settings import ControlSettings
 from experiments.distilling.ufogen import Generator, Images, against_denoiser
@@ -42,10 +42,12 @@ def control(given: Given, settings: ControlSettings) -> list[Phase]:
 
 
 def _drawer(bundle: Bundle, seed: int, *, condition: str) -> Callable[[Parameters, Path], Path]:
-    """Draws what follows the first image of the validation split, with its prompt, as one grid."""
-    images, prompts = all_examples(load_examples(bundle.data, bundle.task.scale, split="validation"), bundle.task.scale)
-    follow = following(bundle, CONDITIONS[condition](jnp.asarray(images[:1])))
-    draw = sampler_of(bundle, prompts[:1], num=_NUM_DRAWN, seed=seed, apply=follow)
+    """Draws what follows one image of the validation split, with its prompt, as one grid."""
+    scale = bundle.task.scale
+    validation = load_examples(bundle.data, scale, split="validation")
+    image, prompt = next(training_examples(validation, scale, batch_size=1, seed=seed))
+    follow = following(bundle, CONDITIONS[condition](jnp.asarray(image)))
+    draw = sampler_of(bundle, prompt, num=_NUM_DRAWN, seed=seed, apply=follow)
     return lambda parameters, file: save_grid(draw(parameters, parameters[CONTROL_PART]), file)
 
 

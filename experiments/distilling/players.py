@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array
 
 from experiments.bundle import Bundle
-from experiments.fitting import Draw, Fitting, Parameters, Trainable, accumulated, compiled, handed_on, trainable
+from experiments.fitting import Draw, Fitting, Parameters, Trainable, accumulated, compiled, handed_on, in_parts, trainable
 from supernet.training import TrainState, adam_with_warmup, initial_state, training_update
 
 # The first beta of the discriminator's Adam: what it should answer to changes while the generator learns.
@@ -85,7 +85,8 @@ def two_players(
         return move_discriminator(discriminator, gradients, rate=rate), losses["loss"]
 
     def kept(discriminator: TrainState, generator: TrainState, batch: Any, rate: Array) -> tuple[TrainState, Array]:
-        return discriminator, discriminator_loss(discriminator.parameters, generator.parameters, batch)[0]
+        of_batch = in_parts(lambda mine, part: discriminator_loss(mine, generator.parameters, part)[0], settings.accumulation)
+        return discriminator, of_batch(discriminator.parameters, batch)
 
     def step(players: Players, seed: Array, number: Array, images: Array, prompts: Array, rate: Array) -> Any:
         batch, generator = draw(seed, number, images, prompts), players.generator

@@ -103,7 +103,7 @@ def test_nearest_prefers_what_is_better_than_the_wish(tmp_path):
     assert value(choice, "latency_ms") == 4
     assert choice.notes == ("it has latency_ms 4.00 ms for 5.00 ms, denoising_loss 4.000 for 5.000",)
     assert value(choose(run, "nearest latency_ms = 2"), "latency_ms") == 1
-    assert value(choose(run, "nearest quality = 0.5, latency_ms = 10"), "latency_ms") == 10
+    assert value(choose(run, "nearest quality = 0.5 and latency_ms = 10"), "latency_ms") == 10
 
 
 def test_a_digest_or_its_beginning(run):

@@ -19,15 +19,19 @@ from diffusion import sample_noise
 from experiments import cli
 from experiments.bundle import Bundle, TrainingSettings, apply_network, read_bundle, write_bundle
 from experiments.bundle_quality import expectations
+from experiments.config import load_config
+from experiments.data.shapes import WORDS
 from experiments.exports import formats
 from experiments.exports.comparison import WrongExportError, compare_outputs
 from experiments.exports.export import NUM_CALLS
+from experiments.exports.sampling_record import sampling_record
+from experiments.handoff import training_settings
 from experiments.sampling import draw_images
 from experiments.weights import import_weights
 from latency_models.coreml_package import run_coreml, start_coreml
 from latency_models.jax_reference import JaxProcess
 from latency_models.network import blocks_alone
-from search_space import Architecture, Level, Scale, Stage
+from search_space import Architecture, Level, Scale, Stage, get_space
 from supernet import UNet, unet_parameters
 from supernet.initializer import Initializer, random_initializer
 
@@ -206,6 +210,16 @@ def test_the_record_and_the_graphs_suffice_to_sample(tmp_path, sampler, paramete
         x = ratio * x + (after["alpha"] - now["alpha"] * ratio) * denoised
     expected = draw_images(read_bundle(path), tokens, num=1, seed=5)
     np.testing.assert_allclose(x, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_the_record_has_the_words_and_labels_that_tokens_stand_for():
+    for name, key, expected in (("shapes", "words", WORDS), ("digits", "labels", tuple("0123456789"))):
+        config = load_config(name)
+        bundle = Bundle(get_space(config.space).smallest(), training_settings(config, "-"), {})
+        prompts = sampling_record(bundle)["prompts"]
+        assert prompts[key] == expected
+    gone = dataclasses.replace(bundle, settings=bundle.settings.model_copy(update={"data": "/nowhere"}))
+    assert not {"words", "labels"} & sampling_record(gone)["prompts"].keys()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -14,6 +14,8 @@ from experiments_fixtures.run_folders import add_rung, add_side_files, make_run
 from experiments import cli
 from experiments.errors import InputError
 from experiments.front import front_of
+from experiments.ledger import Ledger
+from experiments.ledger_contents import read_ledger
 from experiments.provenance import read_provenance, record_session
 from experiments.report import write_report
 from experiments.report_data import objective_pairs, report_data, training_curve
@@ -23,7 +25,7 @@ from experiments.run_folder import read_run
 from experiments.rungs import levels
 from experiments.trust_record import FILE, Tau, TrustRecord
 from latency_models.phone_profiles import phone_profile
-from objectives import get_objective
+from objectives import Estimate, get_objective
 from search_space import Architecture, Level, Stage, design_names, get_design, get_scale, layer_plan
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -138,6 +140,20 @@ def test_published_designs_of_the_space_are_counted_and_not_judged(tmp_path):
     assert page.count("<td>not evaluated</td>") == 2 * len(design_names())
 
 
+def test_what_was_found_of_a_published_design_that_is_not_on_the_front_is_shown(tmp_path):
+    path = make_run(tmp_path / "run", num_done=2, num_failed=0, num_infeasible=0, space="mobile-sd", deploy_scale="sd15")
+    design, header = get_design("sd15"), read_ledger(path / "ledger.jsonl").header
+    with Ledger.open(path / "ledger.jsonl", header={key: x for key, x in header.items() if key != "schema"}) as ledger:
+        ledger.asked(ledger.next_index, design.architecture)
+        of_latency = {"latency_ms": Estimate(1912.0, low=1900.0, high=1930.0, n=1)}
+        before, done = ledger.next_index - 1, read_run(path).ledger.evaluations[0]
+        given = {"index": before, "digest": design.architecture.digest, "architecture": design.architecture}
+        ledger.record(dataclasses.replace(done, **given, status="infeasible", objectives=of_latency, reason="too slow"))
+    page = write_report(path).read_text("utf-8")
+    row = re.search(r">Stable Diffusion 1\.5</button></th>(.*?)</tr>", page)[1]
+    assert (row.count("1,912"), row.count("not evaluated")) == (1, 1)
+
+
 def test_no_published_design_is_in_the_space_of_digits(page):
     assert _data(page)["published"] == {}
     assert 'id="published"' not in page
@@ -247,6 +263,22 @@ def test_a_rung_replaces_what_the_search_compared(tmp_path):
     assert told in _own_markup(page)
     assert "That took 40 % of the time" in page
     assert "<dd>24</dd>" in page
+
+
+def test_failures_are_counted_alike_on_all_of_a_page(tmp_path):
+    path = make_run(tmp_path / "run", num_failed=2)
+    add_rung(path, num_left=1)
+    contents = read_ledger(path / "ledger.jsonl")
+    header = {key: x for key, x in contents.header.items() if key != "schema"}
+    with Ledger.open(path / "ledger.jsonl", header=header) as ledger:
+        [left] = read_run(path).levels[1].left
+        index = ledger.next_index
+        ledger.asked(index, left.architecture, rung="f1")
+        ledger.record(dataclasses.replace(left, index=index, status="failed", objectives={}, reason="out of memory"))
+    page = write_report(path).read_text("utf-8")
+    assert "3 evaluations failed (9.4 %)." in page  # of 24 that were done in the search, 5 on the rung, and 3
+    assert re.search(r"<dt>failed</dt>\s*<dd>3</dd>|<dd>3</dd>\s*<dt>failed</dt>", page)
+    assert collections.Counter(_data(page)["kinds"])["failed"] == 3
 
 
 def test_text_from_files_stays_text(tmp_path):

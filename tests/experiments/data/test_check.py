@@ -91,8 +91,12 @@ def test_latents_far_from_unit_variance_are_mentioned(tmp_path):
 
 
 def test_a_grid_that_cannot_be_saved(tmp_path):
-    with pytest.raises(InputError, match=r"grid\.what: the grid cannot be saved there .*ends in \.png"):
-        check_dataset("digits", grid_path=tmp_path / "grid.what")
+    for name in ("grid.what", "grid.psd"):
+        with pytest.raises(InputError, match=rf"{name}: no kind of picture that can be written ends so; use .*grid\.png"):
+            check_dataset("digits", grid_path=tmp_path / name)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file/grid\.png: the grid cannot be saved there"):
+        check_dataset("digits", grid_path=tmp_path / "file" / "grid.png")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
