@@ -3,23 +3,25 @@
 Stages, each of which goes on where it was stopped: `knowledge` (a student trained alone and beside its teacher, which has seen
 more images), `steps` (32 to 8 steps, progressively and aware of guidance), `one` (a single step: progressive, ADD, UFOGen),
 `relu` (ReLU attention in the place of softmax), `inherited` (a sweep's winner, from the supernet's weights on), and `table`,
-which measures all bundles that there are and writes `results/distillation_DATA.json`.
+which writes `results/distillation_DATA.json`. Every stage ends with measuring its bundles. What was measured, and the networks
+that others start from, are kept in `measurements/distillation_DATA/`, from where it goes on on any machine.
 """
 
 import argparse
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bundles import NUM_SAMPLES, Bundles, Judge, measured
+from bundles import NUM_SAMPLES, Bundles, Judge, measured, measured_file
+from kept import keep, put_back
 from PIL import Image, ImageDraw
 from record import estimated, show, single, write_result
 
-from experiments.bundle import Bundle, read_bundle
+from experiments.bundle import ARCHITECTURE, EXPECTED, TRAINING, WEIGHTS, Bundle, read_bundle
 from experiments.config import SweepConfig, load_config
 from experiments.data.image_grid import image_grid
 from experiments.data.splits import SPLITS
@@ -32,7 +34,7 @@ from search_space import Architecture, get_scale, get_space
 SEEDS = range(5)
 LONG_STEPS, LONG_RATE = 2500, 1.5e-3  # of the teacher, and of the network that learns to take few steps
 STUDENT_STEPS, STUDENT_RATE = 1000, 4e-3
-WEIGHTS: dict[str, Any] = {"output_weight": 8.0, "feature_weight": 4.0}
+LOSS_WEIGHTS: dict[str, Any] = {"output_weight": 8.0, "feature_weight": 4.0}
 FEW = 100  # images that a student is trained on; its teacher has seen all
 INHERITED_STEPS = 400
 STEP_UPDATES, STEP_RATE = 400, 5e-4
@@ -45,6 +47,8 @@ ADVERSARIES: dict[str, tuple[str, dict[str, Any]]] = {
     "ufogen": ("ufogen", {"learning_rate": 3e-5, "discriminator_rate": 20.0, "num_times": 1}),
 }
 WINNER = Path("runs/digits/winner")
+HERE = Path(__file__).parent
+STARTS = ("teacher", "base", "progressive-8", "progressive-1")  # that others start from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,7 @@ def knowledge(bench: Bench) -> None:
         common: dict[str, Any] = {"seed": seed, "data": data}
         bench.trained(f"student-{seed}-plain", start, steps=STUDENT_STEPS, **common)
         bench.distilled(
-            f"student-{seed}-taught", start, "knowledge", teacher=teacher, updates=STUDENT_STEPS, **common, **WEIGHTS
+            f"student-{seed}-taught", start, "knowledge", teacher=teacher, updates=STUDENT_STEPS, **common, **LOSS_WEIGHTS
         )
 
 
@@ -167,6 +171,15 @@ SHOWN = (
     *ADVERSARIES,
 )
 LABEL = 14  # pixels for a name
+# Of what is measured: the name of a bundle, its sampling steps, and guidance.
+MEASURED = (
+    ("teacher", 32, 1.0),
+    *(("base", n, 1.0) for n in (32, 16, 8, 4, 2, 1)),
+    *((name, 8, 1.0) for name in ("progressive-8", "cfg-aware-8", "cfg-aware-narrow-8")),
+    *((name, 1, 1.0) for name in ("progressive-1", "progressive-1-longer", *ADVERSARIES)),
+    *((name, n, GUIDANCE) for name, n in (("base", 32), ("base", 8), ("cfg-aware-8", 8), ("cfg-aware-narrow-8", 8))),
+)
+OF_SEEDS = tuple((f"{start}-{seed}-{end}", 32, 1.0) for start, (*ends, _) in COMPARED.items() for seed in SEEDS for end in ends)
 STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
 
 
@@ -179,25 +192,42 @@ def student_architecture(config: SweepConfig) -> Architecture:
     return sorted(drawn, key=lambda x: Bundle(x, training_settings(config, "-"), {}).plan.parameters)[50]
 
 
+def measure(bench: Bench) -> None:
+    """Measures every bundle that there is and that was not measured before."""
+    missing = [
+        row
+        for row in (*MEASURED, *OF_SEEDS)
+        if (bench.folder / row[0] / WEIGHTS).is_file() and not measured_file(bench, *row).is_file()
+    ]
+    if not missing:
+        return
+    judge = Judge.of(bench, read_bundle(bench.folder / missing[0][0]).task)
+    with bench.progress.stage("Measuring", len(missing)) as stage:
+        for row in missing:
+            measured(bench, judge, *row)
+            stage.advance(note=row[0])
+
+
+def found_of(bench: Bench, name: str, num_steps: int, guidance: float = 1.0) -> dict[str, Any]:
+    """What was measured of a bundle; nothing where nothing was."""
+    path = measured_file(bench, name, num_steps, guidance)
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
 def table(bench: Bench, data: str) -> None:
-    """Measures every bundle, and writes what came out."""
-    judge = Judge.of(bench, read_bundle(bench.teacher()).task)
-    asked = [("teacher", 32)] + [("base", n) for n in (32, 16, 8, 4, 2, 1)]
-    asked += [(name, 8) for name in ("progressive-8", "cfg-aware-8", "cfg-aware-narrow-8")]
-    asked += [(name, 1) for name in ("progressive-1", "progressive-1-longer", *ADVERSARIES)]
+    """Writes what came out."""
     numbers: dict[str, Any] = {}
-    for name, num_steps in asked:
-        if (bench.folder / name).is_dir():
-            for key, value in measured(bench, judge, name, num_steps).items():
-                numbers[f"{name}_at_{num_steps}_{key}"] = single(value)
+    for name, num_steps, guidance in MEASURED:
+        guided = "" if guidance == 1.0 else f"_guided_{guidance:g}"
+        for key, value in found_of(bench, name, num_steps, guidance).items():
+            numbers[f"{name}_at_{num_steps}{guided}_{key}"] = single(value)
+    for name in dict.fromkeys(name for name, *_ in MEASURED):
         if (seconds := bench.folder / name / "seconds.json").is_file():
             numbers[f"{name}_seconds"] = single(json.loads(seconds.read_text("utf-8")), unit="s of CPU")
-    for name, num_steps in (("base", 32), ("base", 8), ("cfg-aware-8", 8), ("cfg-aware-narrow-8", 8)):
-        if (bench.folder / name).is_dir():
-            for key, value in measured(bench, judge, name, num_steps, GUIDANCE).items():
-                numbers[f"{name}_at_{num_steps}_guided_{GUIDANCE:g}_{key}"] = single(value)
     for start, (one, other, reference) in COMPARED.items():
-        numbers |= compared(bench, judge, start, one, other, reference)
+        numbers |= compared(bench, start, one, other, reference)
+    if not numbers:
+        raise SystemExit(f"{bench.folder}: nothing was measured; run a stage first: {', '.join(STAGES)}")
     images = f"{FEW} of its images" if data == "digits" else "its images"
     path = write_result(
         f"distillation_{data}",
@@ -214,13 +244,12 @@ def table(bench: Bench, data: str) -> None:
     show(path, numbers)
 
 
-def compared(bench: Bench, judge: Judge, start: str, one: str, other: str, reference: str) -> dict[str, Any]:
+def compared(bench: Bench, start: str, one: str, other: str, reference: str) -> dict[str, Any]:
     """Two ways of training from equal starts, over seeds: each, less a reference, and the difference."""
-    names = [(f"{start}-{seed}-{one}", f"{start}-{seed}-{other}") for seed in SEEDS]
-    if not all((bench.folder / name).is_dir() for pair in names for name in pair):
+    found = [[found_of(bench, f"{start}-{seed}-{end}", 32) for end in (one, other)] for seed in SEEDS]
+    referred, numbers = found_of(bench, reference, 32), dict[str, Any]()
+    if not referred or not all(x for pair in found for x in pair):
         return {}
-    numbers, referred = {}, measured(bench, judge, reference, 32)
-    found = [[measured(bench, judge, name, 32) for name in pair] for pair in names]
     for key in filter(referred.__contains__, ("frechet_classifier", "frechet_pixels", "denoising_loss", "agreement")):
         values = np.array([[x[key]["value"] for x in pair] for pair in found])
         gaps, gained = values - referred[key]["value"], values[:, 0] - values[:, 1]
@@ -250,6 +279,16 @@ def picture(bench: Bench) -> Image.Image:
     return sheet
 
 
+def kept_files(folder: Path) -> Iterator[Path]:
+    """What is measured of every bundle and its last picture; the networks that others start from."""
+    yield from folder.glob("*/measured-*.json")
+    for bundle in {path.parent for path in folder.glob("*/measured-*.json")}:
+        yield bundle / "seconds.json"
+        yield from sorted(bundle.glob("samples/*.png"))[-1:]
+    for name in STARTS:
+        yield from (path for file in (ARCHITECTURE, TRAINING, WEIGHTS, EXPECTED) if (path := folder / name / file).is_file())
+
+
 def over_seeds(values: np.ndarray) -> dict[str, Any]:
     """Mean over seeds with its 95 % interval by Student's t."""
     return estimated(mean_estimate(values), "1")
@@ -264,11 +303,14 @@ def main() -> None:
     folder = Path("runs") / "distillation" / given.data
     folder.mkdir(parents=True, exist_ok=True)
     with terminal_progress() as progress:
-        bench = Bench(load_config(given.data), folder, progress)
+        bench, kept = Bench(load_config(given.data), folder, progress), HERE / "measurements" / f"distillation_{given.data}"
+        put_back(kept, folder=folder)
+        if given.stage in STAGES:
+            STAGES[given.stage](bench)
+        measure(bench)
+        keep(kept_files(folder), folder=folder, kept=kept)
         if given.stage == "table":
             table(bench, given.data)
-        else:
-            STAGES[given.stage](bench)
 
 
 if __name__ == "__main__":

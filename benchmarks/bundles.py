@@ -137,10 +137,15 @@ def pixel_extractor(images: np.ndarray) -> FeatureExtractor:
     return function_extractor("pixels", lambda p, x: (x.reshape(len(x), -1) - p[1][None]) @ p[0], parameters)
 
 
+def measured_file(bundles: Bundles, name: str, num_steps: int, guidance: float = 1.0) -> Path:
+    """Where `measured` keeps what it knows."""
+    guided = "" if guidance == 1.0 else f"-guided-{guidance:g}"
+    return bundles.folder / name / f"measured-{num_steps}{guided}.json"
+
+
 def measured(bundles: Bundles, judge: Judge, name: str, num_steps: int, guidance: float = 1.0) -> dict[str, Any]:
     """What is known of a bundle when it samples in so many steps with so much guidance; measured once."""
-    guided = "" if guidance == 1.0 else f"-guided-{guidance:g}"
-    path = bundles.folder / name / f"measured-{num_steps}{guided}.json"
+    path = measured_file(bundles, name, num_steps, guidance)
     if not path.is_file():
         bundle = with_settings(read_bundle(bundles.folder / name), sample_steps=num_steps, guidance_scale=guidance)
         path.write_text(json.dumps(judge.measure(bundle)), "utf-8")

@@ -15,7 +15,6 @@ and bundles are made again where they are needed.
 import argparse
 import dataclasses
 import functools
-import gzip
 import itertools
 import json
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 
 from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
+from kept import keep, put_back
 from record import RESULTS
 from rediscover_picture import draw
 from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, write_table
@@ -276,28 +276,6 @@ class Experiment:
 STAGES = ("base", "published", "search", "again", "ablation", "snapfusion", "scales", "trust", "winner", "table")
 
 
-def keep(folder: Path) -> None:
-    """Puts what has been found beside the other measurements; ledgers compressed."""
-    for path in itertools.chain.from_iterable(map(folder.glob, KEPT_FILES)):
-        target, content = KEPT / path.relative_to(folder), path.read_bytes()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".jsonl":
-            target.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content, mtime=0))
-        else:
-            target.write_bytes(content)
-
-
-def put_back(folder: Path) -> None:
-    """What was kept, where the folder has nothing."""
-    for path in KEPT.rglob("*"):
-        if path.is_file():
-            is_packed = path.suffix == ".gz"
-            target = folder / path.relative_to(KEPT).with_suffix("" if is_packed else path.suffix)
-            if not target.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes())
-
-
 def main() -> None:
     """Runs stages."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -308,13 +286,13 @@ def main() -> None:
     is_kept = given.scale == "cores"
     folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")
     if is_kept:
-        put_back(folder)
+        put_back(KEPT, folder=folder)
     with terminal_progress() as progress:
         experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder)
         for stage in given.stages or STAGES:
             getattr(experiment, stage)()
             if is_kept:
-                keep(folder)
+                keep(itertools.chain.from_iterable(map(folder.glob, KEPT_FILES)), folder=folder, kept=KEPT)
 
 
 if __name__ == "__main__":
