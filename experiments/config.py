@@ -83,7 +83,7 @@ class SweepConfig(Section):
         limits: upper bound by cost, such as `latency_ms: 40`, or a list of sentences, such as `params <= 60% of sd15`; what
             breaks one is infeasible.
         trackers: `mlflow`, `wandb` or both: where losses, outcomes and the front are logged beside the run's own files.
-        run_dir: folder of the run; relative ones start where the command runs.
+        run_dir: folder of the run, by default `runs/NAME`; relative ones start where the command runs.
     """
 
     name: Name
@@ -106,7 +106,12 @@ class SweepConfig(Section):
     start_from: StartSection = StartSection()
     limits: dict[Annotated[str, AfterValidator(_limit_name)], Positive] = Field(default_factory=dict)
     trackers: tuple[Annotated[str, AfterValidator(known_tracker)], ...] = ()
-    run_dir: Name = "runs"
+    run_dir: Name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_a_folder(cls, data: Any) -> Any:
+        return {"run_dir": f"runs/{data.get('name')}", **data} if isinstance(data, dict) else data
 
     @model_validator(mode="before")
     @classmethod

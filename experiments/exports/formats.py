@@ -54,7 +54,6 @@ class Format:
         libraries: distributions whose versions the result depends on.
         modules: that must be importable, for all types.
         modules_of: that a type needs besides.
-        extra: that brings them, in `pyproject.toml`; empty where they come with PocketUNet.
         is_graph: whether it says what is computed, and so takes every architecture and the prompt encoder too; else it has
             weights alone.
     """
@@ -65,7 +64,6 @@ class Format:
     libraries: tuple[str, ...]
     modules: tuple[str, ...] = ()
     modules_of: dict[Dtype, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    extra: str = ""
     is_graph: bool = True
 
 
@@ -73,7 +71,7 @@ def get_format(name: str, dtype: Dtype) -> Format:
     """The format of that name, which has weights of that type, and whose packages are there.
 
     Raises:
-        InputError: one of these is not so; the message says what there is, or which extra to install.
+        InputError: one of these is not so; the message says what there is, or what to install.
     """
     if name not in FORMATS:
         raise InputError(f"--format {name} is not known; known are {', '.join(FORMATS)}")
@@ -83,9 +81,8 @@ def get_format(name: str, dtype: Dtype) -> Format:
         raise InputError(f"--format {name} has no {dtype} weights, only {', '.join(found.dtypes)}; for {dtype} use {others}")
     needed = (*found.modules, *found.modules_of.get(dtype, ()))
     if missing := [module for module in needed if importlib.util.find_spec(module) is None]:
-        remedy = f"make install EXTRAS={found.extra}" if found.extra else "make install"
         packages = " and ".join(module.replace("_", "-") for module in missing)
-        raise InputError(f"--format {name} with --dtype {dtype} needs {packages}, not installed here; `{remedy}` brings it")
+        raise InputError(f"--format {name} with --dtype {dtype} needs {packages}, not installed here; `make install` brings it")
     return found
 
 
@@ -169,16 +166,16 @@ FORMATS: dict[str, Format] = {
     "litert": Format(
         _litert, _ALL, "LiteRT with XNNPACK, one thread", ("ai-edge-litert", "litert-converter", "ai-edge-quantizer"),
         modules=("ai_edge_litert", "litert_converter"),
-        modules_of={"float16": ("ai_edge_quantizer",), "int8": ("ai_edge_quantizer",)}, extra="devices",
+        modules_of={"float16": ("ai_edge_quantizer",), "int8": ("ai_edge_quantizer",)},
     ),
     "onnx": Format(
         _onnx, _ALL, "ONNX Runtime on the CPU, one thread", ("jax2onnx", "onnx", "onnxruntime"),
-        modules=("jax2onnx", "onnx", "onnxruntime"), extra="devices",
+        modules=("jax2onnx", "onnx", "onnxruntime"),
     ),
     "stablehlo": Format(_stablehlo, _ALL, "XLA on the CPU, through jax.export", ("jaxlib",)),
     "coreml": Format(
         _coreml, _ALL, "NumPy, which interprets the saved package: Core ML itself has not run it",
-        ("coremltools", "stablehlo-coreml"), modules=("coremltools", "stablehlo_coreml"), extra="coreml",
+        ("coremltools", "stablehlo-coreml"), modules=("coremltools", "stablehlo_coreml"),
     ),
     "safetensors": Format(
         _safetensors, ("float32", "float16"), "Flax, after `weights import` of what was written", ("safetensors",),

@@ -60,14 +60,14 @@ def check_installed(names: Sequence[str]) -> None:
     """Looks for the packages of trackers without importing them.
 
     Raises:
-        InputError: a name is unknown, or its package is not installed; the message names the extra.
+        InputError: a name is unknown, or its package is not installed; the message names the package.
     """
     for name in names:
         kind = _KINDS[known_tracker(name)]
         if importlib.util.find_spec(kind.module) is None:
             raise InputError(
-                f"tracker {name!r} needs {kind.package}, which is not installed here: `make install EXTRAS={name}`, or leave "
-                "the tracker out"
+                f"tracker {name!r} needs {kind.package}, which is not installed here; `make install` brings it, or leave the "
+                "tracker out"
             )
 
 

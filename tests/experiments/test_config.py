@@ -36,7 +36,7 @@ def test_what_ships_loads_and_comes_back_the_same_from_its_resolved_form(tmp_pat
 def test_the_sections_have_defaults(tmp_path):
     config = load_config(written(tmp_path, GOOD))
     assert config.search.searcher == "pocket"
-    assert config.limits == {}
+    assert (config.limits, config.run_dir) == ({}, "runs/mine")
 
 
 def test_overrides_win_and_are_yaml(tmp_path):

@@ -61,5 +61,5 @@ def test_a_port_that_is_taken_and_a_package_that_lacks_are_told(tmp_path, port, 
         with pytest.raises(InputError, match=f"--port {port}: something listens there already"):
             serve_dashboard(run, port=port, say=lambda _: None)
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
-    with pytest.raises(InputError, match="make install EXTRAS=dashboard"):
+    with pytest.raises(InputError, match="needs optuna-dashboard, .* `make install` brings it"):
         serve_dashboard(run, port=port, say=lambda _: None)

@@ -340,10 +340,10 @@ def test_what_cannot_be_exported_is_one_message(bundle, tmp_path, monkeypatch, c
     monkeypatch.setitem(formats.FORMATS, "litert", dataclasses.replace(formats.FORMATS["litert"], export=refuse))
     assert "in block down0.0.residual: fft; try --format onnx, stablehlo, coreml" in refused("--format", "litert", *out)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert "needs jax2onnx and onnx and onnxruntime, not installed here; `make install EXTRAS=devices` brings it" in refused(
+    assert "needs jax2onnx and onnx and onnxruntime, not installed here; `make install` brings it" in refused(
         "--format", "onnx", *out
     )
-    assert "needs coremltools and stablehlo-coreml, not installed here; `make install EXTRAS=coreml` brings" in refused(
+    assert "needs coremltools and stablehlo-coreml, not installed here; `make install` brings" in refused(
         "--format", "coreml", *out
     )
     assert "with --dtype int8 needs ai-edge-litert and litert-converter and ai-edge-quantizer" in refused(

@@ -205,9 +205,9 @@ def test_a_tracker_that_fails_is_told_once_and_left_out_and_others_go_on(tmp_pat
 
 
 @pytest.mark.parametrize("name", tracker_names())
-def test_a_package_that_lacks_is_told_with_its_extra_before_anything_is_done(name, tmp_path, monkeypatch, capsys):
+def test_a_package_that_lacks_is_told_before_anything_is_done(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, name, None)
-    message = f"`make install EXTRAS={name}`"
+    message = f"tracker '{name}' needs {name}"
     with pytest.raises(InputError, match=message):
         check_installed([name])
     for arguments in (
