@@ -145,7 +145,7 @@ def run_folder(folder: Path, run: Run) -> Path:
 
 def run_config(config: SweepConfig, folder: Path, run: Run) -> SweepConfig:
     """The sweep with its supernet trained so."""
-    changed: dict[str, Any] = {"mode": "single_path", "largest_steps": 0, **MODES[run.mode]}
+    changed: dict[str, Any] = {"mode": "single_path", "largest_steps": 0, "batch_size": 64, **MODES[run.mode]}
     changed |= {key: changed[key] * run.times for key in STEPS if key in changed}
     if "stage_distillation" in changed:
         changed["start"] = str(teacher(config, folder, run))
