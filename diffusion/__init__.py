@@ -9,7 +9,7 @@ business. `schedule` holds alpha and sigma, `parameterisation` eps, x0 and v, `s
 from diffusion.guidance import guided_denoiser, guided_prediction
 from diffusion.noise import sample_keys, sample_noise
 from diffusion.parameterisation import EPS, X0, Parameterisation, V, convert, get_parameterisation
-from diffusion.samplers import ddim, ddim_step, dpmpp_2m, get_sampler, quadratic_times, uniform_times
+from diffusion.samplers import ddim, ddim_step, dpmpp_2m, get_sampler, uniform_times
 from diffusion.schedule import Schedule, cosine_schedule, diffuse, get_schedule, per_sample, scaled_linear_schedule
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "guided_denoiser",
     "guided_prediction",
     "per_sample",
-    "quadratic_times",
     "sample_keys",
     "sample_noise",
     "scaled_linear_schedule",

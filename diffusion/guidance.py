@@ -8,7 +8,6 @@ Source: Ho and Salimans 2022, equation 6, with their 1 + w called `guidance_scal
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -30,7 +29,7 @@ def guided_prediction(
     guidance_scale: float | Float[Array, " batch"],
 ) -> Float[Array, "batch *shape"]:
     """The guided prediction, of the prediction without a condition and the one with it."""
-    scale = per_sample(guidance_scale, null) if isinstance(guidance_scale, jax.Array) else guidance_scale
+    scale = per_sample(jnp.asarray(guidance_scale), null) if jnp.ndim(guidance_scale) else guidance_scale
     return null + scale * (conditioned - null)
 
 
@@ -56,7 +55,7 @@ def guided_denoiser(
     Raises:
       ValueError: The scale asks for a null context and there is none, or its shape is not that of `context`.
     """
-    known = None if isinstance(guidance_scale, jax.Array) else guidance_scale
+    known = guidance_scale if isinstance(guidance_scale, int | float) else None
     if known == 1.0:
         return lambda x, t: net(x, TIMESTEPS_PER_UNIT_TIME * t, context)
     if null_context is None:

@@ -83,15 +83,6 @@ def uniform_times(num_steps: int) -> Float[Array, " num_steps"]:
     return 1.0 - jnp.arange(num_steps) / num_steps
 
 
-def quadratic_times(num_steps: int) -> Float[Array, " num_steps"]:
-    """Times that crowd towards the data: the squares of `uniform_times`.
-
-    >>> quadratic_times(2).tolist()
-    [1.0, 0.25]
-    """
-    return uniform_times(num_steps) ** 2
-
-
 def ddim(
     denoiser: Denoiser,
     noise: Float[Array, "batch *shape"],

@@ -92,7 +92,8 @@ def scaled_linear_schedule() -> Schedule:
     knots_t = steps / _SD_NUM_STEPS
 
     def log_snr(t: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        return jnp.interp(t, knots_t.astype(t.dtype), knots_log_snr.astype(t.dtype))
+        dtype = jnp.promote_types(t.dtype, jnp.float32)  # bfloat16 could not tell neighbouring steps
+        return jnp.interp(t.astype(dtype), knots_t.astype(dtype), knots_log_snr.astype(dtype)).astype(t.dtype)
 
     return Schedule("scaled_linear", log_snr)
 

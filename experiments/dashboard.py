@@ -27,9 +27,7 @@ def serve_dashboard(run: Run, *, port: int, say: Callable[[str], None]) -> None:
     try:
         from optuna_dashboard import run_server
     except ImportError:
-        raise InputError(
-            "the dashboard needs optuna-dashboard, not installed here; `make install` brings it"
-        ) from None
+        raise InputError("the dashboard needs optuna-dashboard, not installed here; `make install` brings it") from None
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
         path = Path(folder) / f"{run.path.resolve().name}.db"
         export_ledger(run.ledger, path, form="optuna")

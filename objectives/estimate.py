@@ -88,8 +88,13 @@ class Estimate:
         for key, item in record.items():
             if item is not None and (isinstance(item, bool) or not isinstance(item, int | float)):
                 raise ValueError(f"`{key}` of an estimate must be a number or null, got {item!r}")
-        value = record["value"]
-        return cls(math.nan if value is None else value, record.get("low"), record.get("high"), record.get("n"))
+        value, n = record["value"], record.get("n")
+        if n is not None and not isinstance(n, int):
+            raise ValueError(f"`n` of an estimate must be a whole number or null, got {n!r}")
+        try:
+            return cls(math.nan if value is None else value, record.get("low"), record.get("high"), n)
+        except OverflowError as error:
+            raise ValueError(f"a number of an estimate is too large: {error}") from None
 
     def __str__(self) -> str:
         """The number to four digits, with its interval where one is known and has a length."""

@@ -213,9 +213,10 @@ def nearest_to_wish(values: Values, *, wish: Float[np.ndarray, " objectives"]) -
 
     Source: Wierzbicki 1980, the augmented achievement function: the largest shortfall plus a little of their sum.
     """
-    span = np.ptp(values, axis=0)
-    shortfalls = (values - wish) / np.where(span > 0, span, 1.0)
-    return int(np.argmin(shortfalls.max(axis=1) + 1e-3 * shortfalls.sum(axis=1)))
+    usable = np.flatnonzero(np.isfinite(values).all(axis=1))
+    span = np.ptp(values[usable], axis=0)
+    shortfalls = (values[usable] - wish) / np.where(span > 0, span, 1.0)
+    return int(usable[np.argmin(shortfalls.max(axis=1) + 1e-3 * shortfalls.sum(axis=1))])
 
 
 def _candidates(low: Values, high: Values) -> Int[np.ndarray, " candidates"]:

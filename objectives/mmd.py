@@ -74,17 +74,6 @@ class KernelReference:
         return KernelReference(values, kernel, _pair_sums(values, kernel, num_blocks))
 
 
-def kernel_distance(first: Features, second: OtherFeatures, *, kernel: Kernel = cubic_kernel) -> float:
-    """The unbiased squared MMD of two sets of feature vectors; symmetric.
-
-    Raises:
-      ValueError: A set has fewer than two vectors, or the two have different numbers of features.
-    """
-    if min(len(first), len(second)) < 2:
-        raise ValueError(f"each set needs at least 2 vectors, got {len(first)} and {len(second)}")
-    return kernel_jackknife(first, reference=KernelReference.of(second, kernel=kernel, num_blocks=1)).whole
-
-
 def kernel_jackknife(features: Features, *, reference: KernelReference) -> Jackknifed:
     """The kernel distance of generated features to those of the data, and without each block of both.
 

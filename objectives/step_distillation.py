@@ -155,7 +155,7 @@ def with_rescaled(loss: Float[Array, ""], other: Float[Array, ""], *, weight: fl
 
     Source: Li et al. 2023 (SnapFusion), section 4.2, the dynamic scale of the original loss.
     """
-    factor = lax.stop_gradient(loss / jnp.maximum(other, jnp.finfo(other.dtype).tiny))
+    factor = lax.stop_gradient(jnp.where(other > 0, loss / jnp.where(other > 0, other, 1), 0))
     return loss + weight * factor * other
 
 

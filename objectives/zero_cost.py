@@ -34,10 +34,14 @@ def jacobian_covariance(jacobian: Float[np.ndarray, "n d"]) -> float:
         jacobian: the gradient of the sum of outputs with respect to each of n inputs, far fewer than their d numbers.
 
     Returns:
-        Minus the mean of log(v) + 1 / v - 1 over the eigenvalues v of the gradients' correlations.
+        Minus the mean of log(v) + 1 / v - 1 over the eigenvalues v of the gradients' correlations; NaN where a gradient is the
+        same everywhere.
 
     Source: Mellor et al. 2020, the first version of "Neural Architecture Search without Training"; the mean and the shift by
     one make the best value 0, and change no ranking.
     """
-    eigenvalues = np.linalg.eigvalsh(np.corrcoef(np.asarray(jacobian, np.float64))) + _JITTER
+    rows = np.asarray(jacobian, np.float64)
+    if not np.ptp(rows, axis=1).all():
+        return float("nan")
+    eigenvalues = np.linalg.eigvalsh(np.corrcoef(rows)) + _JITTER
     return -float(np.mean(np.log(eigenvalues) + 1 / eigenvalues - 1))

@@ -42,6 +42,7 @@ def student_block_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
     if len(teacher.architecture.levels) != len(student.architecture.levels):
         has, there = len(teacher.architecture.levels), len(student.architecture.levels)
         problems.append(f"it has {has} levels, the student {there}")
+    problems += _projection_misfits(teacher, student, deepest=max(_depth(teacher.architecture), _depth(student.architecture)))
     if problems:
         raise ValueError(f"teacher {teacher.architecture.digest} does not fit: {'; '.join(problems)}")
     names = {block.name for block in teacher.blocks}
@@ -93,10 +94,20 @@ def _misfits(teacher: LayerPlan, larger: LayerPlan) -> list[str]:
         if level.up.num_blocks > last:
             problems.append(f"up{i} has {level.up.num_blocks} blocks, {last} have the same skips in the largest network")
     problems += _stage_misfits("mid", teacher.architecture.mid or Stage(0), larger.architecture.mid or Stage(0))
-    depths = [stage.transformer_depth for level in levels for stage in (level.down, level.up)]
-    if one.shared_projections != other.shared_projections and max(depths) > 1:
-        problems.append("its transformer layers share projections otherwise (shared_projections)")
-    return problems
+    return problems + _projection_misfits(teacher, larger, deepest=_depth(teacher.architecture))
+
+
+def _depth(architecture: Architecture) -> int:
+    """Of the deepest transformer."""
+    stages = [stage for level in architecture.levels for stage in (level.down, level.up)]
+    return max(stage.transformer_depth for stage in (*stages, architecture.mid or Stage(0)))
+
+
+def _projection_misfits(teacher: LayerPlan, other: LayerPlan, *, deepest: int) -> list[str]:
+    """One name stands for all layers of a transformer where they share projections, and else for one of them."""
+    if teacher.scale.shared_projections == other.scale.shared_projections or deepest < 2:
+        return []
+    return ["its transformer layers share projections otherwise (shared_projections)"]
 
 
 def _fixed_misfits(teacher: LayerPlan, other: LayerPlan) -> list[str]:

@@ -70,7 +70,7 @@ def narrowed(space: SearchSpace, kept: Mapping[str, Sequence[str]], *, name: str
     for pattern, values in kept.items():
         matched = [gene for gene in space.genes if fnmatch.fnmatchcase(gene.name, pattern)]
         if not matched:
-            near = difflib.get_close_matches(pattern, choices, n=1, cutoff=0)[0]
+            near = difflib.get_close_matches(pattern, [gene.name for gene in space.genes], n=1, cutoff=0)[0]
             raise ValueError(f"space {space.name!r} has no gene {pattern!r}; did you mean {near!r}?")
         for gene in matched:
             before = choices[gene.name]
@@ -86,12 +86,6 @@ def narrowed(space: SearchSpace, kept: Mapping[str, Sequence[str]], *, name: str
         LevelChoices(choices[f"level{i}.width"], _stage_choices(f"down{i}", choices), _stage_choices(f"up{i}", choices))
         for i in range(num_levels[-1])
     )
-    for i, level in enumerate(levels):
-        if min(level.up.num_blocks) > min(level.down.num_blocks) + 1:
-            raise ValueError(
-                f"up{i}.num_blocks would be at least {min(level.up.num_blocks)} beside down{i}.num_blocks of "
-                f"{min(level.down.num_blocks)}; at most one more is possible"
-            )
     return SearchSpace(name, levels, _stage_choices("mid", choices), num_levels)
 
 

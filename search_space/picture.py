@@ -14,6 +14,7 @@ def picture(architecture: Architecture, scale: Scale | None = None) -> str:
       mid  full x1
     up0    w2  (full + [self cross ff4 softmax] x1) x2
     """
+    architecture = architecture.canonical()
     plan = layer_plan(architecture, scale) if scale else None
     levels = list(enumerate(architecture.levels))
     rows = [_row(f"down{i}", i, f"w{level.width}", level.down) for i, level in levels]

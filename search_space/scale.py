@@ -28,7 +28,7 @@ class Scale:
             (diffusers' `transformer_layers_per_block`), or each layer is a spatial transformer with its own pair (as SnapFusion
             and MobileDiffusion stack them). For a depth of 1 it is the same.
         prompt_layers: transformer layers of the prompt encoder behind its embedding; labels do without.
-        dtype: of parameters and activations.
+        dtype: of parameters and activations; there is float32 alone.
     """
 
     name: str
@@ -60,6 +60,13 @@ class Scale:
         for one, other in (("norm_groups", "norm_group_size"), ("num_heads", "head_width")):
             if (getattr(self, one) is None) == (getattr(self, other) is None):
                 raise ValueError(f"scale {self.name!r}: give either {one} or {other}, not both and not neither")
+        for name, value, fits, wanted in (
+            ("dtype", self.dtype, self.dtype == "float32", "'float32'"),
+            ("norm_epsilon", self.norm_epsilon, self.norm_epsilon > 0, "above 0"),
+            ("shared_projections", self.shared_projections, isinstance(self.shared_projections, bool), "true or false"),
+        ):
+            if not fits:
+                raise ValueError(f"scale {self.name!r}: {name} must be {wanted}, got {value!r}")
         if self.time_features % 2:
             raise ValueError(f"scale {self.name!r}: time_features must be even, got {self.time_features}")
         if self.prompt_layers and not self.vocabulary:

@@ -90,6 +90,13 @@ class SearchSpace:
                 f"space {self.name!r}: num_levels must ascend, from 1 or more to the {len(self.levels)} levels that are given, "
                 f"got {self.num_levels!r}"
             )
+        for i, level in enumerate(self.levels):
+            if min(level.up.num_blocks) > min(level.down.num_blocks) + 1:
+                raise ValueError(
+                    f"space {self.name!r}: up{i}.num_blocks would be at least {min(level.up.num_blocks)} beside "
+                    f"down{i}.num_blocks of {min(level.down.num_blocks)}; at most one more is possible"
+                )
+        _ = self.genes  # whose choices are checked
 
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
@@ -325,4 +332,5 @@ def _listed(choices: tuple[Any, ...]) -> str:
 def _nearest(value: Any, choices: tuple[Any, ...]) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return min(choices, key=lambda choice: abs(choice - value))
-    return (difflib.get_close_matches(str(value), [str(choice) for choice in choices], n=1, cutoff=0) or [choices[0]])[0]
+    named = {str(choice): choice for choice in choices}
+    return named[difflib.get_close_matches(str(value), named, n=1, cutoff=0)[0]]

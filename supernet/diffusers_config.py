@@ -36,6 +36,7 @@ FIXED_KEYS: dict[str, tuple[Any, ...]] = {
     "flip_sin_to_cos": (True,),
     "freq_shift": (0,),
     "mid_block_scale_factor": (1,),
+    "num_attention_heads": (None,),
     "num_class_embeds": (None,),
     "only_cross_attention": (False,),
     "resnet_time_scale_shift": ("default",),
@@ -59,7 +60,6 @@ _DEFAULTS: dict[str, Any] = {
     "mid_block_type": "UNetMidBlock2DCrossAttn",
     "norm_eps": 1e-5,
     "norm_num_groups": 32,
-    "num_attention_heads": None,
     "out_channels": 4,
     "reverse_transformer_layers_per_block": None,
     "sample_size": None,
@@ -272,9 +272,8 @@ def _depth(key: str, entry: Any) -> int:
 
 
 def _head_rule(settings: Mapping[str, Any], widths: Sequence[int], attends: Sequence[bool]) -> dict[str, Any]:
-    """The scale's head rule; what diffusers calls `attention_head_dim` is the number of heads."""
-    key = "attention_head_dim" if settings["num_attention_heads"] is None else "num_attention_heads"
-    heads = _per_level(settings, key, len(widths))
+    """The scale's head rule; what diffusers calls `attention_head_dim` is the number of heads, and it takes no other key."""
+    heads = _per_level(settings, "attention_head_dim", len(widths))
     seen = {(width, number) for width, number, is_attending in zip(widths, heads, attends, strict=True) if is_attending}
     numbers = {number for _, number in seen} or {heads[0]}
     if len(numbers) == 1:
@@ -282,7 +281,11 @@ def _head_rule(settings: Mapping[str, Any], widths: Sequence[int], attends: Sequ
     head_widths = {width / number for width, number in seen}
     if len(head_widths) == 1 and (head_width := head_widths.pop()).is_integer():
         return {"head_width": int(head_width)}
-    raise _refusal(key, settings[key], "one number of heads for all levels with attention, or heads of one width")
+    raise _refusal(
+        "attention_head_dim",
+        settings["attention_head_dim"],
+        "one number of heads for all levels with attention, or heads of one width",
+    )
 
 
 def _named(architecture: Architecture, scale: Scale) -> tuple[Architecture, Scale]:

@@ -31,9 +31,10 @@ class Paths:
 
 
 def fair_genotypes(space: SearchSpace, rng: np.random.Generator) -> Iterator[Int[np.ndarray, " genes"]]:
-    """Endless genotypes in which each gene deals its choices in shuffled rounds, so that all are trained equally often.
+    """Endless genotypes in which each gene deals its choices in shuffled rounds, so that all are dealt equally often.
 
-    Where the skip rule forbids a draw, the up stage's number of blocks is lowered; that alone departs from strict fairness.
+    What is dealt has no effect where the rest of a genotype leaves it out: attention without transformers, levels that are not
+    there. And where the skip rule forbids a draw, the up stage's number of blocks is lowered. So not all are trained as often.
 
     Source: Chu et al. 2021 (FairNAS), section 3.
     """
@@ -70,8 +71,8 @@ def training_paths(
 
     Args:
         space: the search space.
-        mode: "single_path" trains two fair genotypes a step and sums their gradients (every choice of a gene with two is
-            trained in every step); "sandwich" the largest, the smallest and two fair ones; "sandwich_distill" has the
+        mode: "single_path" trains two fair genotypes a step and takes the mean of their gradients (every choice of a gene with
+            two is dealt in every step); "sandwich" the largest, the smallest and two fair ones; "sandwich_distill" has the
             largest teach the others in place; "stochastic_depth" trains two whose blocks are dropped at random.
         largest_steps: length of the warm-up.
         seed: of the draws.

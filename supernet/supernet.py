@@ -71,7 +71,8 @@ class Supernet:
     ) -> tuple[Image, Streams]:
         """The prediction, and the stream at the end of each stage by the stage's name, with zeros behind the subnet's channels.
 
-        The stream is that before it goes on to another resolution. Stages that only some numbers of levels have are left out.
+        The stream is that before it goes on to another resolution. Stages that only some numbers of levels have are left
+        out, and then the mid stage too, whose place depends on that number.
         """
         rows = {name: route[i] for i, name in enumerate(self.layout.stages)}
         embedding = self.layout.families["time.embedding"]

@@ -65,7 +65,7 @@ def training_step(
 ) -> Callable[..., tuple[TrainState, Float[Array, ""]]]:
     """A compiled step `(state, *inputs) -> (state, loss)`, where `gradient(parameters, *inputs)` gives loss and gradients.
 
-    The average starts as a plain mean: its decay at step n is at most (1 + n) / (10 + n). A step called with `rate` moves the
+    The average begins as a short one: its decay at step n is at most (1 + n) / (10 + n). A step called with `rate` moves the
     weights by so many times what the optimizer says.
     """
     update = training_update(optimizer, ema_decay=ema_decay)

@@ -20,6 +20,14 @@ def test_variance_is_preserved_and_log_snr_falls(name):
     assert np.all(np.diff(log_snr) < 0)
 
 
+def test_scaled_linear_takes_times_of_few_digits():
+    t = jnp.linspace(0.0, 1.0, 11).astype(jnp.bfloat16)
+    found = scaled_linear_schedule().log_snr(t)
+    assert found.dtype == jnp.bfloat16
+    exact = scaled_linear_schedule().log_snr(t.astype(jnp.float32))
+    np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=4e-3)
+
+
 @pytest.mark.parametrize("name", list(SCHEDULES))
 def test_the_same_name_is_the_same_object(name):
     assert get_schedule(name) is get_schedule(name)

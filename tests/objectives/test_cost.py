@@ -13,7 +13,6 @@ def test_costs_are_the_sums_over_the_plans_operations():
     costs = cost_estimates(plan)
     assert costs["macs"].value == sum(operation.macs for operation in plan.operations)
     assert costs["parameters"].value == sum(operation.parameters for operation in plan.operations)
-    assert costs["macs"].value == costs["macs_conv_linear"].value + costs["macs_attention"].value
     largest = max(operation.input_bytes + operation.output_bytes for operation in plan.operations)
     assert costs["peak_activation_bytes"].value >= largest
     assert all(cost.half_width == 0.0 and cost.n is None for cost in costs.values())

@@ -231,3 +231,7 @@ def test_nothing_that_another_dominates_is_nearest_to_a_wish(values, wish):
     values = np.unique(values, axis=0)
     row = nearest_to_wish(values, wish=np.array(wish[: values.shape[1]]))
     assert non_dominated(values)[row]
+
+
+def test_a_failure_is_nearest_to_no_wish():
+    assert nearest_to_wish(np.array([[1.0, 1.0], [np.nan, 0.0], [0.2, 0.0]]), wish=np.zeros(2)) == 2

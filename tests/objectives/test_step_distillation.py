@@ -184,7 +184,8 @@ def test_the_original_loss_comes_at_the_size_of_the_other_whatever_its_own(float
 
 
 def test_an_original_loss_of_zero_leaves_the_other():
-    assert with_rescaled(jnp.array(2.0), jnp.array(0.0), weight=0.2) == 2.0
+    for loss in (2.0, 10.0, 1e30):
+        assert with_rescaled(jnp.array(loss), jnp.array(0.0), weight=0.2) == jnp.float32(loss)
 
 
 def test_the_teacher_is_called_twice_and_nothing_else_is_asked_of_it():

@@ -29,3 +29,4 @@ def test_jacobian_covariance_is_best_where_inputs_are_told_apart():
     assert 0 >= scores[0] > -0.01
     assert scores[0] > scores[1] > scores[2]
     assert jacobian_covariance(3 * apart) == pytest.approx(scores[0])
+    assert np.isnan(jacobian_covariance(np.concatenate([apart, np.zeros_like(apart[:1])])))

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from search_space import Architecture, Level, Stage, get_design, get_space, picture, space_names
+from search_space import Architecture, Level, Stage, get_design, get_scale, get_space, picture, space_names
 
 
 def _one_level(down: Stage, up: Stage, mid: Stage | None = None) -> Architecture:
@@ -110,6 +110,9 @@ def test_the_picture_shows_every_stage_and_gene():
     assert [line.split()[0] for line in drawn.splitlines()] == ["down0", "down1", "down2", "mid", "up2", "up1", "up0"]
     assert "[self cross ff4 softmax] x2" in drawn
     assert "K=V" not in drawn
+    written_otherwise = Architecture((Level(2, Stage(1), Stage(1)),), Stage(1, transformer_depth=2))
+    assert picture(written_otherwise) == picture(written_otherwise.canonical())
+    assert "mid" not in picture(Architecture((Level(2, Stage(1), Stage(1)),), Stage(0)), get_scale("digits-proxy"))
     assert "(separable + [self cross ff3 relu K=V silu] x3) x2" in picture(get_design("mobilediffusion").architecture)
 
 

@@ -66,6 +66,7 @@ def test_it_runs_where_the_whole_space_runs():
         ("digits[level0.width=2|9]", "gene 'level0.width' has no choice 9; its choices are 2, 3"),
         ("digits[*.width=2]", "gene 'level1.width' has no choice 2; its choices are 3, 4"),
         ("digits[levle0.width=2]", "space 'digits' has no gene 'levle0.width'; did you mean 'level0.width'"),
+        ("digits[num_levels=3]", "space 'digits' has no gene 'num_levels'; did you mean '(?!num_levels')"),
         ("digits[level0.width]", "is no name of a narrowed space; write as in"),
         ("digits[]", "is no name of a narrowed space"),
         ("digits[level0.width=2", "is no name of a narrowed space"),

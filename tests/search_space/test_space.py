@@ -113,6 +113,17 @@ def test_numbers_of_levels_that_the_levels_do_not_fit_are_refused(wrong: tuple[i
         _few_levels(wrong)
 
 
+def test_stages_up_that_no_stage_down_allows_and_choices_given_twice_are_refused():
+    def of(down, up, width=(1,)):
+        return SearchSpace("odd", (LevelChoices(width, StageChoices(down), StageChoices(up)),), StageChoices((0,)))
+
+    with pytest.raises(ValueError, match="space 'odd': up0.num_blocks would be at least 3 beside down0.num_blocks of 1"):
+        of((1, 2), (3,))
+    with pytest.raises(ValueError, match=r"gene 'level0.width' needs at least one choice and no choice twice, got \(1, 1\)"):
+        of((1,), (1,), width=(1, 1))
+    assert of((1, 2), (2,)).size == 2
+
+
 @every_space
 def test_sampling_reaches_every_choice_and_follows_the_seed(space: SearchSpace):
     rng = np.random.default_rng(0)

@@ -82,7 +82,6 @@ def test_mid_blocks(name, mid):
         ({"attention_head_dim": [4, 4]}, (4, None)),
         ({"attention_head_dim": [4, 8]}, (None, 8)),
         ({"attention_head_dim": [4, 2], "mid_block_type": None}, (4, None)),  # level 1 has no attention
-        ({"attention_head_dim": 5, "num_attention_heads": [2, 4]}, (None, 16)),
     ],
 )
 def test_heads_are_one_number_or_of_one_width(changes, rule):
@@ -105,6 +104,7 @@ def test_heads_are_one_number_or_of_one_width(changes, rule):
         ({"up_block_types": ["UpBlock2D"]}, "supported is a list of 2 block types, one for each of block_out_channels"),
         ({"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"}, "supported is UNetMidBlock2DCrossAttn, UNetMidBlock2D or null"),
         ({"class_embed_type": "timestep"}, "key 'class_embed_type' is \"timestep\"; supported is null"),
+        ({"num_attention_heads": 8}, "key 'num_attention_heads' is 8; supported is null"),
         ({"num_class_embeds": 10}, "key 'num_class_embeds' is 10; supported is null"),
         ({"addition_embed_type": "text_time"}, "key 'addition_embed_type' is \"text_time\"; supported is null"),
         ({"dual_cross_attention": True}, "key 'dual_cross_attention' is true; supported is false"),
