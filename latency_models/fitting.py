@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from latency_models.device import KernelTime
 from latency_models.kernel_costs import Observations, Sum, fit_costs, observe
-from latency_models.kernel_labels import label_kernels
 from latency_models.kernels import Kernel
 from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.peak_memory import fit_peak_memory
@@ -57,8 +55,8 @@ def observations(measured: MeasurementSet, chosen: Iterable[Measurement]) -> Obs
         kernels = measurement.network.kernels
         ms = measurement.timing.ms
         sums.append(Sum(kernels, ms, _NETWORK_SD * ms, is_network=True))
-        if profile := measured.profiles.get(measurement.network.key):
-            singles, groups = label_kernels(measurement.network, _within(profile, ms))
+        if labels := measured.labels.get(measurement.network.key):
+            singles, groups = labels
             for kernel, kernel_ms in singles:
                 single[kernel].append(kernel_ms)
             sums += [Sum(group, total, _GROUP_SD * total + _GROUP_SD_MS, is_network=False) for group, total in groups]
@@ -67,12 +65,6 @@ def observations(measured: MeasurementSet, chosen: Iterable[Measurement]) -> Obs
         sd = np.hypot(_KERNEL_SD * ms * (1 + len(times) ** -0.5) / 2, _KERNEL_SD_MS)
         sums.append(Sum((kernel,), ms, float(sd), is_network=False))
     return observe(sums)
-
-
-def _within(profile: Sequence[KernelTime], run_ms: float) -> list[KernelTime]:
-    """A profile whose kernels take no longer than the run: profilers read the wall clock, which other load stretches."""
-    stretched = max(1.0, sum(kernel.ms for kernel in profile) / run_ms)
-    return [kernel.scaled(1 / stretched) for kernel in profile]
 
 
 def cross_validate(measured: MeasurementSet, networks: Sequence[Measurement]) -> Float[np.ndarray, " networks"]:

@@ -4,6 +4,7 @@ A profile may name the block of each kernel before a slash, as XLA's does; then 
 name a product's multiply-accumulates behind a space: then products are known by them, whatever their order.
 """
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ def _label(kernels: Sequence[Kernel], profile: Sequence[KernelTime]) -> Labels:
         if kernel.name.startswith(_ROUNDS_THE_NEXT):
             before_ms = kernel.ms
             continue
-        kinds = next((kinds for pattern, kinds in _CLASSES if re.match(pattern, kernel.name)), ())
+        kinds = _kinds_of(kernel.name)
         times[kinds].append(KernelTime(kernel.name, before_ms + kernel.ms))
         before_ms = 0.0
     classed = {kind for kinds in times for kind in kinds}
@@ -88,6 +89,11 @@ def _label(kernels: Sequence[Kernel], profile: Sequence[KernelTime]) -> Labels:
         elif ours:
             groups.append(_group(ours, theirs))
     return singles, groups
+
+
+@functools.cache
+def _kinds_of(name: str) -> tuple[KernelKind, ...]:
+    return next((kinds for pattern, kinds in _CLASSES if re.match(pattern, name)), ())
 
 
 def _group(ours: Sequence[Kernel], theirs: Sequence[KernelTime]) -> tuple[tuple[Kernel, ...], float]:

@@ -1,6 +1,7 @@
 """Measurements of one device as a value, and the folder that keeps them: JSON, and the kernels' times as an npz."""
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from latency_models.device import KernelTime, Loaded
+from latency_models.kernel_labels import Labels, label_kernels
 from latency_models.network import Network
 from latency_models.timing import Repeatability, Timing, repeatability
 from latency_models.whole_files import read_arrays, write_arrays, write_record
@@ -96,6 +98,19 @@ class MeasurementSet:
     def repeatability(self) -> Repeatability | None:
         """How well the two halves of the rounds agree; None where only results were recorded."""
         return repeatability([m.timing for m in self.measurements.values()])
+
+    @functools.cached_property
+    def labels(self) -> dict[str, Labels]:
+        """What profiles say of kernels, by the network's key.
+
+        Profilers read the wall clock, which other load stretches: no profile counts for longer than its network's run.
+        """
+        found = {}
+        for key, profile in self.profiles.items():
+            if measurement := self.measurements.get(key):
+                stretched = max(1.0, sum(kernel.ms for kernel in profile) / measurement.timing.ms)
+                found[key] = label_kernels(measurement.network, [kernel.scaled(1 / stretched) for kernel in profile])
+        return found
 
     def check_fingerprint(self, fingerprint: Mapping[str, str]) -> None:
         """Refuses another device or version.
