@@ -11,11 +11,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.made-from
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint types test slow sweep rediscover bench parity clean
+.PHONY: help install lint types test cover slow sweep rediscover bench parity clean
 
 help:
 	@sed -n '1,5s/^# \{0,1\}//p' Makefile
-	@echo "targets: install sweep test lint types slow rediscover bench parity clean"
+	@echo "targets: install sweep test lint types cover slow rediscover bench parity clean"
 
 install:
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" STAMP="$(STAMP)" EXTRAS="$(EXTRAS)" .ci/install
@@ -31,6 +31,10 @@ types: install
 	$(BIN)/pyright
 
 test: lint types
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Takes a fifth more time.
+cover: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term
 
 slow: install
