@@ -58,8 +58,8 @@ def quick_checks():
 def run_dir(tmp_path_factory, quick_checks) -> pathlib.Path:
     """A finished run: three evaluations, then, by the same command with a larger goal, three more."""
     folder = tmp_path_factory.mktemp("runs") / "digits-small"
-    for goal in (3, 6):
-        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"trials={goal}", "trackers=[mlflow]"]
+    for goal, ends in ((3, "distill.at_end=false"), (6, "distill.at_end=true")):
+        overrides = [*SHRUNK, f"run_dir={json.dumps(str(folder))}", f"trials={goal}", "trackers=[mlflow]", ends]
         run_sweep(load_config("digits-small", overrides), silent_progress())
     return folder
 
@@ -529,7 +529,7 @@ def test_a_sweep_under_new_limits_takes_over_what_an_earlier_one_knows(run_dir, 
     known = read_ledger(run_dir / "ledger.jsonl").evaluations
     start = [f"start_from.ledger={run_dir}", f"start_from.front={run_dir}"]
     limits = f"limits.parameters={max(x.objectives['parameters'].value for x in known) - 1}"
-    settings = [*SHRUNK, *start, limits, "trials=1", "search.executor=local", "search.searcher=random"]
+    settings = [*SHRUNK, *start, limits, "trials=1", "search.executor=local", "search.searcher=random", "distill.at_end=false"]
     assert _run("sweep", "digits-small", *settings, "--run", new) == 0
     assert f"{len(known)} of all from an earlier ledger" in capsys.readouterr().out
     contents = read_ledger(new / "ledger.jsonl")

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import fitting
+from experiments import cli, fitting
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.config import load_config
 from experiments.distilling import adversarial
@@ -43,11 +41,6 @@ def plan_file(folder, **keys):
     path = folder / "plan.yaml"
     path.write_text(yaml.safe_dump(keys), "utf-8")
     return path
-
-
-def command(*arguments):
-    call = [sys.executable, "-c", "from experiments.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_a_chain_goes_on_from_what_each_method_made_and_is_gone_on_with(bundle, tmp_path):
@@ -203,7 +196,7 @@ def test_a_teacher_that_does_not_fit_is_refused_whatever_the_method(bundle, tmp_
         distill_as_asked(bundle, steps, method=method, teacher=str(tmp_path / "teacher"))
 
 
-def test_the_command_says_what_is_wrong_and_exits_with_2(bundle, tmp_path):
+def test_the_command_says_what_is_wrong_and_exits_with_2(bundle, tmp_path, capsys):
     for arguments, message in (
         (("--method", "progressive", "--steps", "3"), "steps must be from_steps halved"),
         (("--method", "progressive", "--steps", "many"), "distill: key 'steps' must be a whole number"),
@@ -216,9 +209,11 @@ def test_the_command_says_what_is_wrong_and_exits_with_2(bundle, tmp_path):
         (("--method", "ufogen", "updates"), "must be KEY=VALUE"),
         (("--method", "ufogen", "--teacher", tmp_path / "none"), "there is no such bundle"),
     ):
-        found = command("distill", bundle, *arguments)
-        assert (found.returncode, found.stdout) == (2, ""), found.stderr
-        assert message in found.stderr.replace("override 'steps=many'", "distill"), arguments
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["distill", str(bundle), *map(str, arguments)])
+        told = capsys.readouterr()
+        assert (exit_.value.code, told.out) == (2, ""), told.err
+        assert message in told.err.replace("override 'steps=many'", "distill"), arguments
     assert {path.name for path in tmp_path.iterdir()} == {"bundle"}
 
 
