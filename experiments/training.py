@@ -127,8 +127,8 @@ def fit_into(
     with resumable_folder(out, asked) as folder, tracking(folder, {**asked["settings"], **given, **about}) as log:
         curve_log = functools.partial(log, "training")
         log_history(folder, curve_log)
-        steps = phases(folder / WORK)
-        handed_on = fit_phases(bundle, steps, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
+        planned = phases(folder / WORK)
+        handed_on = fit_phases(bundle, planned, seed=asked["seed"], folder=folder, progress=progress, log=curve_log)
         trained = dataclasses.replace(handed_on, parameters={part: handed_on.parameters[part] for part in bundle.parameters})
         described = with_settings(trained, origin=f"{bundle.settings.origin}, then {then}", lora_rank=None, **again)
         expected = expectations(described)
@@ -137,6 +137,6 @@ def fit_into(
         if CONTROL_PART in handed_on.parameters:
             write_control(folder, handed_on.parameters[CONTROL_PART], condition=asked["method"]["condition"])
         elif (rank := bundle.settings.lora_rank) is not None and trained.architecture == bundle.architecture:
-            write_lora(folder / LORA, bundle, trained, rank=rank * len(steps), base=asked["bundle"])
+            write_lora(folder / LORA, bundle, trained, rank=rank * len(planned), base=asked["bundle"])
         log_bundle(folder, log)
     return out

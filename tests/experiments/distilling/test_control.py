@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import cli
-from experiments.bundle import Bundle, apply_network, read_bundle, write_bundle
+from experiments.bundle import Bundle, apply_network, read_bundle, with_settings, write_bundle
 from experiments.bundle_quality import verify_bundle
 from experiments.config import load_config
 from experiments.control_file import condition_of, following, read_control, write_control
@@ -21,22 +21,23 @@ from experiments.errors import InputError
 from experiments.fitting import Given
 from experiments.handoff import training_settings
 from experiments.progress import silent_progress
+from experiments.sampling import sampler_of
 from experiments.training import with_fresh_weights
-from search_space import get_space
+from search_space import Architecture, Level, Stage, get_space
 
 SETTINGS = training_settings(load_config("digits-small"), "fresh weights").model_copy(
     update={"batch_size": 16, "warmup_steps": 0, "ema_decay": 0.5, "sample_steps": 1}
 )
 
 
-def started():
+def started(architecture):
     """A bundle none of whose kernels is zero."""
-    bundle = with_fresh_weights(Bundle(get_space("digits-small").smallest(), SETTINGS, {}), 0)
+    bundle = with_fresh_weights(Bundle(architecture, SETTINGS, {}), 0)
     network = {path: x + 0.05 for path, x in bundle.parameters["network"].items()}
     return dataclasses.replace(bundle, parameters={**bundle.parameters, "network": network})
 
 
-STUDENT = started()
+STUDENT = started(get_space("digits-small").smallest())
 
 
 def run(*arguments):
@@ -88,7 +89,7 @@ def test_sample_follows_a_picture_of_any_size(made, picture, tmp_path):
     plain, followed, guided = (np.asarray(Image.open(file), int) for file in files)
     assert plain.shape == followed.shape == guided.shape
     assert np.abs(plain - followed).max() > 1
-    assert np.abs(guided - followed).max() <= 1  # this network has no attention, and ignores prompts
+    assert np.abs(guided - followed).max() <= 1  # this network has no attention, and ignores prompts; another follows below
 
 
 def test_a_fresh_plug_in_draws_what_the_network_draws(made, picture, tmp_path):
@@ -103,6 +104,21 @@ def test_a_fresh_plug_in_draws_what_the_network_draws(made, picture, tmp_path):
     found = follow(bundle.parameters["network"], *inputs, context, plug_in)
     plain = apply_network(bundle.network(), bundle.parameters["network"], *inputs, context)
     np.testing.assert_array_equal(found, plain)
+
+
+def test_guidance_is_heeded_beside_a_condition(picture, tmp_path):
+    level = Level(1, Stage(1, transformer_depth=1, attention="cross"), Stage(1))
+    bundle = started(Architecture((level,)).canonical())
+    [phase] = control(Given(bundle, bundle, 0, tmp_path, silent_progress()), ControlSettings(method="control", updates=1))
+    fitting = phase.fitting(bundle)
+    follow, prompts = following(bundle, condition_of(bundle, picture, "edges")), np.array([[3]], np.int32)
+    plain, guided = (
+        sampler_of(with_settings(bundle, guidance_scale=scale), prompts, num=2, seed=0, apply=follow)(
+            bundle.parameters, fitting.trained(fitting.state)["control"]
+        )
+        for scale in (1.0, 4.0)
+    )
+    assert np.abs(plain - guided).max() > 1e-3
 
 
 def test_what_is_not_carried_on_is_said(made, tmp_path, capsys):
