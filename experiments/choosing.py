@@ -163,7 +163,7 @@ def _best(run: Run, name: str, bounds: Sequence[Bound]) -> Choice:
 
 def _nearest(run: Run, sentences: Sequence[str]) -> Choice:
     for sentence in sentences:
-        if not re.search(r"(?<![<>])=", sentence):
+        if not re.search(r"(?<![<>=!])=(?!=)", sentence):
             raise InputError(f"{sentence!r} is no wish; write such as 'latency_ms = 5'")
     wishes = bounds_of(run, [sentence.replace("=", "<=", 1) for sentence in sentences])
     names, known = [wish.name for wish in wishes], [get_objective(wish.name) for wish in wishes]

@@ -140,6 +140,8 @@ def test_a_digest_means_its_evaluation_on_the_highest_rung(tmp_path):
         ("best quality with frechet_classifier <= 5", "'frechet_classifier' is no objective that"),
         ("nearest latency_ms <= 5", "'latency_ms <= 5' is no wish; write such as 'latency_ms = 5'"),
         ("nearest latency_ms 5", "is no wish"),
+        ("nearest latency_ms == 5", "'latency_ms == 5' is no wish"),
+        ("nearest latency_ms = 5, quality = 1", "latency_ms"),
     ],
 )
 def test_what_fits_nothing_is_refused(run, pick, told):
