@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments_fixtures.networks import TINY
 
 from experiments.bundle import Bundle
 from experiments.bundle_folders import WORK
@@ -19,12 +20,11 @@ from experiments.fitting_loop import fit_phases
 from experiments.handoff import training_settings
 from experiments.progress import silent_progress
 from experiments.training import with_fresh_weights
-from search_space import get_space
 
 CONFIG = load_config("digits-small")
 NUM_STEPS = 100
 SETTINGS = training_settings(CONFIG, "fresh weights").model_copy(update={"batch_size": 16, "learning_rate": 1e-2})
-BUNDLE = with_fresh_weights(Bundle(get_space("digits-small").smallest(), SETTINGS, {}), 0)
+BUNDLE = with_fresh_weights(Bundle(TINY, SETTINGS, {}), 0)
 
 
 class Interrupted(Exception):

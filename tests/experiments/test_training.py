@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments_fixtures.networks import TINY
 
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.bundle_folders import resumable_folder
@@ -24,7 +25,6 @@ from experiments.fitting_loop import fit_phases
 from experiments.handoff import training_settings
 from experiments.progress import silent_progress
 from experiments.training import denoising_phase, train_bundle, with_fresh_weights
-from search_space import get_space
 
 ROOT = Path(__file__).parents[2]
 CONFIG = load_config("digits-small")
@@ -36,7 +36,7 @@ NUM_STEPS = 3
 
 @pytest.fixture(scope="module")
 def bundle():
-    return with_fresh_weights(Bundle(get_space("digits-small").smallest(), SETTINGS, {}), 0)
+    return with_fresh_weights(Bundle(TINY, SETTINGS, {}), 0)
 
 
 def weights_after(bundle, num_steps=NUM_STEPS):

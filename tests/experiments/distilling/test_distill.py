@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from experiments_fixtures.networks import TINY
 
 from experiments import cli, fitting
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
@@ -23,12 +24,12 @@ from experiments.handoff import training_settings
 from experiments.progress import silent_progress
 from experiments.training import with_fresh_weights
 from objectives.extractor import FeatureMaps
-from search_space import Architecture, get_space
+from search_space import Architecture
 from search_space.architecture import Level, Stage
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = training_settings(load_config("digits-small"), "fresh weights").model_copy(update={"batch_size": 16})
-BUNDLE = with_fresh_weights(Bundle(get_space("digits-small").smallest(), SETTINGS, {}), 0)
+BUNDLE = with_fresh_weights(Bundle(TINY, SETTINGS, {}), 0)
 
 
 @pytest.fixture
