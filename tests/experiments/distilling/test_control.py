@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments_fixtures.networks import TINY
 from PIL import Image
 
 from experiments import cli
@@ -23,7 +24,7 @@ from experiments.handoff import training_settings
 from experiments.progress import silent_progress
 from experiments.sampling import sampler_of
 from experiments.training import with_fresh_weights
-from search_space import Architecture, Level, Stage, get_space
+from search_space import Architecture, Level, Stage
 
 SETTINGS = training_settings(load_config("digits-small"), "fresh weights").model_copy(
     update={"batch_size": 16, "warmup_steps": 0, "ema_decay": 0.5, "sample_steps": 1}
@@ -37,7 +38,7 @@ def started(architecture):
     return dataclasses.replace(bundle, parameters={**bundle.parameters, "network": network})
 
 
-STUDENT = started(get_space("digits-small").smallest())
+STUDENT = started(TINY)
 
 
 def run(*arguments):
