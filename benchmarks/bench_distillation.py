@@ -29,7 +29,7 @@ from experiments.denoising_task import load_examples
 from experiments.handoff import training_settings
 from experiments.progress import terminal_progress
 from objectives.denoising import mean_estimate
-from search_space import Architecture, get_scale, get_space
+from search_space import Architecture, Stage, get_scale, get_space
 
 SEEDS = range(5)
 LONG_STEPS, LONG_RATE = 2500, 1.5e-3  # of the teacher, and of the network that learns to take few steps
@@ -161,6 +161,7 @@ COMPARED = {
     "inherited": ("plain", "taught", "base"),
 }
 SHOWN = (
+    "teacher",
     "base",
     "student-0-plain",
     "student-0-taught",
@@ -184,12 +185,22 @@ STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one":
 
 
 def student_architecture(config: SweepConfig) -> Architecture:
-    """The winner of the digits sweep where there is one, and where there is none, the median of a hundred by parameters."""
+    """The winner of the digits sweep where there is one, and where there is none, the median of a hundred by parameters.
+
+    For captions, of those that read them at every level: the median of all reads them at the finest alone, and learned colours.
+    """
     if config.data == "digits" and WINNER.is_dir():
         return read_bundle(WINNER).architecture
     space, rng = get_space(config.space), np.random.default_rng(0)
     drawn = [space.sample(rng) for _ in range(101)]
-    return sorted(drawn, key=lambda x: Bundle(x, training_settings(config, "-"), {}).plan.parameters)[50]
+    if config.data != "digits":
+        drawn = [x for x in drawn if all(reads_prompts(level.down) or reads_prompts(level.up) for level in x.levels)]
+    return sorted(drawn, key=lambda x: Bundle(x, training_settings(config, "-"), {}).plan.parameters)[len(drawn) // 2]
+
+
+def reads_prompts(stage: Stage) -> bool:
+    """Whether a stage has cross-attention."""
+    return stage.transformer_depth > 0 and "cross" in stage.attention
 
 
 def measure(bench: Bench) -> None:
