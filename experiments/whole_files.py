@@ -1,10 +1,9 @@
 """Files that appear whole or not at all, whenever the process is killed."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
-
-from latency_models import whole_files
 
 
 @contextlib.contextmanager
@@ -23,6 +22,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
     A kill leaves what was there before, and at worst `NAME.partial` beside it, which the next write replaces.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    with naming(path):
-        whole_files.write_whole(path, lambda file: file.write(data))
+    partial = path.with_name(f"{path.name}.partial")
+    with naming(path), partial.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
