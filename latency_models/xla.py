@@ -79,8 +79,16 @@ class XlaCpu(LocalDevice):
 def _use_one_core() -> None:
     """Before JAX counts the cores: for its threads, and for how a program is split among them."""
     use_cpu()
+    _compile_afresh()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def _compile_afresh() -> None:
+    """Leaves JAX's cache of programs out: what comes out of it cannot be serialised again, functions of it are lost."""
+    import jax
+
+    jax.config.update("jax_enable_compilation_cache", False)
 
 
 def _keep_memory() -> None:
@@ -158,6 +166,7 @@ def _use_gpu() -> None:
     import jax
 
     jax.config.update("jax_platforms", "cuda")
+    _compile_afresh()
 
 
 @functools.cache
