@@ -65,8 +65,7 @@ def report_data(run: Run) -> dict[str, Any]:
 def _estimates(architecture: Architecture, run: Run, scale: Scale) -> dict[str, Estimate]:
     """What can be counted of a published design, and what was found of it on a level that is not the front's."""
     counted = {name: Estimate.exact(value) for name, value in counted_costs(architecture, scale).items()}
-    found = run.known.get(architecture.digest)
-    return counted | dict(found.objectives if found else {})
+    return {**counted, **run.known.get(architecture.digest, {})}
 
 
 def objective_names(run: Run) -> list[str]:

@@ -132,8 +132,7 @@ def _published(run: Run, data: dict[str, Any]) -> str:
     names = list(dict.fromkeys(["macs", "parameters", "peak_activation_bytes", *objective_names(run)]))
     rows = []
     for design in designs:
-        counted, found = counted_costs(design.architecture, scale), run.known.get(design.architecture.digest)
-        known = found.objectives if found else {}
+        counted, known = counted_costs(design.architecture, scale), run.known.get(design.architecture.digest, {})
         cells = [
             amount(counted[name], get_objective(name).unit)
             if name in counted

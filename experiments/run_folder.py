@@ -4,7 +4,7 @@ Where rungs judge better than the search, the front is that of the highest that 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from experiments.ledger_contents import LedgerContents, read_ledger
 from experiments.limit_sentences import Bound
 from experiments.rungs import Level, levels, rungs_json, top
 from experiments.searchers.minimized import minimized_values
-from objectives import Objective, get_objective
+from objectives import Estimate, Objective, get_objective
 from objectives.front import knee
 
 # Of the keys that are read of a run which is only looked at.
@@ -63,9 +63,9 @@ class Run:
         return tuple(evaluation for evaluation in self.ledger.evaluations if evaluation.status == status)
 
     @cached_property
-    def known(self) -> dict[str, Evaluation]:
-        """What was found of each architecture, by digest, on the highest level on which it did not fail."""
-        return {e.digest: e for level in self.levels for e in level.contents.evaluations if e.status != "failed"}
+    def known(self) -> dict[str, Mapping[str, Estimate]]:
+        """Objectives of each architecture, by digest, as the highest level on which it did not fail says."""
+        return {e.digest: e.objectives for level in self.levels for e in level.contents.evaluations if e.status != "failed"}
 
     @cached_property
     def front(self) -> tuple[Evaluation, ...]:

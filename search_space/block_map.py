@@ -25,11 +25,7 @@ def block_map(teacher: LayerPlan, larger: LayerPlan) -> BlockMap:
     Raises:
         ValueError: the teacher does not fit into the larger network; the message names what differs, and both values.
     """
-    if problems := _misfits(teacher, larger):
-        raise ValueError(f"teacher {teacher.architecture.digest} does not fit: {'; '.join(problems)}")
-    names = {block.name for block in teacher.blocks}
-    feeding = {block.name: _source(block.name, teacher.architecture, larger.architecture) for block in larger.blocks}
-    return {name: source if source in names else None for name, source in feeding.items()}
+    return _map_unless(_misfits(teacher, larger), teacher, larger)
 
 
 def student_block_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
@@ -43,11 +39,7 @@ def student_block_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
         has, there = len(teacher.architecture.levels), len(student.architecture.levels)
         problems.append(f"it has {has} levels, the student {there}")
     problems += _projection_misfits(teacher, student, deepest=max(_depth(teacher.architecture), _depth(student.architecture)))
-    if problems:
-        raise ValueError(f"teacher {teacher.architecture.digest} does not fit: {'; '.join(problems)}")
-    names = {block.name for block in teacher.blocks}
-    sources = {block.name: _source(block.name, teacher.architecture, student.architecture) for block in student.blocks}
-    return {name: source if source in names else None for name, source in sources.items()}
+    return _map_unless(problems, teacher, student)
 
 
 def stage_end_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
@@ -62,6 +54,15 @@ def stage_end_map(teacher: LayerPlan, student: LayerPlan) -> BlockMap:
         for stage, block in ours.items()
         if stage in theirs and stage not in _ENDS and theirs[stage].out_shape[:2] == block.out_shape[:2]
     }
+
+
+def _map_unless(problems: list[str], teacher: LayerPlan, other: LayerPlan) -> BlockMap:
+    """The teacher's block for each of another network's; a refusal where the two do not fit."""
+    if problems:
+        raise ValueError(f"teacher {teacher.architecture.digest} does not fit: {'; '.join(problems)}")
+    names = {block.name for block in teacher.blocks}
+    sources = {block.name: _source(block.name, teacher.architecture, other.architecture) for block in other.blocks}
+    return {name: source if source in names else None for name, source in sources.items()}
 
 
 def _source(name: str, teacher: Architecture, larger: Architecture) -> str | None:

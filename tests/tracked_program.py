@@ -8,9 +8,9 @@ import os
 import pathlib
 import sys
 
+from experiments_fixtures.run_folders import reopened
+
 from experiments.config import load_config
-from experiments.ledger import Ledger
-from experiments.ledger_contents import read_ledger
 from experiments.progress import silent_progress
 from experiments.run_folder import read_run
 from experiments.trackers import mlflow_tracker
@@ -33,8 +33,7 @@ def main(folder, end, *overrides):
     progress = silent_progress()
     progress.say = said.append
     config = load_config("digits", [f"run_dir={folder}", *overrides])
-    header = {key: value for key, value in read_ledger(folder / "ledger.jsonl").header.items() if key != "schema"}
-    with Ledger.open(folder / "ledger.jsonl", header=header) as ledger, track_sweep(config, folder, ledger, progress) as log:
+    with reopened(folder) as ledger, track_sweep(config, folder, ledger, progress) as log:
         if end == "kill":
             os._exit(9)
         log_front(read_run(folder), log)

@@ -11,10 +11,7 @@ from experiments.trackers.tracker import TrackedRun, Tracker
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """A tracker that is known: the module that it imports, the package that has it, and what opens it.
-
-    The extra of `pyproject.toml` has the tracker's own name.
-    """
+    """A tracker that is known: the module that it imports, the package that has it, and what opens it."""
 
     module: str
     package: str

@@ -9,13 +9,11 @@ import re
 
 import pytest
 import yaml
-from experiments_fixtures.run_folders import add_rung, add_side_files, make_run
+from experiments_fixtures.run_folders import add_rung, add_side_files, make_run, reopened
 
 from experiments import cli
 from experiments.errors import InputError
 from experiments.front import front_of
-from experiments.ledger import Ledger
-from experiments.ledger_contents import read_ledger
 from experiments.provenance import read_provenance, record_session
 from experiments.report import write_report
 from experiments.report_data import objective_pairs, report_data, training_curve
@@ -142,8 +140,8 @@ def test_published_designs_of_the_space_are_counted_and_not_judged(tmp_path):
 
 def test_what_was_found_of_a_published_design_that_is_not_on_the_front_is_shown(tmp_path):
     path = make_run(tmp_path / "run", num_done=2, num_failed=0, num_infeasible=0, space="mobile-sd", deploy_scale="sd15")
-    design, header = get_design("sd15"), read_ledger(path / "ledger.jsonl").header
-    with Ledger.open(path / "ledger.jsonl", header={key: x for key, x in header.items() if key != "schema"}) as ledger:
+    design = get_design("sd15")
+    with reopened(path) as ledger:
         ledger.asked(ledger.next_index, design.architecture)
         of_latency = {"latency_ms": Estimate(1912.0, low=1900.0, high=1930.0, n=1)}
         before, done = ledger.next_index - 1, read_run(path).ledger.evaluations[0]
@@ -268,9 +266,7 @@ def test_a_rung_replaces_what_the_search_compared(tmp_path):
 def test_failures_are_counted_alike_on_all_of_a_page(tmp_path):
     path = make_run(tmp_path / "run", num_failed=2)
     add_rung(path, num_left=1)
-    contents = read_ledger(path / "ledger.jsonl")
-    header = {key: x for key, x in contents.header.items() if key != "schema"}
-    with Ledger.open(path / "ledger.jsonl", header=header) as ledger:
+    with reopened(path) as ledger:
         [left] = read_run(path).levels[1].left
         index = ledger.next_index
         ledger.asked(index, left.architecture, rung="f1")

@@ -6,12 +6,10 @@ import threading
 
 import pytest
 import yaml
-from experiments_fixtures.run_folders import add_rung, make_run
+from experiments_fixtures.run_folders import add_rung, make_run, reopened
 
 from experiments.cli import main
 from experiments.errors import InputError
-from experiments.ledger import Ledger
-from experiments.ledger_contents import read_ledger
 from experiments.locks import lock_path, locked, writer_of
 from experiments.run_folder import read_run
 from experiments.status import status_json, status_text
@@ -90,8 +88,7 @@ def test_a_rung_that_is_not_complete_goes_on(folder):
 def test_who_writes_is_told_as_long_as_they_do(folder):
     path = folder / "ledger.jsonl"
     assert writer_of(path) is None
-    header = {key: value for key, value in read_ledger(path).header.items() if key != "schema"}
-    with Ledger.open(path, header=header):
+    with reopened(folder):
         assert str(writer_of(path)).startswith("process ")
         assert "Next: wait" in status_text(read_run(folder))
     assert status_json(read_run(folder))["written_by"] is None

@@ -63,11 +63,16 @@ def make_run(
     return path
 
 
+def reopened(path: pathlib.Path) -> Ledger:
+    """The ledger of a run folder, to be written on."""
+    file = path / "ledger.jsonl"
+    return Ledger.open(file, header={key: value for key, value in read_ledger(file).header.items() if key != "schema"})
+
+
 def add_rung(path: pathlib.Path, *, num_left: int = 0) -> None:
     """Plans a rung, and judges on it all that are promoted but for so many."""
-    header = {key: value for key, value in read_ledger(path / "ledger.jsonl").header.items() if key != "schema"}
     rng = np.random.default_rng(1)
-    with Ledger.open(path / "ledger.jsonl", header=header) as ledger:
+    with reopened(path) as ledger:
         ledger.plan((Rung("f1", ("frechet_classifier", "latency_ms"), 0.25, 128),))
         level = levels(ledger.contents, [get_objective(name) for name in OBJECTIVES])[1]
         for below in level.left[: len(level.left) - num_left]:
