@@ -1,5 +1,6 @@
 """Measures networks into a folder: which ones, where, and so that a kill loses no more than the group in hand."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from experiments.describe import find_subject
 from experiments.errors import InputError
+from experiments.locks import locked
 from experiments.measured_network import build_network
 from experiments.progress import Progress
 from latency_models.choice import choose_architectures, choose_blocks
@@ -77,16 +79,22 @@ def measure_into(
     """Measures what the folder does not hold yet; a table of recorded latencies is looked up anew.
 
     Raises:
+        InputError: another process measures into the folder.
         ValueError: the folder's measurements come from another device or version, or the device refuses a network.
     """
-    is_table = isinstance(device, CsvDevice)  # which may have been corrected since, and costs nothing to look up
-    known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() and not is_table else None
-    done = sum(network.key in known.measurements for network in networks) if known else 0
-    with progress.stage(f"Measuring on {device.name}", len(networks), done=done) as stage:
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / RECORDS_FILE, what="folder of measurements"):
+        known = MeasurementSet.load(folder) if (folder / RECORDS_FILE).is_file() else None
+        if known and isinstance(device, CsvDevice):  # which may have been corrected since, and costs nothing to look up
+            asked = {network.key for network in networks}
+            kept = {key: measurement for key, measurement in known.measurements.items() if key not in asked}
+            known = dataclasses.replace(known, measurements=kept)
+        done = sum(network.key in known.measurements for network in networks) if known else 0
+        with progress.stage(f"Measuring on {device.name}", len(networks), done=done) as stage:
 
-        def keep(measured: MeasurementSet, new: int) -> None:
-            measured.save(folder)
-            stage.advance(new)
+            def keep(measured: MeasurementSet, new: int) -> None:
+                measured.save(folder)
+                stage.advance(new)
 
-        protocol = TimingProtocol(rounds=rounds)
-        return measure(device, networks, build_network, protocol=protocol, known=known, profiled=profiled, progress=keep)
+            protocol = TimingProtocol(rounds=rounds)
+            return measure(device, networks, build_network, protocol=protocol, known=known, profiled=profiled, progress=keep)

@@ -35,7 +35,10 @@ def measured_text(measured: MeasurementSet) -> str:
     ]
     if control := measured.control:
         slowest = max(control.levels_ms) / control.level_ms - 1
-        lines.append(f"the machine was up to {slowest:.0%} slower at times; taken off by a control, {control.network.key}")
+        alone = f", of all but {len(control.without)}" if control.without else ""
+        lines.append(
+            f"the machine was up to {slowest:.0%} slower at times; taken off by a control, {control.network.key}{alone}"
+        )
     if len(networks[0].timings) > 1:
         lines += [f"{_CLOCKS[clock]}: {_ratio(networks, i):.2f} times that" for i, clock in enumerate(_clocks(networks)) if i]
     return "\n".join([*lines, *_pieces(networks)])

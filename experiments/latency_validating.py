@@ -1,7 +1,8 @@
 """Holds a predictor to the designs of a front, measured again."""
 
 import dataclasses
-import os
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from experiments.front import spread
 from experiments.latency_measuring import measure_into, usable_device
 from experiments.progress import Progress
 from experiments.run_folder import Run, read_run
+from latency_models.measurements import differences
 from latency_models.network import Network, network_of
 from latency_models.predictor import Predictor
 from search_space import get_scale, layer_plan
@@ -32,6 +34,7 @@ class Validation:
         high_ms: upper ends.
         measured_ms: what was measured.
         coverage: the share of them that the intervals are to hold.
+        differing: in what the device differs from the predictor's, in words.
     """
 
     device: str
@@ -41,6 +44,7 @@ class Validation:
     high_ms: tuple[float, ...]
     measured_ms: tuple[float, ...]
     coverage: float
+    differing: tuple[str, ...] = ()
 
     @property
     def num_inside(self) -> int:
@@ -63,9 +67,12 @@ class Validation:
         errors = np.abs(np.array(self.predicted_ms) / np.array(self.measured_ms) - 1)
         remedy = "it does not hold on this front: measure more like it, and fit anew"
         verdict = "the predictor holds" if self.holds else remedy
+        other = (
+            f"\nthe predictor was fitted on another device or version: {'; '.join(self.differing)}" if self.differing else ""
+        )
         return (
             f"{text_table(rows)}\n{self.num_inside} of {len(self.digests)} inside their {self.coverage:.0%} intervals on "
-            f"{self.device}, mean error {errors.mean():.1%}: {verdict}"
+            f"{self.device}, mean error {errors.mean():.1%}: {verdict}{other}"
         )
 
 
@@ -74,7 +81,7 @@ def validate(
 ) -> Validation:
     """Measures designs of a run's front on the predictor's device, or on another one.
 
-    Measurements are kept in the predictor's folder, so that the same command goes on, and a fit can use them.
+    Measurements are kept in the predictor's folder, by run and device: the same command goes on, and a fit can use them.
 
     Raises:
         InputError: the run has no front or no deploy scale, or the device is not there or not the predictor's.
@@ -92,7 +99,9 @@ def validate(
             f"{predictor_path}: the predictor is of {own!r}, which cannot measure here ({error}); give --device"
         ) from None
     ms, low, high = predictor.predict(networks)
-    folder = predictor_path / f"validation-{os.path.basename(run_path.resolve())}"
+    fingerprint = device.fingerprint()
+    version = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:8]
+    folder = predictor_path / f"validation-{run_path.resolve().name}-{version}"
     measured = measure_into(folder, device, networks, rounds=rounds, profiled=False, progress=progress)
     return Validation(
         device=device.name,
@@ -102,6 +111,7 @@ def validate(
         high_ms=tuple(map(float, high)),
         measured_ms=tuple(measured.measurements[network.key].timing.ms for network in networks),
         coverage=predictor.coverage,
+        differing=tuple(differences(predictor.fingerprint, fingerprint)),
     )
 
 

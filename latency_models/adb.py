@@ -12,7 +12,6 @@ import signal
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from jaxtyping import Float
 
 from latency_models.adb_program import Phone, find_phone, last_line
 from latency_models.benchmark_model_log import BenchmarkLog, parse_flags, parse_log
-from latency_models.device import Device, KernelTime, Loaded, Session
+from latency_models.device import Device, KernelTime, Loaded, Session, installed_version
 from latency_models.litert_file import MODEL_FILE, litert_converter
 from latency_models.network import Build, Network
 from latency_models.timing import Clock
@@ -126,11 +125,10 @@ class Adb(Device):
             return AdbSession(self, phone, folder / MODEL_FILE, f"{FOLDER}/{network.key}-{uuid.uuid4().hex[:8]}.tflite")
 
     def fingerprint(self) -> dict[str, str]:
-        """Phone, its system, state and governor; the tool, its flags and threads; who converted."""
+        """Phone, its system and governor; the tool, its flags and threads; who converted."""
         phone = find_phone(self._serial)
         with self._lock:
             tool = self.tool(phone)
-        status = thermal_status(phone)
         return {
             "device": _name([phone.serial, *self._options.spelled()]),
             "threads": str(self._options.threads),
@@ -140,8 +138,7 @@ class Adb(Device):
             "command": shlex.join(self._command(tool, [])),
             **_properties(phone),
             "governor": _governors(phone),
-            "throttled": "unknown" if status is None else "yes" if status >= _SEVERE else "no",
-            **{package: version(package) for package in ("litert-converter", "jax")},
+            **{package: installed_version(package) for package in ("litert-converter", "jax")},
         }
 
     def tool(self, phone: Phone) -> Tool:
@@ -312,8 +309,9 @@ def _properties(phone: Phone) -> dict[str, str]:
 
 
 def _governors(phone: Phone) -> str:
-    code, output = phone.run("cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
-    return "unknown" if code else " ".join(sorted(set(output.split())))
+    """Those of the cores that are awake."""
+    _, output = phone.run("cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor 2>/dev/null")
+    return " ".join(sorted(set(output.split()))) or "unknown"
 
 
 def _digest_there(phone: Phone) -> str | None:

@@ -16,7 +16,7 @@ from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.network import Network
 from latency_models.peak_memory import fit_peak_memory
 from latency_models.predictor import HeldOut, Predictor
-from latency_models.scores import conformal_margin, score
+from latency_models.scores import attainable, conformal_margin, score
 
 _LEAST_NETWORKS = 5
 
@@ -41,7 +41,7 @@ def calibrate(sources: Sequence[Predictor], measured: MeasurementSet) -> Predict
     return Predictor(
         costs=fit_costs(observations(measured, measured.measurements.values()), sources=costs),
         log_margin=conformal_margin(predicted, ms, coverage=COVERAGE),
-        coverage=COVERAGE,
+        coverage=attainable(COVERAGE, n=len(networks)),
         held_out=HeldOut(score(predicted, ms), float(ms.min()), float(ms.max()), measured.repeatability),
         scales=tuple(sorted({scale for source in sources for scale in source.scales})),
         macs_range=(min(macs), max(macs)),

@@ -173,15 +173,6 @@ def csv_device(argument: str | None, options: Mapping[str, str]) -> CsvDevice:
     return CsvDevice(None if argument is None else Path(argument))
 
 
-def networks_of_table(path: Path) -> list[Network]:
-    """All networks of a table, so that a calibration can use each of its rows; rows with a digest alone are left out.
-
-    Raises:
-      ValueError: The table is not there, or a line of it is wrong.
-    """
-    return read_table(path).networks
-
-
 def read_table(path: Path) -> LatencyTable:
     """Reads a table.
 

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 
 import numpy as np
@@ -252,8 +252,23 @@ def machine_fingerprint(*packages: str) -> dict[str, str]:
         "system": platform.system(),
         "cpu": _cpu_model(),
         "cpus": str(os.cpu_count()),
-        **{package: version(package) for package in packages},
+        **{package: installed_version(package) for package in packages},
     }
+
+
+def installed_version(package: str) -> str:
+    """The version of an installed distribution; with its name where the package came by another, as nightly builds do.
+
+    Raises:
+      ValueError: It is not installed.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        others = packages_distributions().get(package.replace("-", "_"), [])
+        if not others:
+            raise ValueError(f"package {package} is not installed; install it") from None
+        return f"{others[0]} {version(others[0])}"
 
 
 def check_equal(output: np.ndarray, reference: np.ndarray, *, device: str, tolerance: float) -> None:

@@ -11,7 +11,7 @@ from latency_models.kernels import Kernel
 from latency_models.measurements import Measurement, MeasurementSet
 from latency_models.peak_memory import fit_peak_memory
 from latency_models.predictor import HeldOut, Predictor
-from latency_models.scores import conformal_margin, score
+from latency_models.scores import attainable, conformal_margin, score
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
@@ -38,7 +38,7 @@ def fit(measured: MeasurementSet) -> Predictor:
     return Predictor(
         costs=fit_costs(observations(measured, measured.measurements.values())),
         log_margin=conformal_margin(predicted, ms, coverage=COVERAGE),
-        coverage=COVERAGE,
+        coverage=attainable(COVERAGE, n=len(networks)),
         held_out=HeldOut(score(predicted, ms), float(ms.min()), float(ms.max()), measured.repeatability),
         memory=fit_peak_memory(networks, coverage=COVERAGE),
         scales=tuple(sorted({m.network.scale.name for m in measured.measurements.values()})),

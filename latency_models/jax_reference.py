@@ -7,6 +7,8 @@ so that its memory is free for what comes next.
 import concurrent.futures
 import functools
 import multiprocessing
+import multiprocessing.connection
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -40,7 +42,7 @@ class JaxProcess:
         """`function(network, *arguments)` in the child.
 
         Raises:
-          ValueError: What the function raised, or the child crashed, or there is not enough free memory.
+          ValueError: JAX or the function refused, or the child crashed, or there is not enough free memory.
         """
         with self._lock:
             large = network.weight_bytes > _LARGE_BYTES
@@ -49,12 +51,16 @@ class JaxProcess:
                 check_free_memory(int(_LOWERING_COPIES * network.weight_bytes), "JAX to lower it")
             if self._executor is None:
                 context = multiprocessing.get_context("spawn")
-                self._executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=self._start)
+                self._executor = concurrent.futures.ProcessPoolExecutor(
+                    1, mp_context=context, initializer=_begin, initargs=(self._start,)
+                )
             try:
                 return self._executor.submit(function, network, *arguments).result()
             except BrokenProcessPool:
                 self._executor = None
                 raise ValueError("the process that builds networks in JAX was killed; is there enough free memory?") from None
+            except (ValueError, RuntimeError, MemoryError) as error:  # JAX's own are RuntimeErrors
+                raise ValueError(str(error) or type(error).__name__) from error
             finally:
                 if large:
                     self._end()
@@ -68,6 +74,19 @@ class JaxProcess:
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
+
+
+def _begin(start: Callable[[], None]) -> None:
+    """Starts a child, which ends with its parent, killed or not: the pool's own wait for work would never end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 @functools.cache

@@ -51,22 +51,27 @@ def measure(
     new = [network for network in asked if network.key not in found.measurements]
     with contextlib.ExitStack() as stack:
         control = None
-        chosen = found.control or _choose_control(asked)
+        chosen = found.control or _choose_control(asked, without=found.measurements)
         if device.is_shared and chosen and new:
             found = dataclasses.replace(found, control=chosen)
             control = stack.enter_context(_loaded(device, chosen.network, build))
         for group in _groups(new):
             measured, level = _measure_group(device, group, build, protocol=protocol, profiled=profiled, control=control)
-            found = found.with_group(measured, level)
+            if chosen and level is not None:
+                measured = dataclasses.replace(measured, control=Control(chosen.network, (level,)))
+            found = found.merged(measured)
             if progress:
                 progress(found, len(group))
     return found
 
 
-def _choose_control(networks: Sequence[Network]) -> Control | None:
-    """The median of those that may stay loaded beside the others; None where there are not two of them."""
+def _choose_control(networks: Sequence[Network], *, without: Iterable[str]) -> Control | None:
+    """The median of those that may stay loaded beside the others; None where there are not two of them.
+
+    `without` are the keys of networks that were measured before there was one.
+    """
     small = sorted((x for x in networks if _held_bytes(x) <= _CONTROL_BYTES), key=lambda network: network.macs)
-    return Control(small[len(small) // 2]) if len(small) > 1 else None
+    return Control(small[len(small) // 2], without=frozenset(without)) if len(small) > 1 else None
 
 
 @contextlib.contextmanager

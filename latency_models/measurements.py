@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,12 @@ class Control:
     Attributes:
       network: What was run.
       levels_ms: How long it took beside each group.
+      without: Keys of networks that are kept with the others and were measured without it: their level is not known.
     """
 
     network: Network
     levels_ms: tuple[float, ...] = ()
+    without: frozenset[str] = frozenset()
 
     @property
     def level_ms(self) -> float:
@@ -86,7 +88,7 @@ class MeasurementSet:
       fingerprint: Of the device that made them all.
       measurements: By the network's key.
       profiles: Times of the kernels of a network, by its key, for those that were profiled.
-      control: What ran beside all of them; None where the device does nothing else.
+      control: What ran beside them; None where the device does nothing else, or there was no network for it.
     """
 
     fingerprint: dict[str, str]
@@ -118,53 +120,76 @@ class MeasurementSet:
         Raises:
           ValueError: The fingerprints differ; the message names where.
         """
-        differing = [
-            f"{key} is {self.fingerprint.get(key)!r} and {fingerprint.get(key)!r}"
-            for key in sorted({*self.fingerprint, *fingerprint})
-            if self.fingerprint.get(key) != fingerprint.get(key)
-        ]
-        if differing:
+        if differing := differences(self.fingerprint, fingerprint):
             raise ValueError(
                 f"measurements of different devices or versions do not mix: {'; '.join(differing)}; measure into a new folder"
             )
 
-    def with_group(self, group: "MeasurementSet", level_ms: float | None) -> "MeasurementSet":
-        """With a group that was measured while the control took `level_ms`; all are then at the control's new level."""
-        if self.control is None or level_ms is None:
-            return self.merged(group)
-        control = Control(self.control.network, (*self.control.levels_ms, level_ms))
-        before = self.control.level_ms if self.control.levels_ms else control.level_ms
-        joined = self._scaled(control.level_ms / before).merged(group._scaled(control.level_ms / level_ms))
-        return dataclasses.replace(joined, control=control)
-
-    def _scaled(self, factor: float) -> "MeasurementSet":
-        """The same on a machine that takes so many times as long."""
-        measurements = {
-            key: dataclasses.replace(m, timings=tuple(timing.scaled(factor) for timing in m.timings))
-            for key, m in self.measurements.items()
-        }
-        profiles = {key: tuple(kernel.scaled(factor) for kernel in profile) for key, profile in self.profiles.items()}
-        return dataclasses.replace(self, measurements=measurements, profiles=profiles)
-
     def merged(self, other: "MeasurementSet") -> "MeasurementSet":
         """Both together; what both have is the other's.
+
+        Where one control ran beside both, all are brought to its joint level. Otherwise each stays at its own.
 
         Raises:
           ValueError: They come from different devices or versions.
         """
         self.check_fingerprint(other.fingerprint)
-        measurements = {**self.measurements, **other.measurements}
-        return dataclasses.replace(self, measurements=measurements, profiles={**self.profiles, **other.profiles})
+        control = self._joint_control(other)
+        one, two = (measured._at_level_of(control) for measured in (self, other))
+        measurements, profiles = {**one.measurements, **two.measurements}, {**one.profiles, **two.profiles}
+        return dataclasses.replace(self, measurements=measurements, profiles=profiles, control=control)
+
+    def _joint_control(self, other: "MeasurementSet") -> Control | None:
+        """The control of both together: this set's, if it has one."""
+        if (control := self.control or other.control) is None:
+            return None
+        levels = tuple(ms for measured in (self, other) if measured._ran_beside(control) for ms in measured._levels_ms)
+        without = (self._without(control) - set(other.measurements)) | other._without(control)
+        return Control(control.network, levels, without)
+
+    @property
+    def _levels_ms(self) -> tuple[float, ...]:
+        return self.control.levels_ms if self.control else ()
+
+    def _ran_beside(self, control: Control) -> bool:
+        return self.control is not None and self.control.network.key == control.network.key
+
+    def _without(self, control: Control) -> frozenset[str]:
+        """Keys of what was measured without this control."""
+        return self.control.without if self.control and self._ran_beside(control) else frozenset(self.measurements)
+
+    def _at_level_of(self, control: Control | None) -> "MeasurementSet":
+        """What was measured beside a control, as it is at the control's level."""
+        if control is None or not self._ran_beside(control) or not self._levels_ms:
+            return self
+        factor = control.level_ms / Control(control.network, self._levels_ms).level_ms
+        return self._scaled(factor, kept=self._without(control))
+
+    def _scaled(self, factor: float, *, kept: Collection[str] = ()) -> "MeasurementSet":
+        """The same on a machine that takes so many times as long, but for those to be kept as they are."""
+        measurements = {
+            key: m if key in kept else dataclasses.replace(m, timings=tuple(timing.scaled(factor) for timing in m.timings))
+            for key, m in self.measurements.items()
+        }
+        profiles = {
+            key: profile if key in kept else tuple(kernel.scaled(factor) for kernel in profile)
+            for key, profile in self.profiles.items()
+        }
+        return dataclasses.replace(self, measurements=measurements, profiles=profiles)
 
     def save(self, folder: Path) -> None:
         """Writes a folder; a kill leaves either the old files or the new ones."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.profiles:
-            write_arrays(folder / KERNELS_FILE, _profile_arrays(self.profiles))
+            level = {"level_ms": np.array(self.control.level_ms)} if self.control and self.control.levels_ms else {}
+            write_arrays(folder / KERNELS_FILE, _profile_arrays(self.profiles) | level)
+        else:
+            (folder / KERNELS_FILE).unlink(missing_ok=True)
         records = [m.to_json() for m in self.measurements.values()]
         record = {"schema": SCHEMA_VERSION, "fingerprint": self.fingerprint, "measurements": records}
         if self.control:
-            record["control"] = {"network": self.control.network.to_json(), "levels_ms": list(self.control.levels_ms)}
+            control = {"network": self.control.network.to_json(), "levels_ms": list(self.control.levels_ms)}
+            record["control"] = control | ({"without": sorted(self.control.without)} if self.control.without else {})
         write_record(folder / RECORDS_FILE, record)
 
     @staticmethod
@@ -188,10 +213,18 @@ class MeasurementSet:
         except ValueError as error:
             raise ValueError(f"measurements {path}: {error}; {_REMEDY}") from None
         by_key = {m.network.key: m for m in measurements}
-        return MeasurementSet(fingerprint, by_key, _read_profiles(folder / KERNELS_FILE, by_key), control)
+        return MeasurementSet(fingerprint, by_key, _read_profiles(folder / KERNELS_FILE, by_key, control), control)
 
 
 _REMEDY = "move it away and measure again"
+
+
+def differences(fingerprint: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """What two fingerprints say differently, in words."""
+    keys = sorted({*fingerprint, *other})
+    return [
+        f"{key} is {fingerprint.get(key)!r} and {other.get(key)!r}" for key in keys if fingerprint.get(key) != other.get(key)
+    ]
 
 
 def load_all(folders: Sequence[Path]) -> MeasurementSet:
@@ -216,7 +249,7 @@ def _read_control(record: Mapping[str, Any] | None) -> Control | None:
     levels = tuple(float(ms) for ms in record["levels_ms"])
     if not levels or not all(0 < ms < math.inf for ms in levels):
         raise ValueError(f"control.levels_ms must be positive milliseconds, got {record['levels_ms']!r}")
-    return Control(Network.from_json(record["network"]), levels)
+    return Control(Network.from_json(record["network"]), levels, frozenset(record.get("without", ())))
 
 
 def _profile_arrays(profiles: Mapping[str, tuple[KernelTime, ...]]) -> dict[str, np.ndarray]:
@@ -232,8 +265,8 @@ def _profile_arrays(profiles: Mapping[str, tuple[KernelTime, ...]]) -> dict[str,
     }
 
 
-def _read_profiles(path: Path, wanted: Mapping[str, Measurement]) -> dict[str, tuple[KernelTime, ...]]:
-    """Profiles of the measured networks: a kill between the two files leaves some that are not."""
+def _read_profiles(path: Path, wanted: Mapping[str, Measurement], control: Control | None) -> dict[str, tuple[KernelTime, ...]]:
+    """Profiles of the measured networks at the control's level: a kill between the two files leaves others, and another."""
     if not path.is_file():
         return {}
     try:
@@ -242,9 +275,11 @@ def _read_profiles(path: Path, wanted: Mapping[str, Measurement]) -> dict[str, t
     except (ValueError, KeyError) as error:
         raise ValueError(f"kernel profiles {path} cannot be read ({error}); {_REMEDY}") from None
     ends = np.cumsum(arrays["lengths"])
+    factor = control.level_ms / float(stored["level_ms"]) if control and "level_ms" in stored else 1.0
+    without = control.without if control else ()
     kernels = [KernelTime(str(arrays["names"][i]), float(ms)) for i, ms in zip(arrays["kernels"], arrays["ms"], strict=True)]
     return {
-        str(key): tuple(kernels[end - length : end])
+        str(key): tuple(kernel if key in without else kernel.scaled(factor) for kernel in kernels[end - length : end])
         for key, end, length in zip(arrays["networks"], ends, arrays["lengths"], strict=True)
         if str(key) in wanted
     }

@@ -9,7 +9,7 @@ peaks.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from search_space.operations import float_bytes
 
 _LEAST_NETWORKS = 8
 _FOLDS = 8
+Habit = tuple[bool, int]  # `unrolls` and `softmax_matrices` of `PeakMemory`
 _KERNEL_BYTES, _REST_BYTES = 1e4, 1e6  # units of what is not counted in bytes, so that all columns are of similar size
 
 
@@ -91,9 +92,8 @@ def fit_peak_memory(measured: Sequence[Measurement], *, coverage: float) -> Peak
     rest = np.full(len(plans), _REST_BYTES)
     habits = [(unrolls, matrices) for unrolls in (False, True) for matrices in (0, -1, 1)]
     columns = {habit: np.column_stack([counted, rest, _activations(plans, *habit)]) for habit in habits}
-    held_out = {habit: _cross_validate(found, peaks) for habit, found in columns.items()}
-    unrolls, matrices = min(habits, key=lambda habit: float(np.abs(held_out[habit] / peaks - 1).mean()))
-    predicted = held_out[unrolls, matrices]
+    unrolls, matrices = _best(columns, peaks)
+    predicted = _cross_validate(columns, peaks)
     errors = np.abs(predicted / peaks - 1)
     convolutions, weights, per_kernel, rest_bytes, activations = _fit(columns[unrolls, matrices], peaks)
     return PeakMemory(
@@ -139,13 +139,25 @@ def _activations(plans: Sequence[LayerPlan], unrolls: bool, softmax_matrices: in
     return np.array(found, float)
 
 
-def _cross_validate(columns: Float[np.ndarray, "n 5"], peaks: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Predictions of each by a fit without its fold."""
+def _best(columns: Mapping[Habit, Float[np.ndarray, "n 5"]], peaks: Float[np.ndarray, " n"]) -> Habit:
+    """The habit whose fits predict best what they have not seen."""
+
+    def error(habit: Habit) -> float:
+        return float(np.abs(_cross_validate({habit: columns[habit]}, peaks) / peaks - 1).mean())
+
+    return min(columns, key=error) if len(columns) > 1 else next(iter(columns))
+
+
+def _cross_validate(
+    columns: Mapping[Habit, Float[np.ndarray, "n 5"]], peaks: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Predictions of each by a fit without its fold, which chooses the habit, too."""
     folds = np.arange(len(peaks)) % min(_FOLDS, len(peaks))
     predicted = np.empty(len(peaks))
     for fold in range(folds.max() + 1):
         rest = folds != fold
-        predicted[~rest] = columns[~rest] @ _fit(columns[rest], peaks[rest])
+        habit = _best({habit: seen[rest] for habit, seen in columns.items()}, peaks[rest])
+        predicted[~rest] = columns[habit][~rest] @ _fit(columns[habit][rest], peaks[rest])
     return predicted
 
 

@@ -91,7 +91,9 @@ class Predictor:
     fingerprint: dict[str, str]
     memory: PeakMemory | None = None
     execution: Execution | None = None
-    _blocks: dict[tuple[Any, ...], Float[np.ndarray, " columns"]] = dataclasses.field(default_factory=dict, repr=False)
+    _blocks: dict[tuple[Any, ...], Float[np.ndarray, " columns"]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @property
     def is_anchored(self) -> bool:

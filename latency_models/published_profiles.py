@@ -76,12 +76,6 @@ class PublishedLatency:
             return f"{self.value:g} {self.unit} / {self.steps} steps"
         return "" if self.unit == "ms" else f"{self.value:g} {self.unit}"
 
-    @property
-    def conditions(self) -> tuple[str, str, str] | None:
-        """Runtime, precision and compute unit; None where one of them is not stated, so that nothing compares with it."""
-        stated = (self.runtime, self.precision, self.compute_unit)
-        return None if NOT_STATED in stated else stated
-
 
 def published_figures(device: str | None = None) -> tuple[PublishedLatency, ...]:
     """The figures of a device, or all of them.
@@ -102,23 +96,3 @@ def published_figures(device: str | None = None) -> tuple[PublishedLatency, ...]
         nearest = difflib.get_close_matches(device, names, n=1, cutoff=0)[0]
         raise ValueError(f"no figure of {device!r} is known; there are {', '.join(names)}; did you mean {nearest!r}?")
     return tuple(figure for figure in FIGURES if figure.device == device)
-
-
-def phone_names() -> tuple[str, ...]:
-    """Phones with figures, and phones' chips where no phone is named."""
-    return tuple(dict.fromkeys(figure.device for figure in published_figures() if figure.kind == "phone"))
-
-
-def comparable_figures(figure: PublishedLatency) -> tuple[PublishedLatency, ...]:
-    """The other figures under the same conditions: same runtime, precision and compute unit.
-
-    Among them, those of one device compare networks, and those of one network at one resolution and batch compare devices.
-    Remembered figures compare with nothing.
-    """
-    if figure.conditions is None or figure.mark != "verified":
-        return ()
-    return tuple(
-        other
-        for other in published_figures()
-        if other != figure and other.mark == "verified" and other.conditions == figure.conditions
-    )

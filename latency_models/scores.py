@@ -38,6 +38,11 @@ def score(predicted: Float[np.ndarray, " n"], measured: Float[np.ndarray, " n"])
     return Score(float(errors.mean()), within_5, within_10, spearman, len(measured))
 
 
+def attainable(coverage: float, *, n: int) -> float:
+    """The share that an interval by `n` held-out residuals can promise to hold: fewer than nine cannot promise 90 %."""
+    return min(coverage, n / (n + 1))
+
+
 def conformal_margin(predicted: Float[np.ndarray, " n"], measured: Float[np.ndarray, " n"], *, coverage: float) -> float:
     """Cross-conformal half width (Vovk 2015): held-out log residual number ceil((n + 1) coverage), at most the largest.
 

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, whenever the process is killed."""
 
+import contextlib
 import json
 import os
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,21 +30,34 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
       ValueError: The file is torn, or holds anything but plain arrays.
     """
+    # Opened here: where the file is no archive, NumPy leaves open what it opened.
+    with path.open("rb") as file, _damage_refused(), np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+_DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, tokenize.TokenError, OSError)
+
+
+@contextlib.contextmanager
+def _damage_refused() -> Iterator[None]:
+    """Whatever a changed byte of an archive brings NumPy to: a seek to where no file reaches, a header that does not parse."""
     try:
-        # Opened here: where the file is no archive, NumPy leaves open what it opened.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
+        yield
+    except _DAMAGED as error:
         raise ValueError(str(error)) from None
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     """The same for whatever is written."""
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write's does not say where it went
+        raise
     partial.replace(path)
 
 

@@ -137,6 +137,7 @@ def test_validate_measures_the_front_again(capsys, tmp_path, monkeypatch):
     code, out, _ = run(capsys, "validate", str(tmp_path / "right"), "--run", str(tmp_path / "run"), "--top", "4")
     assert code == 0, out
     assert "the predictor holds" in out
+    assert "fitted on another device or version: version is None and '2'" in out
     code, out, _ = run(capsys, "validate", str(tmp_path / "wrong"), "--run", str(tmp_path / "run"), "--top", "4")
     assert code == 1
     assert "does not hold" in out
@@ -145,6 +146,9 @@ def test_validate_measures_the_front_again(capsys, tmp_path, monkeypatch):
 class _Named:
     def __init__(self, name: str) -> None:
         self.name = name
+
+    def fingerprint(self):
+        return measured_on(tiled_machine, random_networks(2)).fingerprint | {"version": "2"}
 
 
 def _on_known_machine(folder, device, networks, **_):

@@ -22,8 +22,15 @@ def test_ten_networks_carry_a_predictor_to_another_machine(source):
     carried = calibrate([source], measured_on(other_machine, chosen, noise=0.01))
     before, after = (np.mean(np.abs(p.predict(fresh)[0] / truth - 1)) for p in (source, carried))
     assert after < 0.04 < before
-    assert carried.held_out.score.n == 10
+    assert (carried.held_out.score.n, carried.coverage) == (10, 0.9)
     assert carried.scales == source.scales
+
+
+def test_an_interval_of_few_networks_promises_less(source):
+    """The largest of five errors is exceeded by a sixth once in six."""
+    chosen = choose_for_calibration([source], random_networks(80, seed=4), 5)
+    assert calibrate([source], measured_on(other_machine, chosen)).coverage == 5 / 6
+    assert fit(measured_on(other_machine, random_networks(8))).coverage == 8 / 9
 
 
 def test_two_sources_are_mixed(source):

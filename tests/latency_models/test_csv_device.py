@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from latency_models.csv_device import COLUMNS, networks_of_table, read_table, write_template
+from latency_models.csv_device import COLUMNS, read_table, write_template
 from latency_models.device import get_device
 from latency_models.measure import measure
 from latency_models.measurements import MeasurementSet
@@ -77,7 +77,7 @@ def test_a_byte_order_mark_and_line_ends_of_a_spreadsheet_change_nothing(table):
 
 
 def test_networks_are_those_that_can_be_built(table):
-    assert [x.key for x in networks_of_table(table)] == [SMALLEST.key, f"{get_design('sd15').architecture.digest}@sd15"]
+    assert [x.key for x in read_table(table).networks] == [SMALLEST.key, f"{get_design('sd15').architecture.digest}@sd15"]
 
 
 def test_a_run_gives_the_recorded_number(table, tmp_path):

@@ -4,6 +4,7 @@ A new device gets these tests by its entry in the table; its options are listed 
 """
 
 import dataclasses
+import importlib.metadata
 import pickle
 from collections.abc import Iterator
 
@@ -13,7 +14,15 @@ import numpy as np
 import pytest
 
 from latency_models import device as device_module
-from latency_models.device import _cpu_model, check_equal, default_device, device_names, get_device, missing_packages
+from latency_models.device import (
+    _cpu_model,
+    check_equal,
+    default_device,
+    device_names,
+    get_device,
+    installed_version,
+    missing_packages,
+)
 from latency_models.local_device import LocalDevice
 from latency_models.local_session import LocalSession
 
@@ -169,7 +178,7 @@ def test_outputs_that_differ_are_refused(output, reference, message):
     ("spec", "message"),
     [
         ("gpu", "no device 'gpu'; known are litert-cpu, "),
-        ("litert-cpu:threads=3", "option threads must be one of 1, 2, got '3'; write litert-cpu\\[:threads=1|2"),
+        ("litert-cpu:threads=3", "option threads must be one of 1, 2, got '3'; write litert-cpu\\[:threads=1\\|2"),
         ("litert-cpu:dtype=bfloat16", "dtype must be one of float32, float16, int8, got 'bfloat16'"),
         ("litert-cpu:cores=2", "option 'cores' is not known; known are threads, dtype"),
         ("litert-builtin:threads=2", "option 'threads' is not known; known are none; write litert-builtin"),
@@ -177,13 +186,20 @@ def test_outputs_that_differ_are_refused(output, reference, message):
         ("xla-cpu:a,b", "takes one argument, got a, b"),
         (
             "xla-gpu:dtype=float16",
-            "dtype must be one of float32, bfloat16, got 'float16'; write xla-gpu\\[:dtype=float32|bfloat16",
+            "dtype must be one of float32, bfloat16, got 'float16'; write xla-gpu\\[:dtype=float32\\|bfloat16",
         ),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(spec, message):
     with pytest.raises(ValueError, match=message):
         get_device(spec)
+
+
+def test_a_runtime_that_came_as_another_distribution_is_named(monkeypatch):
+    monkeypatch.setattr("latency_models.device.packages_distributions", lambda: {"jax_of_tonight": ["jax"]})
+    assert installed_version("jax-of-tonight") == f"jax {importlib.metadata.version('jax')}"
+    with pytest.raises(ValueError, match="package no-such is not installed"):
+        installed_version("no-such")
 
 
 def test_default_falls_back_and_names_the_missing_part(monkeypatch, capsys):

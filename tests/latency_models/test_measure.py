@@ -1,6 +1,9 @@
 """Measuring: what is kept, what is skipped, what is refused, and the folder."""
 
+import contextlib
 import dataclasses
+import errno
+import itertools
 import json
 
 import numpy as np
@@ -13,6 +16,7 @@ from latency_models.measure import measure
 from latency_models.measurements import KERNELS_FILE, RECORDS_FILE, Control, MeasurementSet, load_all
 from latency_models.network import Network, blocks_alone
 from latency_models.timing import TimingProtocol
+from latency_models.whole_files import read_arrays, write_arrays
 from search_space import get_scale
 from search_space.blocks import ResidualSpec, TransformerSpec
 
@@ -59,12 +63,81 @@ def test_groups_that_a_slow_machine_met_are_brought_to_the_controls_level():
     groups = [measured_on(tiled_machine, random_networks(9)[i : i + 3], profiled=True) for i in (0, 3, 6)]
     found = MeasurementSet(groups[0].fingerprint, {}, {}, Control(random_networks(1)[0]))
     for group, slower in zip(groups, (1.0, 2.0, 1.0), strict=True):
-        found = found.with_group(group._scaled(slower), 5.0 * slower)
+        found = found.merged(under_control(group._scaled(slower), 5.0 * slower))
     assert found.control.level_ms == 5.0
     for group in groups:
         for key, m in group.measurements.items():
             assert found.measurements[key].timing.ms == pytest.approx(m.timing.ms)
             assert found.profiles[key][0].ms == pytest.approx(group.profiles[key][0].ms)
+
+
+def under_control(measured: MeasurementSet, *levels_ms: float) -> MeasurementSet:
+    return dataclasses.replace(measured, control=Control(random_networks(1)[0], levels_ms))
+
+
+def test_what_was_measured_before_there_was_a_control_stays_as_it_was(tmp_path):
+    alone, *groups = (measured_on(tiled_machine, random_networks(7)[i : i + 2], profiled=True) for i in (0, 2, 4))
+    (early,) = alone.measurements.keys() & {random_networks(1)[0].key}
+    control = Control(random_networks(3)[2], without=frozenset(alone.measurements))
+    found = dataclasses.replace(alone, control=control)
+    for group, slower in zip(groups, (3.0, 1.0), strict=True):
+        beside = dataclasses.replace(group._scaled(slower), control=Control(control.network, (5.0 * slower,)))
+        found = found.merged(beside)
+    assert found.measurements[early] == alone.measurements[early]
+    assert found.profiles[early] == alone.profiles[early]
+    ratios = [found.measurements[key].timing.ms / m.timing.ms for group in groups for key, m in group.measurements.items()]
+    np.testing.assert_allclose(ratios, found.control.level_ms / 5.0)
+    found.save(tmp_path)
+    assert MeasurementSet.load(tmp_path) == found
+    again = found.merged(dataclasses.replace(alone, control=Control(control.network, (5.0,))))
+    assert not again.control.without  # measured anew, beside it
+
+
+def test_folders_with_one_control_are_brought_to_one_level(tmp_path):
+    """The second half was measured while the machine was half as fast."""
+    halves = [measured_on(tiled_machine, random_networks(8)[i : i + 4], profiled=True) for i in (0, 4)]
+    for name, half, slower in zip("ab", halves, (1.0, 2.0), strict=True):
+        under_control(half._scaled(slower), *(5.0 * slower,) * 3).save(tmp_path / name)
+    found = load_all([tmp_path / "a", tmp_path / "b"])
+    truth = {key: m.timing.ms for half in halves for key, m in half.measurements.items()}
+    assert found.control.level_ms == 5.0
+    assert {key: m.timing.ms for key, m in found.measurements.items()} == pytest.approx(truth)
+    other = dataclasses.replace(halves[1]._scaled(2.0), control=Control(random_networks(2)[1], (10.0,)))
+    apart = under_control(halves[0], 5.0).merged(other)  # nothing tells what the other's level would be
+    assert apart.control.without == set(halves[1].measurements)
+    assert all(apart.measurements[key] == m for key, m in other.measurements.items())
+
+
+def test_profiles_are_those_of_the_records_whatever_lay_there(tmp_path):
+    one = measured_on(tiled_machine, random_networks(3), profiled=True)
+    under_control(one, 5.0).save(tmp_path)
+    kernels = (tmp_path / KERNELS_FILE).read_bytes()
+    slower = under_control(one._scaled(2.0), 10.0)
+    slower.save(tmp_path)
+    (tmp_path / KERNELS_FILE).write_bytes(kernels)  # as a kill between the two files leaves it, the other way round
+    assert MeasurementSet.load(tmp_path) == slower
+    dataclasses.replace(slower, profiles={}).save(tmp_path)
+    assert MeasurementSet.load(tmp_path).profiles == {}
+
+
+def test_a_full_disk_names_the_file(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        measured_on(tiled_machine, random_networks(2)).save(tmp_path)
+    assert caught.value.filename == str(tmp_path / RECORDS_FILE)
+
+
+def test_whichever_byte_of_an_archive_is_changed_it_is_refused_or_read(tmp_path):
+    path = tmp_path / "a.npz"
+    write_arrays(path, {"a": np.arange(3.0), "b": np.array(["x", "y"])})
+    content = path.read_bytes()
+    for i, value in itertools.product(range(len(content)), (0, 255)):
+        path.write_bytes(content[:i] + bytes([value]) + content[i + 1 :])
+        with contextlib.suppress(ValueError, KeyError):
+            read_arrays(path)
 
 
 def test_a_control_runs_beside_networks_of_this_machine_and_survives_the_folder(measured, tmp_path):
@@ -173,10 +246,10 @@ def test_a_large_network_is_no_control(monkeypatch):
     from latency_models.measure import _choose_control, _held_bytes
 
     networks = [sized(8), sized(12), sized(512), sized(520)]
-    assert _choose_control(networks).network == networks[2]
+    assert _choose_control(networks, without=()).network == networks[2]
     monkeypatch.setattr("latency_models.measure._CONTROL_BYTES", _held_bytes(networks[1]))
-    assert _choose_control(networks).network == networks[1]
-    assert _choose_control(networks[1:]) is None
+    assert _choose_control(networks, without=()).network == networks[1]
+    assert _choose_control(networks[1:], without=()) is None
 
 
 def test_repeatability_is_that_of_the_two_halves():

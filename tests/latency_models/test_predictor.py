@@ -11,6 +11,7 @@ from known_machines import measured_on, random_networks, tiled_machine, true_ms
 from latency_models.fitting import fit
 from latency_models.kernels import Kernel
 from latency_models.network import Network, network_of
+from latency_models.peak_memory import _cross_validate
 from latency_models.predictor import ARRAYS_FILE, RECORD_FILE, Predictor
 from search_space import get_scale, layer_plan
 
@@ -215,6 +216,18 @@ def test_a_runtimes_habits_with_memory_are_learned(networks, unrolls, softmax_ma
     assert memory.per_convolution_byte - memory.per_weight_byte == pytest.approx(3, rel=0.05)
     predicted = memory.predict([n.architecture for n in networks], networks[0].scale)
     assert predicted == pytest.approx([peak(network) for network in networks], rel=0.01)
+
+
+def test_how_a_peak_is_told_does_not_depend_on_it(networks):
+    """Else the choice of the habits would make the error of those that were held out look small."""
+    rng = np.random.default_rng(0)
+    columns = {habit: rng.uniform(1, 2, (12, 5)) for habit in ((False, 0), (False, 1), (True, 0))}
+    peaks = rng.uniform(5, 10, 12)
+    told = _cross_validate(columns, peaks)
+    for i in range(12):
+        for factor in (0.1, 10.0):
+            changed = peaks * np.where(np.arange(12) == i, factor, 1.0)
+            assert _cross_validate(columns, changed)[i] == told[i]
 
 
 def test_without_measured_peaks_there_is_no_memory(networks):

@@ -1,12 +1,9 @@
 """Published figures: each against the arithmetic it was derived by, and what may be compared with what."""
 
-import dataclasses
-
 import pytest
 
-from latency_models import published_figures as published_figures_module
 from latency_models.published_figures import FIGURES
-from latency_models.published_profiles import NOT_STATED, comparable_figures, phone_names, published_figures
+from latency_models.published_profiles import published_figures
 from search_space import get_design
 
 # Milliseconds of each figure, worked out by hand from its source's own numbers: device, network, resolution, batch.
@@ -79,35 +76,3 @@ def test_figures_of_one_device_and_a_device_that_is_not_there():
     assert published_figures() == FIGURES
     with pytest.raises(ValueError, match="no figure of 'Galaxy S26' is known; there are Snapdragon .*did you mean 'Galaxy S2"):
         published_figures("Galaxy S26")
-
-
-def test_phones_are_named_once_and_computers_are_none():
-    names = phone_names()
-    assert len(names) == len(set(names))
-    assert {"Galaxy S23 Ultra", "Galaxy S24", "Galaxy S25", "iPhone 14 Pro", "iPhone 15 Pro"} <= set(names)
-    assert not {"M1 Max", "iPad M1", "QCS8550", "Snapdragon X Elite"} & set(names)
-
-
-def test_figures_compare_under_the_same_stated_conditions_only():
-    s24 = published_figures("Galaxy S24")[0]
-    assert s24.conditions == ("QNN context binary", "w8a16", "NPU")
-    compared = comparable_figures(s24)
-    assert len(compared) == 20
-    assert s24 not in compared
-    assert {f.source for f in compared} == {s24.source}
-    mini, sdxl = published_figures("iPhone 12 mini")[0], published_figures("iPhone 12 Pro")[0]
-    assert sdxl not in comparable_figures(mini)  # another precision
-    assert len(comparable_figures(mini)) == 7
-
-
-def test_what_is_not_stated_or_remembered_compares_with_nothing():
-    for figure in FIGURES:
-        if NOT_STATED in (figure.runtime, figure.precision, figure.compute_unit) or figure.mark == "remembered":
-            assert comparable_figures(figure) == ()
-    assert published_figures("Snapdragon 8 Elite")[0].conditions is None
-
-
-def test_nothing_compares_with_a_figure_from_memory(monkeypatch):
-    known = published_figures("Galaxy S24")[0]
-    monkeypatch.setattr(published_figures_module, "FIGURES", (known, dataclasses.replace(known, mark="remembered", value=1.0)))
-    assert comparable_figures(known) == ()
