@@ -1,9 +1,12 @@
 """Gives memory back between stages: compilers leave gigabytes behind that the allocator would keep for the process."""
 
+import contextlib
 import ctypes
 import gc
 import os
+import re
 import resource
+import secrets
 import sys
 from pathlib import Path
 
@@ -33,9 +36,31 @@ def resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
+def _secret_name() -> str:
+    """Sixteen digits that were drawn when this user first needed them; drawn anew where they cannot be kept."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pocketunet" / "name"
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8", opener=_private) as file:
+                file.write(secrets.token_hex(8))
+        name = path.read_text("utf-8")
+    except (OSError, RuntimeError, ValueError):
+        return secrets.token_hex(8)
+    return name if re.fullmatch("[0-9a-f]{16}", name) else secrets.token_hex(8)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def use_compilation_cache(run_dir: Path) -> None:
-    """Compiled programs are kept in the run folder: workers, and a resumed run, do not compile them again."""
-    folder = str((run_dir / "compiled").absolute())
+    """Compiled programs are kept in the run folder: workers, and a resumed run, do not compile them again.
+
+    They are machine code, which JAX loads and runs. So they lie under a name that only this user's programs know: what came
+    with a run folder from elsewhere is not looked at.
+    """
+    folder = str((run_dir / "compiled" / _secret_name()).absolute())
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # for workers, which inherit it
     import jax
 

@@ -1,5 +1,6 @@
 """Reads arrays of an npz file that comes from elsewhere; nothing in it is unpickled."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import numpy as np
 
 from experiments.errors import InputError
 
-_TORN = (zipfile.BadZipFile, zlib.error, NotImplementedError)
+_TORN = (zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError)
 
 
 def read_npz(path: Path, *, wants: Callable[[str], bool]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -38,7 +39,7 @@ def dry_run(config: SweepConfig) -> str:
     Raises:
         InputError: nothing in the space keeps the limits that can be checked.
     """
-    return f"{resolved_yaml(config)}\n{_check(config)}"
+    return f"{resolved_yaml(config)}\n{_check(config, _open_splits(config))}"
 
 
 def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = None) -> None:
@@ -53,22 +54,27 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or
             something in the configuration cannot be done here.
     """
+    from experiments.data_record import check_same_data
     from experiments.latency import check_measuring
     from experiments.provenance import record_session
+    from experiments.ray_cluster import temporary_root
     from experiments.sample_features import judged_objectives, sweep_classifier
     from experiments.searching import search
     from experiments.supernet_training import train_supernet
     from experiments.trackers.sweep_log import SUPERNET, log_front, track_sweep
 
     run_dir = Path(config.run_dir)
-    config = _with_device(config, run_dir)
-    _check(config)
+    config, splits = _with_device(config, run_dir), _open_splits(config)
+    _check(config, splits)
     start = starting_points(config)
     if not any(stage.name == "latency" for stage in start.stages):
         check_measuring(config, run_dir)
     if address is not None:
         _check_cluster(config, address)
+    elif config.search.executor == "ray":
+        temporary_root()
     with _claim(config, run_dir) as ledger:
+        check_same_data(run_dir, splits)
         write_whole(run_dir / "sweep.yaml", resolved_yaml(config))
         record_session(run_dir)
         start.take_stages(run_dir)
@@ -114,7 +120,19 @@ def _with_device(config: SweepConfig, run_dir: Path) -> SweepConfig:
     return config.model_copy(update={"latency": config.latency.model_copy(update={"device": name})})
 
 
-def _check(config: SweepConfig) -> str:
+def _open_splits(config: SweepConfig) -> dict[str, Any]:
+    """The splits of the data set that a sweep reads.
+
+    Raises:
+        InputError: the data set cannot be read, or does not fit the scale.
+    """
+    from experiments.denoising_task import open_examples
+
+    scale = get_scale(config.proxy_scale)
+    return {split: open_examples(config.data, scale, split=split) for split in ("train", "validation")}
+
+
+def _check(config: SweepConfig, splits: Mapping[str, Any]) -> str:
     """Everything that can be found wrong before time is spent: limits on counted costs, the data set, trackers' packages.
 
     Returns:
@@ -124,7 +142,7 @@ def _check(config: SweepConfig) -> str:
         InputError: nothing in the space keeps the limits that can be checked, the data set does not serve, or the package of a
             tracker is not installed.
     """
-    from experiments.denoising_task import open_examples
+    from experiments.data.dataset import check_fits
     from experiments.latency import Costs
     from experiments.sample_features import judged_objectives
     from latency_models.predictor import RECORD_FILE, Predictor
@@ -139,14 +157,12 @@ def _check(config: SweepConfig) -> str:
         from experiments.anchors import anchors_of
 
         anchors_of(config)
-    if config.supernet.start is not None:
+    if config.supernet.start is not None and not (Path(config.run_dir) / "supernet").is_dir():  # it is read once
         from experiments.supernet_start import check_start
         from experiments.supernet_training import sweep_supernet
 
         check_start(Path(config.supernet.start), sweep_supernet(config))
-    splits = {
-        split: open_examples(config.data, get_scale(config.proxy_scale), split=split) for split in ("train", "validation")
-    }
+    check_fits(splits["validation"].info)
     judged = judged_objectives(config)
     if judged and splits["train"].info.num_classes is None:
         raise InputError(

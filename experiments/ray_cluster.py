@@ -21,6 +21,8 @@ _PREFIX = "pocketunet-ray-"
 _OWNER = "owner.json"
 _STILL_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
+_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of a socket's path, at most
+_BELOW_BYTES = len("/pocketunet-ray-12345678/session_2026-11-29_12-34-56_123456_1234567/sockets/plasma_store")
 _OPEN = (
     "this cluster takes commands without a token, from anyone who reaches it; start it and the sweep with RAY_AUTH_MODE=token, "
     "or keep it behind a firewall"
@@ -44,9 +46,9 @@ _ENVIRONMENT = {
 def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
     """Connects to Ray and yields a folder for Tune; on the way out disconnects, and removes what was made here.
 
-    A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under the system's temporary
-    folder; folders of processes that were killed are removed when the next one starts. A running cluster is sent this
-    project's code; its nodes share no folder with this machine.
+    A local cluster keeps Ray's token authentication and has no dashboard. Its folder lies under `temporary_root()`; folders of
+    processes that were killed are removed when the next one starts. A running cluster is sent this project's code; its nodes
+    share no folder with this machine.
 
     Raises:
         InputError: no cluster answers at the address, or Ray's authentication was switched off for a local one.
@@ -58,7 +60,7 @@ def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
             "anyone who reaches this machine; unset RAY_AUTH_MODE, or set search.executor=local"
         )
     _remove_orphans()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=temporary_root()))
     (folder / _OWNER).write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
     with _environment():
         import ray
@@ -82,6 +84,26 @@ def ray_cluster(*, num_cpus: int, address: str | None) -> Iterator[Path]:
             if is_ours:
                 ray.shutdown()
             _remove(folder)
+
+
+def temporary_root() -> str:
+    """The system's temporary folder, or /tmp where the names of Ray's sockets would be too long in it.
+
+    Raises:
+        InputError: neither will do.
+    """
+    for root in _roots():
+        if len(os.fsencode(os.path.realpath(root))) + _BELOW_BYTES <= _SOCKET_BYTES and os.access(root, os.W_OK):
+            return root
+    raise InputError(
+        f"TMPDIR={tempfile.gettempdir()}: the names of Ray's sockets would be too long in this folder, and /tmp cannot be "
+        f"written; set TMPDIR to a folder whose name has at most {_SOCKET_BYTES - _BELOW_BYTES} bytes, or set "
+        "search.executor=local"
+    )
+
+
+def _roots() -> tuple[str, str]:
+    return tempfile.gettempdir(), "/tmp"
 
 
 def _code(folder: Path) -> dict[str, Any]:
@@ -125,7 +147,7 @@ def _environment() -> Iterator[None]:
 
 
 def _remove_orphans() -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in (folder for root in dict.fromkeys(_roots()) for folder in Path(root).glob(f"{_PREFIX}*")):
         try:
             owner = json.loads((folder / _OWNER).read_text(encoding="utf-8"))
             is_mine = folder.lstat().st_uid == os.getuid() and owner["host"] == socket.gethostname()

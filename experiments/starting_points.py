@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from experiments.config import SweepConfig, changed_settings, ledger_header, load_config
+from experiments.config import SweepConfig, changed_settings, judged_at, ledger_header, load_config
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.run_folder import Run, read_run
@@ -111,6 +111,9 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
         )
     stages = tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir())
     needed = {"supernet", "latency"} | ({"anchors"} if config.anchors else set())
+    from experiments.sample_features import judged_objectives
+
+    needed |= {"features"} if judged_objectives(judged_at(config, None)) else set()
     if missing := sorted(needed - {stage.name for stage in stages}):
         raise InputError(
             f"start_from.{key}: {earlier.path} has no {' and no '.join(missing)} folder, which decided its numbers; put it "

@@ -80,7 +80,8 @@ def _next(run: Run, found: dict[str, Any]) -> str:
     folder = shlex.quote(found["run"])
     if found["written_by"]:
         return f"wait, or look at what is there with `pocketunet front {folder}`"
-    is_short = not found["trials"] or found["ended"] < min(found["trials"], _size(run))
+    left = _size(run) - found["infeasible"] - found["taken_over"]  # of the space, for this run to evaluate
+    is_short = not found["trials"] or found["ended"] < min(found["trials"], left)
     has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
     has_winner = run.knee is not None and (run.settings.get("distill") or {}).get("at_end") is not False
     is_unfinished = (has_winner and not found["stages"]["samples"]) or any(rung["num_left"] for rung in found["rungs"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from experiments.evaluation import Evaluation
 from experiments.ledger import Ledger
+from experiments.ledger_contents import LedgerContents
 from experiments.limits import broken_limits
 from experiments.records import Asked, Origin
 from experiments.searchers import Searcher, SpaceExhaustedError, replay
@@ -70,6 +71,19 @@ def judge(evaluator: Evaluator, architecture: Architecture) -> Outcome:
     return Outcome(estimates, reason, time.perf_counter() - start)
 
 
+def _batch_has_begun_to_end(contents: LedgerContents) -> bool:
+    """Whether an evaluation of the newest batch has ended, so that the batch is whole; infeasible architectures need none."""
+    in_flight, has_ended = set[int](), False
+    for event in contents.events:
+        if isinstance(event, Asked) and event.origin != "ledger":
+            has_ended = has_ended and bool(in_flight)  # a batch is asked for when the one before has ended
+            in_flight.add(event.index)
+        elif isinstance(event, Evaluation) and event.index in in_flight:
+            in_flight.remove(event.index)
+            has_ended = has_ended or event.status != "infeasible"
+    return has_ended
+
+
 class SweepSession:
     """One run of a sweep, from where its ledger ends to its number of evaluations."""
 
@@ -116,7 +130,7 @@ class SweepSession:
         if searcher.batch is not None:  # what was in flight is the rest of a batch, or the beginning of one
             while self._requeued and self._wants_more:
                 self._admit(self._requeued.popleft())
-            if self._ready and not searcher.has_begun_to_be_told:
+            if self._ready and not _batch_has_begun_to_end(contents):
                 self._fill(searcher.batch)
         self._progress(self.progress)
 

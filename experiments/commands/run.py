@@ -26,7 +26,7 @@ def sweep(config: str, overrides: tuple[str, ...], *, dry_run: bool, run_dir: Pa
     if config == "extend":
         config, overrides, run_dir = _extended(overrides, run_dir)
     if run_dir is not None:
-        overrides = (*overrides, f"run_dir={json.dumps(str(run_dir))}")
+        overrides = (*overrides, f"run_dir={json.dumps(str(run_dir), ensure_ascii=False)}")
     settings = load_config(config, overrides)
     if dry_run:
         from experiments.pipeline import dry_run as describe_sweep

@@ -179,7 +179,7 @@ def as_arrays(dataset: Dataset, *, context_length: int | None = None) -> Arrays:
         InputError: the arrays would take more than 4 GiB; use `batches` for such a set.
     """
     info = dataset.info
-    _refuse_large(info)
+    check_fits(info)
     length = context_length or default_context_length(info)
     images = np.empty((len(dataset), *info.image_shape), np.float32)
     tokens = np.zeros((len(dataset), length), np.int32) if info.context_shape is None else None
@@ -196,10 +196,11 @@ def as_arrays(dataset: Dataset, *, context_length: int | None = None) -> Arrays:
     return Arrays(images=images, tokens=tokens, context=context, labels=labels)
 
 
-def _refuse_large(info: DatasetInfo) -> None:
+def check_fits(info: DatasetInfo) -> None:
+    """Raises InputError where a split as arrays would take more than 4 GiB."""
     floats = int(np.prod(info.image_shape)) + int(np.prod(info.context_shape or (0,)))
     if (size := 4 * floats * info.num_examples) > MAX_ARRAY_BYTES:
         raise InputError(
             f"data set {info.name!r} would take {size / 2**30:.1f} GiB in memory, more than the limit of 4 GiB; "
-            "read it with `batches`, or give a smaller resolution"
+            f"read it with `batches`, give a smaller resolution, or make split {info.split!r} smaller"
         )

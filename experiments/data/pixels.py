@@ -1,7 +1,9 @@
 """Image files to pixels in [-1, 1], with Pillow: decode, upright, colours, crop, resize."""
 
+import contextlib
 import io
 import pathlib
+import struct
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from experiments.errors import InputError
 
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 GREY_MODES = ("1", "L", *DEEP_MODES)
+_BAD_EXIF = (struct.error, ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError)
 REFUSED_MODES = ("I", "F")  # 32-bit pixels have no agreed white
 
 
@@ -90,7 +93,8 @@ def _coloured(image: Any, channels: int, origin: str) -> Any:
         )
     if image.mode in DEEP_MODES:
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    image = ImageOps.exif_transpose(image)
+    with contextlib.suppress(*_BAD_EXIF):  # an orientation that cannot be read is none
+        image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)

@@ -1,7 +1,9 @@
 """Prepared TFDS data sets as examples, read without TensorFlow."""
 
 import dataclasses
+import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,12 @@ class TfdsReader:
     origin: Any
 
     def __call__(self, index: int) -> Example:
-        row = self.source[index]
+        try:
+            row = self.source[index]
+            if any(row[key] is None for key in (self.keys.image, self.keys.prompt) if key is not None):
+                raise ValueError("the record is empty")  # as a file that was cut short gives it
+        except (RuntimeError, OSError, ValueError) as error:
+            raise InputError(f"{self.origin(index)} cannot be read ({_first_line(error)}); {_REMEDY}") from None
         example: Example = {"image": read_pixels(row[self.keys.image], shape=self.shape, origin=self.origin(index))}
         if self.keys.prompt is not None:
             value = row[self.keys.prompt]
@@ -75,9 +82,9 @@ def load_prepared(
     """
     validate_pixel_channels(channels)
     refuse_format(folder, name)
+    builder = _builder(folder)
     import tensorflow_datasets as tfds
 
-    builder: Any = tfds.builder_from_directory(folder)
     features = dict(builder.info.features)  # a FeaturesDict is a mapping
     keys = choose_features(features, name=name, image_key=image_key, prompt_key=prompt_key)
     shape = _image_shape(features[keys.image], name=name, resolution=resolution, channels=channels)
@@ -86,7 +93,10 @@ def load_prepared(
         raise InputError(f"data set {name!r} has no split {split!r}; it has {', '.join(sorted(expressions))}")
     decoders = {keys.image: tfds.decode.SkipDecoding()}
     sizes = {key: builder.info.splits[value].num_examples for key, value in expressions.items() if key != ALL}
-    source = builder.as_data_source(split=expressions[split], decoders=decoders)
+    try:
+        source = builder.as_data_source(split=expressions[split], decoders=decoders)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise InputError(f"{folder}: split {split!r} cannot be opened ({_first_line(error)}); {_REMEDY}") from None
     label = features[keys.prompt] if keys.prompt is not None and not keys.is_caption else None
     info = DatasetInfo(
         name=name,
@@ -103,6 +113,45 @@ def load_prepared(
     )
     origin = RecordOrigin(name, split)
     return Dataset(info=info, read=TfdsReader(source, keys, shape, origin), origin=origin)
+
+
+_REMEDY = "copy the prepared set again, or prepare it again"
+_FEATURES = "tensorflow_datasets.core.features."  # of the classes that a description may name: TFDS imports what it names
+
+
+def _builder(folder: pathlib.Path) -> Any:
+    """The TFDS builder of a prepared folder, whose files are data: no class but TFDS's own is imported for it."""
+    path = folder / "features.json"
+    try:
+        described = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({_first_line(error)}); {_REMEDY}") from None
+    for name in _class_names(described):
+        if not name.startswith(_FEATURES):
+            raise InputError(f"{path}: class {name!r} is none of TFDS's own features ({_FEATURES}...), and is not imported")
+    import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ParseError) as error:
+        raise InputError(f"{folder}: this prepared set cannot be opened ({_first_line(error)}); {_REMEDY}") from None
+
+
+def _class_names(described: Any) -> Iterator[str]:
+    """What a description of features names as classes, at any depth."""
+    if isinstance(described, list):
+        for each in described:
+            yield from _class_names(each)
+    elif isinstance(described, dict):
+        for key, value in described.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(value, str):
+                yield value
+            yield from _class_names(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def split_expressions(sizes: dict[str, int]) -> dict[str, str]:
@@ -154,7 +203,7 @@ def _only(candidates: list[str], chosen: str | None, *, role: str, name: str, fe
     if chosen is None and len(candidates) > 1:
         raise InputError(
             f"data set {name!r} has several features that can be its {role}: {', '.join(sorted(candidates))}; "
-            f"say which with `{role}_key`"
+            f"say which with `{role}_key` of `load_dataset`, or write out a folder of images with it"
         )
     return chosen or (candidates[0] if candidates else None)
 

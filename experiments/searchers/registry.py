@@ -108,4 +108,5 @@ def get_searcher(
         raise InputError(f"the population must be 2 or more, got {population}")
     check_limits(limits or {})
     problem = SearchProblem(space, tuple(objectives), dict(limits or {}), seed, population, costs)
-    return Searcher(space, _PROPOSERS[name](problem), seed=seed, batch=batch)
+    names = [objective.name for objective in objectives]
+    return Searcher(space, _PROPOSERS[name](problem), seed=seed, batch=batch, objectives=names)

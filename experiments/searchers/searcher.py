@@ -1,6 +1,6 @@
 """Ask and tell: what the sweep sees of a search, whichever idea proposes; never the same architecture twice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 import numpy as np
@@ -34,9 +34,12 @@ class Searcher:
             reach the proposer together and in the order of their asks, so that it does not matter which of a batch came first.
     """
 
-    def __init__(self, space: SearchSpace, proposer: Proposer, *, seed: int, batch: int | None = None) -> None:
-        """Starts with nothing asked for."""
+    def __init__(
+        self, space: SearchSpace, proposer: Proposer, *, seed: int, batch: int | None = None, objectives: Sequence[str] = ()
+    ) -> None:
+        """Starts with nothing asked for; `objectives` are those that every outcome must have."""
         self.space = space
+        self._objectives = tuple(objectives)
         self.batch = batch
         self._proposer = proposer
         self._seed = seed
@@ -81,11 +84,6 @@ class Searcher:
             if self.batch is None:
                 self._learn()
 
-    @property
-    def has_begun_to_be_told(self) -> bool:
-        """Whether an evaluation of this batch has ended; infeasible ones need none."""
-        return any(evaluation.status != "infeasible" for evaluation in self._unlearned)
-
     def suggest(self, n: int) -> list[Architecture]:
         """Up to `n` architectures to evaluate side by side; fewer, even none, where outcomes have to be observed first.
 
@@ -109,7 +107,19 @@ class Searcher:
         return suggested
 
     def observe(self, evaluations: Iterable[Evaluation]) -> None:
-        """Takes what came of suggestions, or of architectures that came from elsewhere, in any order."""
+        """Takes what came of suggestions, or of architectures that came from elsewhere, in any order.
+
+        Raises:
+            InputError: what is done lacks an objective; nothing is taken then.
+        """
+        evaluations = list(evaluations)
+        for evaluation in evaluations:
+            missing = [name for name in self._objectives if name not in evaluation.objectives]
+            if evaluation.status == "done" and missing:
+                raise InputError(
+                    f"the outcome of {evaluation.digest} has no {' and no '.join(missing)}, which this search compares; it has "
+                    f"{', '.join(evaluation.objectives) or 'nothing'}"
+                )
         for evaluation in evaluations:
             self.tell(evaluation)
 

@@ -9,13 +9,17 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from experiments import cli, feasibility
 from experiments.config import ledger_header, load_config
+from experiments.data_record import check_same_data
+from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import silent_progress
+from search_space import get_scale
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -53,6 +57,34 @@ def _run(*arguments):
 
 def _files(folder):
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_run_goes_on_with_the_data_that_it_was_made_with_alone(tmp_path):
+    folder, run = tmp_path / "images", tmp_path / "run"
+    for label, n in (("a", 12), ("b", 12)):
+        write_images(folder / label, range(n))
+    run.mkdir()
+
+    def check():
+        scale = get_scale("digits-proxy")
+        check_same_data(run, {split: open_examples(str(folder), scale, split=split) for split in ("train", "validation")})
+
+    check()
+    check()
+    write_images(folder / "b", range(12, 14))
+    with pytest.raises(
+        InputError, match=r"data\.json: this run was made with other data: split '\w+' had \d+ examples and has"
+    ):
+        check()
+    (run / "data.json").write_text("{}")
+    with pytest.raises(InputError, match=r"data\.json.*delete it if the data are still the same"):
+        check()
+
+
+def write_images(folder, numbers):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        Image.new("L", (8, 8), number).save(folder / f"{number}.png")
 
 
 def test_a_second_sweep_is_refused_before_anything_is_written_and_readers_are_not(paused_run, capsys):

@@ -545,7 +545,7 @@ def test_a_sweep_under_new_limits_takes_over_what_an_earlier_one_knows(run_dir, 
 
 
 def test_a_dry_run_prints_the_sweep_and_what_is_feasible(tmp_path, capsys):
-    arguments = ["sweep", "digits-small", "--dry-run", "--run-dir", tmp_path / "run", "limits.parameters=2000000"]
+    arguments = ["sweep", "digits-small", "--dry-run", "--run-dir", tmp_path / "run 🚀", "limits.parameters=2000000"]
     assert _run(*arguments) == 0
     shown = capsys.readouterr().out
     assert "trials: 40" in shown

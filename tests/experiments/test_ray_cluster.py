@@ -5,12 +5,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import ray
 
 from experiments.errors import InputError
-from experiments.ray_cluster import _remove_orphans, ray_cluster
+from experiments.ray_cluster import _remove_orphans, ray_cluster, temporary_root
 
 
 @pytest.fixture
@@ -44,6 +45,18 @@ def test_only_the_old_folders_of_dead_processes_of_this_host_are_removed(tmp_pat
     _remove_orphans()
     assert not gone.exists()
     assert all(folder.exists() for folder in (*kept, unmarked, link, tmp_path / "target" / "owner.json"))
+
+
+def test_a_temporary_folder_with_too_long_a_name_for_sockets_is_passed_over(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert temporary_root() == "/tmp"
+    with ray_cluster(num_cpus=1, address=None) as folder:
+        assert folder.parent == Path("/tmp")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match=rf"TMPDIR={long}: .*set TMPDIR to a folder whose name has at most 19 bytes"):
+        temporary_root()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])

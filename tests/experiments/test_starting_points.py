@@ -166,6 +166,13 @@ def test_a_run_that_lacks_what_decided_its_numbers_is_refused(tmp_path, earlier)
         starting_points(config(tmp_path, ledger=str(earlier)))
 
 
+def test_numbers_that_a_classifier_gave_want_the_classifier(tmp_path, earlier):
+    judged = config(tmp_path, ledger=str(earlier)).model_copy(update={"objectives": ("frechet_classifier", "latency_ms")})
+    shutil.rmtree(earlier / "features", ignore_errors=True)
+    with pytest.raises(InputError, match="earlier has no features folder, which decided its numbers"):
+        starting_points(judged)
+
+
 def test_stages_come_without_what_was_found_with_them(tmp_path, earlier):
     found = starting_points(config(tmp_path, stages=str(earlier)))
     assert found.outcomes == found.designs == ()

@@ -41,6 +41,12 @@ def test_a_finished_run_can_be_looked_at_or_extended(folder):
     assert text.endswith(f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further")
 
 
+def test_a_space_whose_rest_breaks_the_limits_is_searched_to_its_end(folder, monkeypatch):
+    (folder / "samples.png").touch()
+    monkeypatch.setattr("experiments.status._size", lambda run: 26 + 3)  # ended, and infeasible
+    assert status_text(with_goal(folder, 40)).endswith("searches further")
+
+
 def test_a_run_that_ends_with_its_front_is_finished_without_samples(folder):
     settings = yaml.safe_load((folder / "sweep.yaml").read_text())
     (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, "trials": 26, "distill": {"at_end": False}}))

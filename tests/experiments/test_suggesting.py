@@ -58,6 +58,15 @@ def test_a_number_below_one_is_refused():
         get_searcher("random", SPACE, objectives=OBJECTIVES, seed=0).suggest(0)
 
 
+def test_outcomes_that_lack_an_objective_are_refused_all_together():
+    searcher = get_searcher("random", SPACE, objectives=OBJECTIVES, seed=0)
+    one, other = searcher.suggest(2)
+    wrong = evaluated(other, {"macs": 3.0})
+    with pytest.raises(InputError, match=rf"the outcome of {other.digest} has no denoising_loss, .* it has macs"):
+        searcher.observe([evaluated(one, {"denoising_loss": 0.5, "macs": 3.0}), wrong])
+    searcher.observe([evaluated(one, {"denoising_loss": 0.5, "macs": 3.0})])
+
+
 def test_plain_numbers_make_an_outcome():
     (architecture,) = architectures(1)
     done = evaluated(architecture, {"denoising_loss": 0.5, "macs": 3.0}, limits={"macs": 3.0, "latency_ms": 1.0})

@@ -4,11 +4,12 @@ import functools
 import random
 
 import pytest
-from toy_problem import OBJECTIVES, columns, costs, evaluation, point, quality, small_space
+from toy_problem import OBJECTIVES, architectures, columns, costs, evaluation, point, quality, small_space
 
 from experiments.front import front_of
 from experiments.ledger import Ledger
 from experiments.ledger_contents import read_ledger
+from experiments.records import Asked
 from experiments.searchers import get_searcher, searcher_names
 from experiments.sweep_session import Outcome, SweepSession
 
@@ -22,8 +23,13 @@ class Killed(Exception):
     pass
 
 
-def run(path, name, seed, *, num_workers=3, kill_after=None):
-    """A sweep whose outcomes come in a seeded random order, killed after so many lines of the ledger."""
+def run(path, name, seed, *, num_workers=3, kill_after=None, starts=(0, 0)):
+    """A sweep whose outcomes come in a seeded random order, killed after so many lines of the ledger.
+
+    It starts from so many designs, and with so many outcomes of an earlier one.
+    """
+    num_designs, num_outcomes = starts
+    known = architectures(num_designs + num_outcomes, space=SPACE)
     rng = random.Random(seed)
     with Ledger.open(path, header=HEADER) as ledger:
         append, written = ledger._append, 0
@@ -42,7 +48,8 @@ def run(path, name, seed, *, num_workers=3, kill_after=None):
                 costs=functools.partial(columns, space=SPACE),
             ),
             ledger=ledger, costs=functools.partial(costs, space=SPACE), limits=LIMITS, objectives=OBJECTIVES, fingerprint="f",
-            num_evaluations=NUM, seconds=float("inf"), progress=None,
+            num_evaluations=NUM, seconds=float("inf"), progress=None, designs=known[:num_designs],
+            outcomes=[evaluation(i, x, space=SPACE) for i, x in enumerate(known[num_designs:])],
         )  # fmt: skip
         out = []
         while session.has_work or out:
@@ -90,6 +97,31 @@ def test_killed_after_any_line_it_ends_with_the_front_of_the_uninterrupted_run(t
         assert outcomes(path) == outcomes(tmp_path / "whole.jsonl"), kill_after
         fronts = [front_of(contents.evaluations, OBJECTIVES) for contents in (read_ledger(path), whole)]
         assert {x.digest for x in fronts[0]} == {x.digest for x in fronts[1]}
+
+
+@pytest.mark.parametrize("starts", [(16, 0), (3, 7)])
+def test_killed_while_a_batch_is_asked_for_it_is_filled_whatever_the_search_started_from(tmp_path, starts):
+    run(tmp_path / "whole.jsonl", "random", 0, starts=starts)
+    for kill_after in (6, 12, 18, 19, 22, 27):
+        path = tmp_path / f"{kill_after}.jsonl"
+        with pytest.raises(Killed):
+            run(path, "random", kill_after, kill_after=kill_after, starts=starts)
+        run(path, "random", kill_after + 1, starts=starts)
+        assert batches(path) == batches(tmp_path / "whole.jsonl"), kill_after
+
+
+def batches(path):
+    """What was evaluated together: a batch begins when nothing else is in flight."""
+    contents, found, in_flight = read_ledger(path), [], set()
+    outcomes = {event.index: event.status for event in contents.evaluations}
+    for event in contents.events:
+        if not isinstance(event, Asked):
+            in_flight.discard(event.index)
+        elif event.origin != "ledger" and outcomes[event.index] != "infeasible":
+            found += [] if in_flight else [[]]
+            found[-1].append(event.index)
+            in_flight.add(event.index)
+    return found
 
 
 def test_a_batch_is_whole_before_the_next_one_begins(tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pathlib
 
@@ -200,6 +201,31 @@ def test_an_image_that_is_cut_short_is_named_when_it_is_read(folder):
     (folder / "c.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"c\.png: the image does not decode \(.+\); mend it"):
         load_dataset(folder, split="train")[2]
+
+
+def test_links_to_folders_are_followed_and_circles_are_not(tmp_path):
+    for name in ("set/a", "set/b", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "1.png")
+    (tmp_path / "set" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "a" / "round").symlink_to(tmp_path / "set")
+    info = load_dataset(tmp_path / "set", split="all").info
+    assert (info.num_examples, info.label_names) == (3, ("a", "b", "c"))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_whatever_is_wrong_with_its_exif_an_image_is_read_or_refused_by_name(tmp_path, suffix):
+    path, exif = tmp_path / f"a.{suffix}", Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "what it shows"
+    Image.new("RGB", (4, 4)).save(path, exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"II*\0" if b"II*\0" in content else b"MM\0*")
+    for i in range(start, start + 60):
+        for value in (0, 3, 255):
+            path.write_bytes(content[:i] + bytes([value]) + content[i + 1 :])
+            with contextlib.suppress(InputError):
+                read_pixels(path, shape=(4, 4, 3), origin="a")
 
 
 def test_hidden_files_are_passed_over(folder):

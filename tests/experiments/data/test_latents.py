@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -7,6 +8,24 @@ from experiments.data import as_arrays, load_dataset, write_latents
 from experiments.data.latent_npz import map_npz
 from experiments.data.latent_records import encode_record
 from experiments.errors import InputError
+from experiments.npz_file import read_npz
+
+
+def test_whichever_byte_of_an_npz_file_is_changed_it_is_read_or_refused_by_name(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, latents=np.zeros((2, 2, 2, 1), np.float32))
+    content = path.read_bytes()
+    for i in range(len(content)):
+        for value in (0, 255):
+            path.write_bytes(content[:i] + bytes([value]) + content[i + 1 :])
+            for read in (load_latents, lambda path: read_npz(path, wants=bool)):
+                with contextlib.suppress(InputError):
+                    read(path)
+
+
+def load_latents(path):
+    return [example["image"].shape for example in load_dataset(path, split="all")]
+
 
 KINDS = ["npz", "array_record"]
 

@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -112,6 +113,36 @@ def test_a_label_comes_before_a_file_name_and_sizes_need_a_resolution():
     assert {example["label"] for example in dataset} == {0, 1}
     named = load_dataset("tiny_mixed/one", split="train", resolution=4, prompt_key="file_name")
     assert named[0]["caption"].endswith(".png")
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "number", "shard gone", "shard cut"])
+def test_a_half_copied_set_is_refused_by_name(home, tmp_path, damage):
+    folder = shutil.copytree(home / "tiny" / "1.0.0", tmp_path / "tiny" / "1.0.0")
+    features, (shard, *_) = folder / "features.json", sorted(folder.glob("*test.array_record*"))
+    match damage:
+        case "cut":
+            features.write_text(features.read_text()[:40])
+        case "gone":
+            features.unlink()
+        case "number":
+            info = json.loads((folder / "dataset_info.json").read_text())
+            (folder / "dataset_info.json").write_text(json.dumps(info | {"name": 3}))
+        case "shard gone":
+            shard.unlink()
+        case "shard cut":
+            shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    with pytest.raises(InputError, match="copy the prepared set again, or prepare it again"):
+        list(load_dataset(folder, split="test"))
+
+
+def test_no_module_is_imported_that_a_set_names(home, tmp_path, monkeypatch):
+    (tmp_path / "named_by_data.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = shutil.copytree(home / "tiny" / "1.0.0", tmp_path / "tiny" / "1.0.0")
+    features = folder / "features.json"
+    features.write_text(features.read_text().replace("tensorflow_datasets.core.features.image_feature", "named_by_data"))
+    with pytest.raises(InputError, match="class 'named_by_data.Image' is none of TFDS's own features"):
+        load_dataset(folder, split="test")
 
 
 def test_several_configurations_need_a_name():
