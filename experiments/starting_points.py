@@ -5,6 +5,7 @@ and the latency predictor of the earlier run are taken over with it.
 """
 
 import dataclasses
+import filecmp
 import json
 import shutil
 from pathlib import Path
@@ -33,13 +34,30 @@ class StartingPoints:
     stages: tuple[Path, ...] = ()
 
     def take_stages(self, run_dir: Path) -> None:
-        """Copies the earlier run's stages to where this run has none; each is whole, or not there."""
+        """Copies the earlier run's stages to where this run has none; each is whole, or not there.
+
+        Raises:
+            InputError: the run has one of its own, and outcomes are to be taken over that rest on the earlier run's.
+        """
         for stage in self.stages:
-            if not (run_dir / stage.name).exists():
+            own = run_dir / stage.name
+            if own.exists():
+                if self.outcomes and not _holds(own, stage):
+                    raise InputError(
+                        f"start_from.ledger: {own} is not that of {stage.parent}, whose outcomes rest on its own; remove "
+                        f"{own}, and it is taken over with them, or take designs alone with start_from.front"
+                    )
+            else:
                 partial = run_dir / f"{stage.name}.partial"
                 shutil.rmtree(partial, ignore_errors=True)
                 shutil.copytree(stage, partial)
-                partial.rename(run_dir / stage.name)
+                partial.rename(own)
+
+
+def _holds(folder: Path, stage: Path) -> bool:
+    """Whether a folder has every file of another; it may have more, as anchors are added."""
+    files = [str(path.relative_to(stage)) for path in stage.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return filecmp.cmpfiles(folder, stage, files, shallow=False)[0] == files
 
 
 def starting_points(config: SweepConfig) -> StartingPoints:

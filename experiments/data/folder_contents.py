@@ -75,11 +75,12 @@ def class_folder(image: str, contents: Contents) -> str:
 
 
 def _find_images(root: pathlib.Path) -> tuple[str, ...]:
-    found, seen = [], {os.path.realpath(root)}
+    found, above = [], {str(root): {os.path.realpath(root)}}
     for folder, subfolders, files in os.walk(root, followlinks=True):
-        kept = {os.path.realpath(os.path.join(folder, name)): name for name in subfolders if not name.startswith((".", "__"))}
-        subfolders[:] = [name for place, name in kept.items() if place not in seen]  # a link may lead round in a circle
-        seen |= set(kept)
+        places = {x: os.path.realpath(os.path.join(folder, x)) for x in subfolders if not x.startswith((".", "__"))}
+        inside = above.pop(folder)
+        subfolders[:] = [name for name, place in places.items() if place not in inside]  # a link may lead round in a circle
+        above |= {os.path.join(folder, name): inside | {places[name]} for name in subfolders}
         below = pathlib.Path(folder).relative_to(root)
         found += [(below / name).as_posix() for name in files if _is_image(name)]
     return tuple(sorted(found))

@@ -153,10 +153,23 @@ def test_a_ledger_comes_with_the_stages_that_its_numbers_rest_on(tmp_path, earli
     found = starting_points(config(tmp_path, ledger=str(earlier)))
     assert [outcome.index for outcome in found.outcomes] == [0, 1, 2]
     new = tmp_path / "new"
-    (new / "latency").mkdir(parents=True)
-    found.take_stages(new)
-    assert (new / "supernet" / "weights").read_text() == "supernet"
-    assert list((new / "latency").iterdir()) == []  # what a run has is its own
+    new.mkdir()
+    for _ in range(2):  # a sweep that goes on has them already
+        found.take_stages(new)
+        assert [(new / stage / "weights").read_text() for stage in ("supernet", "latency")] == ["supernet", "latency"]
+
+
+def test_outcomes_are_not_taken_over_beside_a_supernet_of_the_runs_own(tmp_path, earlier):
+    """Its numbers would stand beside theirs on one front."""
+    new = tmp_path / "new"
+    (new / "supernet").mkdir(parents=True)
+    (new / "supernet" / "weights").write_text("another")
+    found = starting_points(config(tmp_path, ledger=str(earlier)))
+    with pytest.raises(InputError, match=r"start_from\.ledger: .*new/supernet is not that of .*earlier, whose outcomes"):
+        found.take_stages(new)
+    starting_points(config(tmp_path, stages=str(earlier))).take_stages(new)
+    assert (new / "supernet" / "weights").read_text() == "another"  # without outcomes, what a run has is its own
+    assert (new / "latency" / "weights").read_text() == "latency"
 
 
 def test_a_run_that_lacks_what_decided_its_numbers_is_refused(tmp_path, earlier):

@@ -211,6 +211,9 @@ def test_links_to_folders_are_followed_and_circles_are_not(tmp_path):
     (tmp_path / "set" / "a" / "round").symlink_to(tmp_path / "set")
     info = load_dataset(tmp_path / "set", split="all").info
     assert (info.num_examples, info.label_names) == (3, ("a", "b", "c"))
+    (tmp_path / "set" / "d").symlink_to(tmp_path / "set" / "b")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "set")
+    assert load_dataset(tmp_path / "set", split="all").info.label_names == ("a", "b", "c", "d")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
