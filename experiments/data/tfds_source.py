@@ -130,11 +130,10 @@ def _builder(folder: pathlib.Path) -> Any:
         if not name.startswith(_FEATURES):
             raise InputError(f"{path}: class {name!r} is none of TFDS's own features ({_FEATURES}...), and is not imported")
     import tensorflow_datasets as tfds
-    from google.protobuf.json_format import ParseError
 
     try:
         return tfds.builder_from_directory(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ParseError) as error:
+    except Exception as error:  # whatever TFDS and the parsers below it raise
         raise InputError(f"{folder}: this prepared set cannot be opened ({_first_line(error)}); {_REMEDY}") from None
 
 
