@@ -78,10 +78,10 @@ class JaxProcess:
 
 def _begin(start: Callable[[], None]) -> None:
     """Starts a child, which ends with its parent, killed or not: the pool's own wait for work would never end."""
+    start()  # before there is another thread: it may say how the process keeps memory, which holds for threads to come
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    start()
 
 
 def _end_with(sentinel: int) -> None:
