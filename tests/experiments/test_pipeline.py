@@ -550,7 +550,7 @@ def test_a_dry_run_prints_the_sweep_and_what_is_feasible(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "trials: 40" in shown
     assert "parameters" in shown
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run 🚀").exists()
     assert _run("sweep", "digits-small", "--dry-run", "limits.macs=1000") == 2
     assert "loosen these limits" in capsys.readouterr().err
 
