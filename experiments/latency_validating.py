@@ -1,8 +1,6 @@
 """Holds a predictor to the designs of a front, measured again."""
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from experiments.run_folder import Run, read_run
 from latency_models.measurements import differences
 from latency_models.network import Network, network_of
 from latency_models.predictor import Predictor
+from objectives.fingerprint import fingerprint
 from search_space import get_scale, layer_plan
 
 _IMPROBABLE = 0.01
@@ -99,9 +98,8 @@ def validate(
             f"{predictor_path}: the predictor is of {own!r}, which cannot measure here ({error}); give --device"
         ) from None
     ms, low, high = predictor.predict(networks)
-    fingerprint = device.fingerprint()
-    version = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:8]
-    folder = predictor_path / f"validation-{run_path.resolve().name}-{version}"
+    about = device.fingerprint()
+    folder = predictor_path / f"validation-{run_path.resolve().name}-{fingerprint(**about)}"
     measured = measure_into(folder, device, networks, rounds=rounds, profiled=False, progress=progress)
     return Validation(
         device=device.name,
@@ -111,7 +109,7 @@ def validate(
         high_ms=tuple(map(float, high)),
         measured_ms=tuple(measured.measurements[network.key].timing.ms for network in networks),
         coverage=predictor.coverage,
-        differing=tuple(differences(predictor.fingerprint, fingerprint)),
+        differing=tuple(differences(predictor.fingerprint, about)),
     )
 
 

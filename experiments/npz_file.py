@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.errors import InputError
 
-_TORN = (zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError)
+TORN = (zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError)
 
 
 def read_npz(path: Path, *, wants: Callable[[str], bool]) -> dict[str, np.ndarray]:
@@ -22,5 +22,5 @@ def read_npz(path: Path, *, wants: Callable[[str], bool]) -> dict[str, np.ndarra
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays if wants(name)}
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, *_TORN) as error:
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, *TORN) as error:
         raise InputError(f"{path}: this is no whole npz file of plain numbers ({error}); write it with numpy.savez") from None

@@ -1,16 +1,18 @@
 """Files that appear whole or not at all, whenever the process is killed."""
 
-import contextlib
 import json
 import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+# What a changed byte of an archive brings NumPy to: a seek to where no file reaches, a header that does not parse.
+_DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, tokenize.TokenError, OSError)
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -31,20 +33,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
       ValueError: The file is torn, or holds anything but plain arrays.
     """
     # Opened here: where the file is no archive, NumPy leaves open what it opened.
-    with path.open("rb") as file, _damage_refused(), np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-_DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, tokenize.TokenError, OSError)
-
-
-@contextlib.contextmanager
-def _damage_refused() -> Iterator[None]:
-    """Whatever a changed byte of an archive brings NumPy to: a seek to where no file reaches, a header that does not parse."""
-    try:
-        yield
-    except _DAMAGED as error:
-        raise ValueError(str(error)) from None
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except _DAMAGED as error:
+            raise ValueError(str(error)) from None
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> None:

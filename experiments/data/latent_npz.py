@@ -3,9 +3,7 @@
 import dataclasses
 import pathlib
 import struct
-import tokenize
 import zipfile
-import zlib
 from typing import IO, Any
 
 import numpy as np
@@ -13,8 +11,7 @@ import numpy as np
 from experiments.data.dataset import Example
 from experiments.data.latent_layout import Layout, example_of, require_floats
 from experiments.errors import InputError
-
-_TORN = (zipfile.BadZipFile, zlib.error, NotImplementedError, tokenize.TokenError)
+from experiments.npz_file import TORN
 
 LOCAL_HEADER = struct.Struct("<4s5H3L2H")  # a zip member's header; its last two fields are the lengths that follow it
 
@@ -49,7 +46,7 @@ def open_npz(path: pathlib.Path) -> NpzShard:
     """
     try:
         arrays = map_npz(path)
-    except (OSError, ValueError, EOFError, struct.error, *_TORN) as error:
+    except (OSError, ValueError, EOFError, struct.error, *TORN) as error:
         raise InputError(f"{path}: not a readable npz file ({error}); write it again with write_latents") from None
     if "latents" not in arrays:
         raise InputError(f"{path}: key `latents` is missing; the keys are {', '.join(sorted(arrays)) or 'none'}")

@@ -1,4 +1,4 @@
-"""Published figures: each against the arithmetic it was derived by, and what may be compared with what."""
+"""Published figures: each against the arithmetic it was derived by."""
 
 import pytest
 
