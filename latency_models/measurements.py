@@ -143,13 +143,10 @@ class MeasurementSet:
         """The control of both together: this set's, if it has one."""
         if (control := self.control or other.control) is None:
             return None
-        levels = tuple(ms for measured in (self, other) if measured._ran_beside(control) for ms in measured._levels_ms)
+        beside = [x.control for x in (self, other) if x.control and x._ran_beside(control)]
+        levels = tuple(ms for each in beside for ms in each.levels_ms)
         without = (self._without(control) - set(other.measurements)) | other._without(control)
         return Control(control.network, levels, without)
-
-    @property
-    def _levels_ms(self) -> tuple[float, ...]:
-        return self.control.levels_ms if self.control else ()
 
     def _ran_beside(self, control: Control) -> bool:
         return self.control is not None and self.control.network.key == control.network.key
@@ -160,10 +157,9 @@ class MeasurementSet:
 
     def _at_level_of(self, control: Control | None) -> "MeasurementSet":
         """What was measured beside a control, as it is at the control's level."""
-        if control is None or not self._ran_beside(control) or not self._levels_ms:
+        if control is None or self.control is None or not self._ran_beside(control) or not self.control.levels_ms:
             return self
-        factor = control.level_ms / Control(control.network, self._levels_ms).level_ms
-        return self._scaled(factor, kept=self._without(control))
+        return self._scaled(control.level_ms / self.control.level_ms, kept=self.control.without)
 
     def _scaled(self, factor: float, *, kept: Collection[str] = ()) -> "MeasurementSet":
         """The same on a machine that takes so many times as long, but for those to be kept as they are."""

@@ -1,4 +1,4 @@
-"""What was published of latencies on devices that are not at hand: the figures, for whom, and which may be compared.
+"""What was published of latencies on devices that are not at hand: the figures, and for whom.
 
 As with published designs, a figure is `verified` where we have read it in the source named, and `remembered` where it is
 from memory: such a figure is shown, never a threshold and never an anchor.
