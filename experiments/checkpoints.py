@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 
 from experiments.errors import InputError
 from experiments.progress import Progress
@@ -58,9 +59,9 @@ class Checkpoints:
             progress: is told of checkpoints that cannot be read.
 
         Raises:
-            InputError: there are checkpoints, and none of them can be read.
+            InputError: there are checkpoints, and none of them can be read; or the last one could not be written.
         """
-        self._manager.wait_until_finished()
+        self._wait()
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
@@ -79,7 +80,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def read(self, step: int, like: Any) -> Any:
-        """The state of the checkpoint behind so many steps.
+        """The state of the checkpoint behind so many steps, on the first device here, whatever devices wrote it.
 
         Args:
             step: of a checkpoint that is there.
@@ -88,14 +89,29 @@ class Checkpoints:
         Raises:
             InputError: it cannot be read.
         """
-        abstract = jax.eval_shape(lambda x: x, like)
         try:
-            restored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            restored = self._manager.restore(step, args=ocp.args.StandardRestore(shapes_here(like)))
         except Exception as error:  # whatever of Orbax, TensorStore or JSON a damaged file makes fail
             reason = str(error).strip().partition("\n")[0]
             where = self.folder / str(step)
             raise InputError(f"{where}: this checkpoint cannot be read ({type(error).__name__}: {reason})") from error
         return jax.tree.map(jnp.asarray, restored)
+
+    def keep_last(self) -> None:
+        """Drops all but the last checkpoint, once that is written: of a training that is done, no other is needed.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        self._wait()
+        for step in sorted(self._manager.all_steps())[:-1]:
+            self._manager.delete(step)
+
+    def _wait(self) -> None:
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise self._full(error) from error
 
     def _drop_beyond(self, step: int) -> None:
         for later in self._manager.all_steps():
@@ -108,6 +124,15 @@ class Checkpoints:
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         reason = str(error).strip().rpartition(": ")[2]
         return InputError(
-            f"{self.folder}: a checkpoint cannot be written ({reason}); make room, and give the same command again: "
-            "it goes on from the last one that is whole"
+            f"{self.folder}: a checkpoint cannot be written ({reason}); mend that (a full disk wants room), and give the same "
+            "command again: it goes on from the last one that is whole"
         )
+
+
+def shapes_here(like: Any) -> Any:
+    """What Orbax is asked for: these shapes, on the first device of this machine.
+
+    Without a device it asks for those that the file was written on, and a machine that lacks them could not read it.
+    """
+    here = SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), jax.eval_shape(lambda x: x, like))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from diffusion import Parameterisation, Schedule, diffuse, get_parameterisation, get_schedule, per_sample
 from diffusion.guidance import TIMESTEPS_PER_UNIT_TIME
 from experiments.data import Dataset, as_arrays, batches, load_dataset
+from experiments.data.dataset import array_bytes
 from experiments.errors import InputError
 from search_space import Scale
 from supernet import PromptEncoder
@@ -126,7 +127,7 @@ def open_examples(data: str, scale: Scale, *, split: str) -> Dataset:
 def load_examples(data: str, scale: Scale, *, split: str) -> Dataset:
     """The same, in memory where it is small; for what reads examples more than once."""
     dataset = open_examples(data, scale, split=split)
-    if np.prod(dataset.info.image_shape) * 4 * dataset.info.num_examples > _IN_MEMORY_BYTES:
+    if array_bytes(dataset.info) > _IN_MEMORY_BYTES:
         return dataset
     examples = list(dataset)
     return dataclasses.replace(dataset, read=examples.__getitem__)

@@ -193,14 +193,18 @@ def compiled(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_constants_as_arguments(step: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    """The compiled step for arguments of the shapes of these; what it closes over is bound to its first argument."""
+    """The compiled step for arguments of the shapes of these; what it closes over is bound to its first argument.
+
+    It is put where the state is: on several devices it would be copied to all of them at every step.
+    """
     traced, out = jax.make_jaxpr(step, return_shape=True)(*arguments)
+    constants = jax.device_put(traced.consts, jax.tree.leaves(arguments[0])[0].sharding)
 
     def run(constants: list[Array], *arguments: Any) -> Any:
         flat = eval_jaxpr(traced.jaxpr, constants, *jax.tree.leaves(arguments))
         return jax.tree.unflatten(jax.tree.structure(out), flat)
 
-    return functools.partial(jax.jit(run, donate_argnums=1, compiler_options=COMPILER_OPTIONS), traced.consts)
+    return functools.partial(jax.jit(run, donate_argnums=1, compiler_options=COMPILER_OPTIONS), constants)
 
 
 def accumulated(loss: BatchLoss, num_parts: int) -> Callable[[Parameters, Any], tuple[dict[str, Array], Parameters]]:

@@ -99,6 +99,7 @@ class _Run:
                     assert restored is not None  # the first one at least
                     done, kept = restored
                     self._retreat(error, done, retreats)
+            checkpoints.keep_last()
         return fitting.trained(kept["state"])
 
     def _retreat(self, error: DivergedError, done: int, retreats: int) -> None:

@@ -114,15 +114,19 @@ class FeatureDistances:
     Attributes:
         extractor: whose features.
         reference: features of the data.
+        is_latent: the data are latents, which may lie anywhere; samples of images are clipped to [-1, 1].
     """
 
     extractor: FeatureExtractor
     reference: Float[np.ndarray, "n width"]
+    is_latent: bool = False
 
     @staticmethod
-    def to(images: Float[np.ndarray, "n height width channels"], extractor: FeatureExtractor) -> "FeatureDistances":
-        """Distances to these images."""
-        return FeatureDistances(extractor, features(extractor, images))
+    def to(
+        images: Float[np.ndarray, "n height width channels"], extractor: FeatureExtractor, *, is_latent: bool = False
+    ) -> "FeatureDistances":
+        """Distances to these images, or latents."""
+        return FeatureDistances(extractor, features(extractor, images), is_latent)
 
     @property
     def names(self) -> MeasureNames:
@@ -152,7 +156,7 @@ class FeatureDistances:
         return array_digest({"reference": self.reference})
 
     def features_of(self, samples: Float[np.ndarray, "n height width channels"]) -> Float[np.ndarray, "n features"]:
-        """Features of samples, which are clipped to [-1, 1].
+        """Features of samples, which are clipped to [-1, 1] if they are images.
 
         Raises:
             UnusableSamplesError: a sample is not finite, or all are the same image.
@@ -164,7 +168,7 @@ class FeatureDistances:
                 f"{len(bad)} of {len(samples)} samples hold numbers that are not finite, the first is sample {bad[0]}: the "
                 "network diverged; train it longer, or with a lower learning rate"
             )
-        samples = np.clip(samples, -1, 1)
+        samples = samples if self.is_latent else np.clip(samples, -1, 1)
         if len(samples) > 1 and (samples == samples[0]).all():
             raise UnusableSamplesError(
                 f"all {len(samples)} samples are one image, which have no spread to measure: the network ignores its noise; "
@@ -195,7 +199,8 @@ class FeatureDistances:
         return {name: jackknifed.estimate() for name, jackknifed in self.jackknifed(samples, measures).items()}
 
     def _fingerprint(self, measure: str, n: int) -> str:
-        return fingerprint(**self.extractor.settings(), reference=self._reference_digest, measure=measure, n=n)
+        of_latents = {"clipped": False} if self.is_latent else {}
+        return fingerprint(**self.extractor.settings(), reference=self._reference_digest, measure=measure, n=n, **of_latents)
 
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:

@@ -82,7 +82,7 @@ def sweep_distances(config: SweepConfig, extractor: FeatureExtractor) -> Feature
     images = np.empty((len(rows), *dataset.info.image_shape), np.float32)
     for place, row in enumerate(rows):
         images[place] = dataset[int(row)]["image"]
-    return FeatureDistances.to(images, extractor)
+    return FeatureDistances.to(images, extractor, is_latent=dataset.info.is_latent)
 
 
 def run_distances(config: SweepConfig, run_dir: Path) -> FeatureDistances:

@@ -14,7 +14,7 @@ from experiments.control_file import condition_of, following, read_control
 from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
 from experiments.data.image_grid import check_picture
 from experiments.data.splits import ALL
-from experiments.denoising_task import all_examples, load_examples, open_examples
+from experiments.denoising_task import all_examples, open_examples
 from experiments.errors import InputError
 from experiments.lora_file import with_lora
 from experiments.quality import Apply, SampleSettings, sample_program
@@ -117,10 +117,11 @@ def _prompted(prompt: str, info: DatasetInfo) -> Example:
 
 
 def _grid_prompts(bundle: Bundle) -> np.ndarray:
-    """One prompt for each column: the classes in order, or the first prompts of the validation split."""
+    """One prompt for each column: the classes in order, or the first held-out prompts, of a set without any the first."""
     task = bundle.task
-    dataset = load_examples(bundle.data, task.scale, split="validation")
-    if dataset.info.num_classes is None or dataset.info.has_captions or not task.scale.vocabulary:
-        return all_examples(dataset, task.scale)[1][:_GRID_COLUMNS]
-    labels = range(dataset.info.num_classes)
+    info = open_examples(bundle.data, task.scale, split=ALL).info
+    if info.num_classes is None or info.has_captions or not task.scale.vocabulary:
+        dataset = open_examples(bundle.data, task.scale, split="validation" if info.split_sizes.get("validation") else "train")
+        return all_examples(dataset.at(range(min(len(dataset), _GRID_COLUMNS))), task.scale)[1]
+    labels = range(info.num_classes)
     return np.stack([prompt_tokens({"label": label}, task.scale.context_length) for label in labels])

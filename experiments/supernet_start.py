@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from experiments.bundle import Bundle, apply_network, read_bundle
 from experiments.bundle_folders import new_folder, refuse_existing
+from experiments.checkpoints import shapes_here
 from experiments.errors import InputError
 from experiments.weights_comparison import QUICK_COMPILE
 from search_space import Scale, get_scale, get_space, scale_names
@@ -108,10 +109,9 @@ def check_start(folder: Path, supernet: Supernet) -> None:
 
 def load_start(folder: Path, like: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a start, `network` and `prompt`, which must have the shapes of `like`."""
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), like)
     with ocp.StandardCheckpointer() as checkpointer:
         try:
-            restored = checkpointer.restore((folder / _PARAMETERS).absolute(), abstract)
+            restored = checkpointer.restore((folder / _PARAMETERS).absolute(), shapes_here(like))
         except (ValueError, FileNotFoundError) as error:
             raise InputError(f"{folder / _PARAMETERS}: the parameters cannot be read ({error}); make the start anew") from None
     return jax.tree.map(jnp.asarray, restored)

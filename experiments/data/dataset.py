@@ -6,7 +6,7 @@ caption may have a label beside it, which is then no prompt but what the image i
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -120,6 +120,15 @@ class Dataset:
             raise IndexError(f"example {index} of data set {self.info.name!r}: it has {len(self)} examples")
         return self.read(position)
 
+    def at(self, rows: Sequence[int] | np.ndarray) -> "Dataset":
+        """The examples at these rows, in their order; none is read yet."""
+        places = [int(row) for row in rows]
+        return Dataset(
+            dataclasses.replace(self.info, num_examples=len(places)),
+            lambda index: self.read(places[index]),
+            lambda index: self.origin(places[index]),
+        )
+
     def __iter__(self) -> Iterator[Example]:
         return (self.read(index) for index in range(len(self)))
 
@@ -196,10 +205,15 @@ def as_arrays(dataset: Dataset, *, context_length: int | None = None) -> Arrays:
     return Arrays(images=images, tokens=tokens, context=context, labels=labels)
 
 
+def array_bytes(info: DatasetInfo) -> int:
+    """Of the images and encoded contexts of a split in memory."""
+    floats = int(np.prod(info.image_shape)) + int(np.prod(info.context_shape or (0,)))
+    return 4 * floats * info.num_examples
+
+
 def check_fits(info: DatasetInfo) -> None:
     """Raises InputError where a split as arrays would take more than 4 GiB."""
-    floats = int(np.prod(info.image_shape)) + int(np.prod(info.context_shape or (0,)))
-    if (size := 4 * floats * info.num_examples) > MAX_ARRAY_BYTES:
+    if (size := array_bytes(info)) > MAX_ARRAY_BYTES:
         raise InputError(
             f"data set {info.name!r} would take {size / 2**30:.1f} GiB in memory, more than the limit of 4 GiB; "
             f"read it with `batches`, give a smaller resolution, or make split {info.split!r} smaller"

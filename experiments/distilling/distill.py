@@ -138,6 +138,7 @@ def distill_bundle(
     home = home or path
     folder = settings.teacher or (_own_teacher(home) if method.needs_teacher else None)
     teacher = read_teacher(folder, student) if folder else student
+    teacher = with_settings(teacher, precision=student.settings.precision, remat=student.settings.remat)
     is_own = folder is not None and folder.resolve() == (home / TEACHER).resolve()
     feeding = read_block_map(home, student, teacher) if is_own else None
     asked = {

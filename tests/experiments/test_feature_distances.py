@@ -46,6 +46,15 @@ def test_samples_beyond_the_range_are_clipped():
     assert distances().measure(SAMPLES * 3) == distances().measure(np.clip(SAMPLES * 3, -1, 1))
 
 
+def test_samples_of_latents_are_taken_as_they_are():
+    rng = np.random.default_rng(5)
+    latents, alike = (rng.normal(size=(600, 8, 8, 1)).astype(np.float32) for _ in range(2))
+    pixels = function_extractor("pixels", lambda scale, x: flat(scale, x)[:, :8], np.float32(1))
+    found, clipped = (FeatureDistances.to(latents, pixels, is_latent=x).measure(alike) for x in (True, False))
+    assert found["frechet_pixels"].value < 0.1
+    assert clipped["frechet_pixels"].value > 0.3
+
+
 @pytest.mark.parametrize(
     ("other", "samples"),
     [

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +145,33 @@ def test_what_is_done_is_not_done_again(tmp_path):
     progress = Interrupting()
     fit(tmp_path / "cut", phases, progress)
     assert progress.titles == [("Again", 60, 20)]
+
+
+def test_a_phase_that_is_done_keeps_its_last_checkpoint_alone(whole):
+    folder, _ = whole
+    assert [path.name for path in (folder / WORK / "checkpoints" / "1").iterdir() if path.name.isdigit()] == ["100"]
+
+
+ON_TWO_DEVICES = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from experiments.checkpoints import Checkpoints
+mesh = Mesh(np.array(jax.devices()), ("examples",))
+assert mesh.size == 2
+with Checkpoints(Path(sys.argv[1])) as checkpoints:
+    checkpoints.save(7, {"x": jax.device_put(jnp.arange(4), NamedSharding(mesh, PartitionSpec()))})
+"""
+
+
+def test_what_two_devices_wrote_is_gone_on_with_on_one(tmp_path):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    command = [sys.executable, "-c", ON_TWO_DEVICES, str(tmp_path)]
+    subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, check=True)
+    with Checkpoints(tmp_path) as checkpoints:
+        step, state = checkpoints.restore({"x": jnp.zeros(4, int)}, silent_progress())
+    assert (step, state["x"].tolist()) == (7, [0, 1, 2, 3])
 
 
 def test_a_checkpoint_that_was_cut_short_costs_steps_and_no_more(whole, tmp_path):

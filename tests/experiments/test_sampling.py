@@ -78,6 +78,14 @@ def test_classes_are_drawn_by_name_or_all_in_turn(tmp_path, drawn):
     assert drawn[2:] == [[1 + label] for label in range(10)]
 
 
+def test_without_held_out_examples_the_first_captions_are_drawn(tmp_path, drawn):
+    scale = dataclasses.replace(get_scale("digits-proxy"), in_channels=4, out_channels=4, vocabulary=0)
+    context = np.arange(9 * 32, dtype=np.float32).reshape(9, 1, 32)
+    data = write_latents(tmp_path / "latents.npz", np.ones((9, 8, 8, 4), np.float32), context=context)
+    assert run("sample", bundle_of(tmp_path / "bundle", scale, str(data))) == 0
+    assert drawn == context.tolist()
+
+
 @pytest.mark.parametrize(
     ("scale", "data", "prompt", "message"),
     [

@@ -207,6 +207,6 @@ def test_a_full_disk_ends_with_one_message_and_leaves_the_last_checkpoint(bundle
     assert found.returncode == 2, found.stderr
     message = found.stderr.strip().splitlines()[-1]
     assert "a checkpoint cannot be written" in message
-    assert "make room, and give the same command again" in message
+    assert "mend that (a full disk wants room), and give the same command again" in message
     subprocess.run([sys.executable, "-c", TRAIN, *command], cwd=ROOT, check=True)
     assert read_bundle(tmp_path / "made").settings.origin.endswith("trained for 30 steps")
