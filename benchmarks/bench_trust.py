@@ -11,6 +11,7 @@ from kept import keep, put_back
 from record import show, write_result
 
 from experiments.progress import terminal_progress
+from experiments.run_folder import read_run
 from experiments.trust import measure_trust
 
 RUN, NUM, NUM_SAMPLES = Path("runs/digits"), 24, 1000
@@ -22,6 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each architecture")
     given = parser.parse_args()
+    read_run(RUN)  # it refuses before anything is put where a sweep is to be
     folder = RUN / "trust"
     put_back(KEPT, folder=folder)
     with terminal_progress() as progress:

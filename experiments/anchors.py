@@ -37,6 +37,7 @@ COSTS = ("macs", "latency_ms")
 # Of architectures at the deploy scale, by name, those of COSTS among them.
 Costs = Callable[[list[Architecture]], Mapping[str, np.ndarray]]
 _FOLDER = "anchors"
+_REMEDY = "delete it, `pocketunet sweep` measures it again"
 _STREAM = 0xA2C4  # of the draws
 _BAND = 3  # noise levels that are taken together, of twenty
 
@@ -139,6 +140,16 @@ def anchors_of(config: SweepConfig) -> list[Architecture]:
     return [] if config.anchors is None else stratified(config, config.anchors.num, stream=_STREAM, key="anchors.num")
 
 
+def recorded_anchors(run_dir: Path) -> list[Architecture]:
+    """The architectures that have served as anchors in a run folder, whatever limits they were drawn within.
+
+    Raises:
+        InputError: a record is damaged.
+    """
+    records = (_read(path) for path in sorted((run_dir / _FOLDER).glob("*.json")))
+    return [Architecture.from_json(anchor.architecture) for record in records if record for anchor in record.anchors]
+
+
 def fit_anchors(config: SweepConfig, run_dir: Path, *, costs: Costs, progress: Progress) -> None:
     """Trains the anchors alone and measures their proxies, for the search and for every rung that predicts quality.
 
@@ -162,15 +173,18 @@ def read_predictor(level: SweepConfig, run_dir: Path, costs: Costs) -> QualityPr
         InputError: the anchors' record is not there, damaged, of other settings, or too many of them diverged.
     """
     path = _path(run_dir, level)
-    remedy = "delete it, `pocketunet sweep` measures it again"
-    if (record := read_record(path, AnchorsRecord, remedy=remedy)) is None:
+    if (record := _read(path)) is None:
         raise InputError(f"{path}: there are no anchors for these settings; run the sweep again to train them")
     if record.fingerprint != path.stem:
-        raise InputError(f"{path}: key 'fingerprint' says {record.fingerprint}, wanted is {path.stem}; {remedy}")
+        raise InputError(f"{path}: key 'fingerprint' says {record.fingerprint}, wanted is {path.stem}; {_REMEDY}")
     try:
         return QualityPredictor.of(record, costs)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> AnchorsRecord | None:
+    return read_record(path, AnchorsRecord, remedy=_REMEDY)
 
 
 def _path(run_dir: Path, level: SweepConfig) -> Path:

@@ -7,10 +7,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from experiments.config import SweepConfig, ledger_header
 from experiments.data import Dataset
+from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.json_files import read_record
+from experiments.ledger_contents import check_header
+from experiments.run_folder import Run
 from experiments.whole_files import write_whole
+from search_space import get_scale
 
 FILE = "data.json"
 
@@ -31,6 +36,26 @@ class DataRecord(BaseModel):
 
     schema_version: Literal[1] = 1
     splits: dict[str, SplitRecord]
+
+
+def open_splits(config: SweepConfig) -> dict[str, Dataset]:
+    """The splits of the data set that a sweep reads.
+
+    Raises:
+        InputError: the data set cannot be read, or does not fit the scale.
+    """
+    scale = get_scale(config.proxy_scale)
+    return {split: open_examples(config.data, scale, split=split) for split in ("train", "validation")}
+
+
+def check_unchanged(run: Run, config: SweepConfig) -> None:
+    """Holds `sweep.yaml` and the data to what the run was made with, before more is measured in its folder.
+
+    Raises:
+        InputError: one of them is another now; or as `check_same_data`.
+    """
+    check_header(run.path / "ledger.jsonl", run.ledger, ledger_header(config))
+    check_same_data(run.path, open_splits(config))
 
 
 def check_same_data(run_dir: Path, splits: Mapping[str, Dataset]) -> None:

@@ -16,8 +16,12 @@ _THEN = "give the folder of that"
 _INDEX = "*.safetensors*index*.json"  # a variant's is NAME.safetensors.index.fp16.json
 _SCHEDULER = "scheduler_config.json"
 _PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
-# Stable Diffusion's noise schedule, which is our `scaled_linear`.
-_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+# Stable Diffusion's noise schedule, which is our `scaled_linear`; and what diffusers takes where a key is missing.
+_SCHEDULE = {
+    "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000,
+    "trained_betas": None, "rescale_betas_zero_snr": False,
+}  # fmt: skip
+_DEFAULTS = _SCHEDULE | {"beta_schedule": "linear", "beta_start": 0.0001, "beta_end": 0.02}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +70,11 @@ def read_parameterisation(path: Path) -> str:
     if file is None:
         return "eps"
     config = _json_object(file)
-    for key, supported in _BETAS.items():
-        if config.get(key, supported) != supported:
+    for key, supported in _SCHEDULE.items():
+        if (value := config.get(key, _DEFAULTS[key])) != supported:
+            said = json.dumps(value) if key in config else f"missing, which means {json.dumps(value)}"
             raise InputError(
-                f"{file}: key {key!r} is {json.dumps(config[key])}; supported is {json.dumps(supported)}; "
+                f"{file}: key {key!r} is {said}; supported is {json.dumps(supported)}; "
                 "move the file away to import without it, then set `schedule` in the bundle's training.yaml"
             )
     prediction = config.get("prediction_type", "epsilon")

@@ -16,7 +16,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from experiments.errors import InputError
 from experiments.whole_files import write_whole
@@ -87,7 +87,7 @@ def save_classifier(classifier: Classifier, directory: str | Path, *, validation
     """Writes the weights and their description; the description last, so that a directory that has it is complete."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    save_file(weights(classifier), directory / _WEIGHTS_FILE)
+    write_whole(directory / _WEIGHTS_FILE, save(weights(classifier)))
     description = {
         "schema": SCHEMA,
         "image_shape": list(classifier.image_shape),

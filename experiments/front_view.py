@@ -18,6 +18,7 @@ from experiments.records import evaluation_to_json
 from experiments.run_folder import Run
 from experiments.rungs import saved_share
 from experiments.searchers.minimized import minimized_values
+from experiments.trust_record import ranking_notes, read_trust
 from objectives import Estimate, Objective, get_objective
 
 _NUM_NEAREST = 5
@@ -26,18 +27,20 @@ _COSTS_SHOWN = ("latency_ms", "parameters", "macs", "peak_activation_bytes")
 
 
 def front_json(run: Run, *, order: Objective | None = None) -> dict[str, Any]:
-    """What `front.json` holds (counts, front, hypervolume), the folder, the knee's digest and bounds, for `json.dumps`."""
+    """What `front.json` holds (counts, front, hypervolume), the folder, the knee's digest, bounds and rank correlations."""
+    trust = read_trust(run)
     return {
         **run.summary,
         "front": [evaluation_to_json(evaluation) for evaluation in _ordered(run, order or run.objectives[0])],
         "run": str(run.path),
         "knee": run.knee.digest if run.knee else None,
         "where": [dataclasses.asdict(bound) for bound in run.bounds],
+        "trust": trust.model_dump(include={"tau", "tau_equal_cost"}) if trust else None,
     }
 
 
 def print_front(run: Run, *, order: Objective | None = None, console: Console | None = None) -> None:
-    """Prints the counts, the front as a table with its knee marked, and what to do next.
+    """Prints the counts, the front as a table with its knee marked, how far to trust its ranking, and what to do next.
 
     Args:
         run: whose front.
@@ -61,6 +64,8 @@ def print_front(run: Run, *, order: Objective | None = None, console: Console | 
             "~ by the intervals, a cheaper one may be no worse; `quality measure` tells finer",
             style="dim",
         )
+    for level, text in ranking_notes(run):
+        console.print(text, style="bold" if level == "warning" else "dim", highlight=False, markup=False, soft_wrap=True)
     pick = run.knee.digest if run.bounds else "knee"
     next_step = f"Next: pocketunet handoff {shlex.quote(str(run.path))} --pick {pick} --out {pick}"
     console.print(next_step, highlight=False, markup=False, soft_wrap=True)

@@ -18,6 +18,8 @@ _HELP = "`pocketunet quality features` says how to bring one"
 _TARGET = "inception.safetensors"
 _SUFFIXES = (".safetensors", ".npz")
 _MOST_SHOWN = 60  # characters of a name
+_HEAD, _NUM_CLASSES = "fc.weight", 1008  # of the graph of 2015, and of its ports to PyTorch
+_AUXILIARY = "AuxLogits."  # torchvision's alone
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +54,7 @@ def read_inception(path: Path) -> InceptionWeights:
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: the file is damaged, a pickle or of another type, of no known layout, or lacks something.
+        InputError: the file is damaged, a pickle or of another type, of no known layout, of torchvision, or lacks something.
     """
     if path.suffix in PICKLES:
         raise pickle_refusal([path], target=_TARGET, then="give that file")
@@ -65,6 +67,12 @@ def read_inception(path: Path) -> InceptionWeights:
     wanted = layout.shapes()
     if not wanted.keys() & shapes.keys():
         raise InputError(_unknown(path, shapes))
+    num_classes = shapes.pop(_HEAD, (_NUM_CLASSES,))[0]
+    if num_classes != _NUM_CLASSES or any(name.startswith(_AUXILIARY) for name in shapes):
+        raise InputError(
+            f"{path}: these are torchvision's weights, of another network by the same names: distances in its features are "
+            f"not FID; {_HELP}"
+        )
     if problem := mismatch(shapes, wanted):
         raise InputError(f"{path}: these are not InceptionV3's weights in the layout of {layout.name}: {problem}; {_HELP}")
     for name in wanted:

@@ -39,7 +39,9 @@ def dry_run(config: SweepConfig) -> str:
     Raises:
         InputError: nothing in the space keeps the limits that can be checked.
     """
-    return f"{resolved_yaml(config)}\n{_check(config, _open_splits(config))}"
+    from experiments.data_record import open_splits
+
+    return f"{resolved_yaml(config)}\n{_check(config, open_splits(config))}"
 
 
 def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = None) -> None:
@@ -54,7 +56,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
         InputError: the run folder belongs to another sweep, another process is at work in it, no cluster answers, or
             something in the configuration cannot be done here.
     """
-    from experiments.data_record import check_same_data
+    from experiments.data_record import check_same_data, open_splits
     from experiments.latency import check_measuring
     from experiments.provenance import record_session
     from experiments.ray_cluster import temporary_root
@@ -64,7 +66,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     from experiments.trackers.sweep_log import SUPERNET, log_front, track_sweep
 
     run_dir = Path(config.run_dir)
-    config, splits = _with_device(config, run_dir), _open_splits(config)
+    config, splits = _with_device(config, run_dir), open_splits(config)
     _check(config, splits)
     start = starting_points(config)
     if not any(stage.name == "latency" for stage in start.stages):
@@ -118,18 +120,6 @@ def _with_device(config: SweepConfig, run_dir: Path) -> SweepConfig:
     path = run_dir / "sweep.yaml"
     name = load_config(path).latency.device if path.is_file() else default_device().name
     return config.model_copy(update={"latency": config.latency.model_copy(update={"device": name})})
-
-
-def _open_splits(config: SweepConfig) -> dict[str, Any]:
-    """The splits of the data set that a sweep reads.
-
-    Raises:
-        InputError: the data set cannot be read, or does not fit the scale.
-    """
-    from experiments.denoising_task import open_examples
-
-    scale = get_scale(config.proxy_scale)
-    return {split: open_examples(config.data, scale, split=split) for split in ("train", "validation")}
 
 
 def _check(config: SweepConfig, splits: Mapping[str, Any]) -> str:

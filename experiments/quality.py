@@ -152,7 +152,8 @@ class FeatureDistances:
         return KernelReference.of(self._mixed, kernel=gaussian_kernel(median_bandwidth(self._mixed)))
 
     @cached_property
-    def _reference_digest(self) -> str:
+    def reference_digest(self) -> str:
+        """Of the data's features."""
         return array_digest({"reference": self.reference})
 
     def features_of(self, samples: Float[np.ndarray, "n height width channels"]) -> Float[np.ndarray, "n features"]:
@@ -200,7 +201,7 @@ class FeatureDistances:
 
     def _fingerprint(self, measure: str, n: int) -> str:
         of_latents = {"clipped": False} if self.is_latent else {}
-        return fingerprint(**self.extractor.settings(), reference=self._reference_digest, measure=measure, n=n, **of_latents)
+        return fingerprint(**self.extractor.settings(), reference=self.reference_digest, measure=measure, n=n, **of_latents)
 
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:

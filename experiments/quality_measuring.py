@@ -1,7 +1,7 @@
 """Quality of a few architectures of a run by as many samples as one likes, and how they differ, sample by sample.
 
 Sample i has its own noise and prompt whatever network draws it: differences are of the networks, and their intervals are
-shorter than those of the numbers themselves.
+shorter than those of the numbers themselves. What was measured is kept, and read again where it is asked for again.
 """
 
 import dataclasses
@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from pydantic import BaseModel
 
 from experiments.choosing import choose
 from experiments.config import evaluation_settings, load_config, with_samples
+from experiments.data_record import check_unchanged
 from experiments.errors import InputError
+from experiments.json_files import read_record
 from experiments.progress import Progress
 from experiments.prompt_agreement import sweep_agreement
 from experiments.quality import FeatureDistances, UnusableSamplesError
@@ -46,9 +50,10 @@ class MeasuredQuality:
         fingerprint: how it was measured; numbers of different ones must not be compared.
         extractor: name, digest and preprocessing of whose features it was measured in.
         estimates: by measure; `..._extrapolated` is of infinitely many samples.
-        differences: to another architecture that was measured with it, by measure.
+        differences: to another architecture that was measured alike, by measure.
         held_out: of the measures that can be taken of real images too, what held-out ones reach.
         compared_with: that one's digest; None for the first, to which the others are compared.
+        num_reference: training images that samples are compared with.
         picture: the first samples, as a file.
     """
 
@@ -59,19 +64,41 @@ class MeasuredQuality:
     differences: dict[str, Estimate]
     held_out: dict[str, Estimate]
     compared_with: str | None
+    num_reference: int
     picture: Path
 
     def to_json(self) -> dict[str, Any]:
         """For `json.dumps`."""
         numbers = {key: {name: x.to_json() for name, x in getattr(self, key).items()} for key in _MEASURED}
-        named = {key: getattr(self, key) for key in ("digest", "fingerprint", "extractor", "compared_with")}
+        named = {key: getattr(self, key) for key in ("digest", "fingerprint", "extractor", "compared_with", "num_reference")}
         return {**named, **numbers, "picture": str(self.picture)}
+
+
+class _Statistic(BaseModel):
+    """A statistic of samples as it is kept; see `Jackknifed`."""
+
+    whole: float
+    without: list[float]
+    n: int
+    fingerprint: str
+
+
+class _Kept(BaseModel):
+    """What of an architecture's file is read again; what it says beside that is for people."""
+
+    jackknifed: dict[str, _Statistic]
+
+    def statistics(self) -> dict[str, Jackknifed]:
+        """By measure."""
+        return {name: Jackknifed(x.whole, np.array(x.without), x.n, x.fingerprint) for name, x in self.jackknifed.items()}
 
 
 def measure_quality(
     run_dir: Path, picks: Sequence[str], *, num_samples: int, progress: Progress, extractor: FeatureExtractor | None = None
 ) -> list[MeasuredQuality]:
     """Draws samples with the supernet's weights, measures them, and keeps numbers and pictures in `quality/` of the run.
+
+    What is there already is not drawn again, so that the same call goes on where it was stopped.
 
     Args:
         run_dir: the folder of a run whose supernet is trained.
@@ -81,23 +108,31 @@ def measure_quality(
         extractor: in whose features; None for the run's own classifier, which is trained where it is not there yet.
 
     Raises:
-        InputError: nothing fits a pick, the data set has no labels to train a classifier by, or samples cannot be measured.
+        InputError: nothing fits a pick, the data set has no labels to train a classifier by, samples cannot be measured, what
+            is kept is damaged, or `sweep.yaml` or the data are no longer those of the run.
         ValueError: the extractor takes images of another shape.
         FileNotFoundError: the run folder has no trained supernet.
     """
-    architectures = _picked(read_run(run_dir), picks)
-    config = with_samples(load_config(run_dir / "sweep.yaml"), num_samples)
+    run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
+    architectures = _picked(run, picks)
+    check_unchanged(run, config)
+    config = with_samples(config, num_samples)
     parameters, supernet = load_supernet(config, run_dir), sweep_supernet(config)
     classifier = functools.partial(sweep_classifier, config, run_dir, progress)
+    kept = None
     if extractor is None:
         extractor = classifier_extractor(classifier())
-    distances = sweep_distances(config, extractor)
-    if num_samples < distances.reference.shape[1]:
-        progress.say(_too_few(distances, num_samples))
+    else:  # it may be a large network
+        kept = run_dir / "quality" / f"features-{fingerprint(**extractor.settings())}.npz"
+        kept.parent.mkdir(exist_ok=True)
+    distances = sweep_distances(config, extractor, kept=kept, progress=progress)
+    for what, num in (("samples", num_samples), ("training images", len(distances.reference))):
+        if num < distances.reference.shape[1]:
+            progress.say(_too_few(distances, num, what))
     prompted = sweep_agreement(config, classifier)
     draw = sweep_samples(config, supernet.apply, held_out(config)[1])
     tune = tuning(config, tuning_batches(config))
-    name = fingerprint(**evaluation_settings(config), **extractor.settings())
+    name = fingerprint(**evaluation_settings(config), **extractor.settings(), reference=distances.reference_digest)
     described = {"name": extractor.name, "digest": extractor.digest, "preprocessing": extractor.preprocessing}
     folder = run_dir / "quality" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,14 +140,20 @@ def measure_quality(
     first: Mapping[str, Jackknifed] = {}
     with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
         for architecture in architectures:
-            samples = draw(tune(parameters, architecture), jnp.asarray(supernet.route(architecture)))
-            try:
-                measured = distances.jackknifed(samples)
-            except UnusableSamplesError as error:
-                raise InputError(f"{architecture.digest}: {error}") from None
-            if prompted is not None:
-                measured |= prompted.jackknifed(samples)
-            frechet = distances.names.frechet
+            record, frechet = folder / f"{architecture.digest}.json", distances.names.frechet
+            picture = record.with_suffix(".png")
+            before = read_record(record, _Kept, remedy="delete it, `pocketunet quality measure` measures it again")
+            if before is not None:
+                measured = before.statistics()
+            else:
+                samples = draw(tune(parameters, architecture), jnp.asarray(supernet.route(architecture)))
+                try:
+                    measured = distances.jackknifed(samples)
+                except UnusableSamplesError as error:
+                    raise InputError(f"{architecture.digest}: {error}") from None
+                if prompted is not None:
+                    measured |= prompted.jackknifed(samples)
+                save_grid(samples[:_NUM_SHOWN], picture)
             found.append(
                 MeasuredQuality(
                     digest=architecture.digest,
@@ -122,11 +163,12 @@ def measure_quality(
                     differences=_estimates({key: measured[key] - other for key, other in first.items()}, frechet),
                     held_out=prompted.held_out if prompted else {},
                     compared_with=found[0].digest if found else None,
-                    picture=save_grid(samples[:_NUM_SHOWN], folder / f"{architecture.digest}.png"),
+                    num_reference=len(distances.reference),
+                    picture=picture,
                 )
             )
-            record = json.dumps(found[-1].to_json(), indent=1, allow_nan=False)
-            write_whole(folder / f"{architecture.digest}.json", f"{record}\n")
+            if first or before is None:  # differences that are there stay where none are asked for
+                write_whole(record, _record(found[-1], measured))
             first = first or measured
             stage.advance()
     return found
@@ -143,10 +185,19 @@ def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:
     return list(found.values())
 
 
-def _too_few(distances: FeatureDistances, num_samples: int) -> str:
+def _record(found: MeasuredQuality, measured: Mapping[str, Jackknifed]) -> str:
+    """The file of an architecture."""
+    kept = {
+        name: {"whole": x.whole, "without": x.without.tolist(), "n": x.n, "fingerprint": x.fingerprint}
+        for name, x in measured.items()
+    }
+    return f"{json.dumps({**found.to_json(), 'jackknifed': kept}, indent=1, allow_nan=False)}\n"
+
+
+def _too_few(distances: FeatureDistances, num: int, what: str) -> str:
     names, width = distances.names, distances.reference.shape[1]
     return (
-        f"{num_samples:,} samples are fewer than the {width:,} features: {names.frechet} is mostly bias at this n, "
+        f"{num:,} {what} are fewer than the {width:,} features: {names.frechet} is mostly bias then, "
         f"extrapolated or not; {names.kid} and {names.mmd} have none"
     )
 

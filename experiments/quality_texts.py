@@ -21,7 +21,10 @@ def measured_table(found: Sequence["MeasuredQuality"]) -> str:
         lines += ["", "Share of samples that the classifier reads as their prompts say: all of it, and each part", ""]
         lines += [_compared(found, apart, [("held-out images", *(_shown(found[0].held_out[name]) for name in apart))])]
     whose = " ".join(filter(None, (found[0].extractor[key] for key in ("name", "digest", "preprocessing"))))
-    last = f"95 % intervals, in the features of {whose}; pictures and numbers are in {found[0].picture.parent}"
+    last = (
+        f"95 % intervals, against {found[0].num_reference:,} training images, in the features of {whose}; pictures and numbers "
+        f"are in {found[0].picture.parent}"
+    )
     return "\n".join([*lines, "", last])
 
 

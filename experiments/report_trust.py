@@ -9,7 +9,7 @@ from experiments.evaluation import Evaluation
 from experiments.json_files import is_number, read_json
 from experiments.run_folder import Run
 from experiments.rungs import saved_share
-from experiments.trust_record import read_trust, trust_summary, trust_warnings
+from experiments.trust_record import ranking_notes, read_trust
 from objectives import get_objective
 from search_space import get_space
 
@@ -31,7 +31,7 @@ def trust_notes(run: Run) -> list[tuple[str, str]]:
                 f"Quality is ranked at {scales[0]}, cost counted at {scales[1]}: that ranks carry over is an assumption.",
             )
         )
-    notes += _ranking_notes(run)
+    notes += ranking_notes(run)
     if any("latency_ms" in evaluation.objectives for evaluation in done):
         notes.append(_latency_note(run))
     if overlaps := _overlapping_neighbours(run):
@@ -96,14 +96,6 @@ def _evaluations_note(run: Run, num_done: int) -> tuple[str, str]:
     of = f" of {size:.2g} architectures" if size else ""
     level = "warning" if num_done < 50 else "note"
     return level, f"{num_done} evaluations{of}: the true front may lie beyond this one."
-
-
-def _ranking_notes(run: Run) -> list[tuple[str, str]]:
-    if all(objective.is_cost for objective in run.objectives):
-        return []
-    if (record := read_trust(run)) is None:
-        return [("note", f"Nobody has looked how well the search ranks; this does: pocketunet quality trust {run.path}")]
-    return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]
 
 
 def _rungs_note(run: Run) -> list[tuple[str, str]]:

@@ -14,9 +14,10 @@ from experiments.data import Dataset, DatasetInfo
 from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
-from experiments.progress import Progress, reaching
+from experiments.npz_file import read_npz, write_npz
+from experiments.progress import Progress, reaching, silent_progress
 from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
-from objectives.extractor import FeatureExtractor
+from objectives.extractor import FeatureExtractor, features
 from objectives.features import Classifier, classifier_extractor
 from objectives.objective import PREDICTED
 from search_space import Scale, get_scale
@@ -72,17 +73,34 @@ def data_classifier(folder: Path, data: str, scale: Scale, *, seed: int, num_ste
     return load_classifier(folder)
 
 
-def sweep_distances(config: SweepConfig, extractor: FeatureExtractor) -> FeatureDistances:
+def sweep_distances(
+    config: SweepConfig, extractor: FeatureExtractor, *, kept: Path | None = None, progress: Progress | None = None
+) -> FeatureDistances:
     """Distances of samples to the sweep's training images; it needs no labels.
+
+    Args:
+        config: of the sweep.
+        extractor: in whose features.
+        kept: a file that has the features of these images, or gets them.
+        progress: is told of every image.
 
     Raises:
         ValueError: the extractor takes images of another shape.
+        InputError: `kept` is damaged.
     """
     dataset, rows = _chosen(config.data, get_scale(config.proxy_scale), config.seed)
-    images = np.empty((len(rows), *dataset.info.image_shape), np.float32)
-    for place, row in enumerate(rows):
-        images[place] = dataset[int(row)]["image"]
-    return FeatureDistances.to(images, extractor, is_latent=dataset.info.is_latent)
+    if kept is not None and kept.is_file():
+        return FeatureDistances(extractor, read_npz(kept, wants="features".__eq__)["features"], dataset.info.is_latent)
+    found, size = [], extractor.batch_size
+    with (progress or silent_progress()).stage("Features of the training images", len(rows)) as stage:
+        for start in range(0, len(rows), size):
+            chosen = dataset.at(rows[start : start + size])
+            found.append(features(extractor, np.stack([example["image"] for example in chosen])))
+            stage.advance(len(chosen))
+    reference = np.concatenate(found)
+    if kept is not None:
+        write_npz(kept, features=reference)
+    return FeatureDistances(extractor, reference, dataset.info.is_latent)
 
 
 def run_distances(config: SweepConfig, run_dir: Path) -> FeatureDistances:

@@ -71,12 +71,15 @@ def sample_bundle(
 
     Raises:
         InputError: the bundle is damaged or names no data set, the picture's name says no known format, a prompt is none of
-            what its network has learned, the updates are not of this bundle, or as `read_control` and `condition_of`.
+            what its network has learned, it cannot be guided, the updates are not of this bundle, or as `read_control` and
+            `condition_of`.
     """
     check_has_data(path)
     check_picture(out)
     asked = {"sample_steps": num_steps, "guidance_scale": guidance_scale}
     bundle = with_settings(read_bundle(path), **{key: value for key, value in asked.items() if value is not None})
+    if bundle.settings.guidance_scale != 1.0:
+        check_can_be_guided(bundle, otherwise="--guidance 1")
     bundle = with_lora(bundle, path, lora) if lora else bundle
     encoded = _encoded(bundle, prompts) if prompts else _grid_prompts(bundle)
     if condition is None:
@@ -84,6 +87,15 @@ def sample_bundle(
     name, plug_in = read_control(path)
     follow = following(bundle, condition_of(bundle, condition, name))
     return save_grid(sampler_of(bundle, encoded, num=num, seed=seed, apply=follow)(bundle.parameters, plug_in), out)
+
+
+def check_can_be_guided(bundle: Bundle, *, otherwise: str) -> None:
+    """Raises InputError where a network was trained with a prompt always, so that it predicts nothing without one."""
+    if bundle.settings.prompt_dropout == 0:
+        raise InputError(
+            f"network {bundle.architecture.digest}: prompt_dropout is 0 in its training.yaml, so that it cannot be guided; "
+            f"use one that was trained with 0.1, or {otherwise}"
+        )
 
 
 def save_grid(images: Float[np.ndarray, "n height width channels"], out: Path) -> Path:

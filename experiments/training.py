@@ -138,5 +138,7 @@ def fit_into(
             write_control(folder, handed_on.parameters[CONTROL_PART], condition=asked["method"]["condition"])
         elif (rank := bundle.settings.lora_rank) is not None and trained.architecture == bundle.architecture:
             write_lora(folder / LORA, bundle, trained, rank=rank * len(planned), base=asked["bundle"])
+        elif rank is not None:
+            progress.say(f"{LORA} is not written: the network is another than the one that its updates would be added to")
         log_bundle(folder, log)
     return out

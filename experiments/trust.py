@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.anchors import anchors_of
-from experiments.config import SweepConfig, ledger_header, load_config
+from experiments.anchors import anchors_of, recorded_anchors
+from experiments.config import SweepConfig, load_config
+from experiments.data_record import check_unchanged
 from experiments.errors import InputError
 from experiments.evaluator import SupernetEvaluator, read_inputs
-from experiments.ledger_contents import check_header
 from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
@@ -66,11 +66,11 @@ def measure_trust(
 
     Raises:
         InputError: the search ranks by costs alone, the data set has no labels, the space has too few architectures within the
-            limits, `sweep.yaml` is no longer that of the ledger, or another process does the same here.
+            limits, `sweep.yaml` or the data are no longer those of the run, or another process does the same here.
         FileNotFoundError: the run folder has no trained supernet.
     """
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
-    check_header(run_dir / "ledger.jsonl", run.ledger, ledger_header(config))
+    check_unchanged(run, config)
     qualities = [name for name in config.objectives if not get_objective(name).is_cost]
     if not qualities:
         raise InputError(
@@ -78,7 +78,7 @@ def measure_trust(
             "ranking by quality to trust; measure a sweep with a quality among its objectives"
         )
     settings = TrustSettings(num, num_seeds, num_steps or config.distill.num_steps, num_samples)
-    architectures = stratified(config, num, stream=_STREAM, excluded=anchors_of(config))
+    architectures = stratified(config, num, stream=_STREAM, excluded=[*anchors_of(config), *recorded_anchors(run_dir)])
     path = run_dir / FILE
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):

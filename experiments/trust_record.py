@@ -86,6 +86,15 @@ def read_trust(run: Run) -> TrustRecord | None:
     return found if found and found.search_fingerprint == run.ledger.header.get("fingerprint") else None
 
 
+def ranking_notes(run: Run) -> list[tuple[str, str]]:
+    """How far to trust the ranking by quality: pairs of a level (note, warning) and a sentence; none where costs alone rank."""
+    if all(objective.is_cost for objective in run.objectives):
+        return []
+    if (record := read_trust(run)) is None:
+        return [("note", f"Nobody has looked how well the search ranks; this does: pocketunet quality trust {run.path}")]
+    return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]
+
+
 def trust_text(record: TrustRecord) -> str:
     """Rank correlations of every score, the search's own first; then what they rest on, and a warning where it is due."""
     rows = [("Kendall's tau with the truth", "over all", f"within {EQUAL_COST:g} times the MACs")]

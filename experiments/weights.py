@@ -131,6 +131,7 @@ def _settings(folder: Path, unet: DiffusersUNet) -> TrainingSettings:
             "data": None,
             "schedule": "scaled_linear",
             "parameterisation": read_parameterisation(folder),
+            "prompt_dropout": 0.0,  # it has dropped prompts for the context of an empty one, and never seen our zeros
         }
     )
 

@@ -252,7 +252,7 @@ _OF_TENSORFLOW |= {"mean": "batchnorm/moving_mean", "variance": "batchnorm/movin
 LAYOUTS = (
     Layout(
         "PyTorch (pytorch-fid, torch-fidelity)", "pytorch-fid", lambda unit, part: f"{unit.name}.{_OF_TORCH[part]}",
-        (3, 2, 0, 1), lambda name: name.startswith(("fc.", "AuxLogits.")) or name.endswith(".num_batches_tracked"),
+        (3, 2, 0, 1), lambda name: name == "fc.bias" or name.endswith(".num_batches_tracked"),
     ),
     Layout(
         "TensorFlow's graph of 2015", "tensorflow", lambda unit, part: f"{unit.tensorflow_name}/{_OF_TENSORFLOW[part]}",

@@ -44,9 +44,17 @@ def gaussian_kernel(bandwidth: float) -> Kernel:
 def median_bandwidth(features: Features) -> float:
     """The median distance between two vectors, of the first 2,000: a bandwidth that fits the data.
 
+    Where most of them are the same, as of blank images, it is the median of the pairs that differ.
+
     Source: Gretton et al. 2012, section 8.
+
+    Raises:
+      ValueError: All vectors are the same.
     """
-    return float(np.median(pdist(np.asarray(features[:_MOST_FOR_MEDIAN], np.float64))))
+    distances = pdist(np.asarray(features[:_MOST_FOR_MEDIAN], np.float64))
+    if not (distances > 0).any():
+        raise ValueError(f"all {len(features)} images of the data have the same features, from which nothing can be told apart")
+    return float(np.median(distances) or np.median(distances[distances > 0]))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Low-rank updates of a network's kernels (LoRA): made, added, and read off two networks.
 
 A kernel counts as a matrix [inputs, outputs], that of a 3x3 convolution as [9 channels, outputs]; its update is down @ up.
+Depthwise kernels, nine numbers a channel, stay as they are.
 
 Source: Hu et al. 2021 ("LoRA"), section 4.1, with alpha = rank, which leaves the scale to the learning rate; Yeh et al. 2023
 ("LyCORIS") for convolutions.
@@ -19,7 +20,7 @@ _KERNEL, _DOWN, _UP = "/kernel", "/down", "/up"
 
 
 def fresh_updates(parameters: Mapping[str, Any], *, rank: int, init: Initializer) -> Updates:
-    """Updates of all kernels of a network that change nothing yet: `up` is zero.
+    """Updates of all kernels of a network but depthwise ones, that change nothing yet: `up` is zero.
 
     Args:
         parameters: of the network, by path.

@@ -5,7 +5,7 @@
 understood; `image_grid` draws pictures. Grain, TFDS and Pillow are imported only when they are needed.
 """
 
-from experiments.data.batching import BatchIterator, batches
+from experiments.data.batching import batches
 from experiments.data.check import check_dataset
 from experiments.data.dataset import Arrays, Dataset, DatasetInfo, Example, as_arrays, prompt_tokens
 from experiments.data.image_grid import image_grid
@@ -14,7 +14,6 @@ from experiments.data.loading import load_dataset
 
 __all__ = [
     "Arrays",
-    "BatchIterator",
     "Dataset",
     "DatasetInfo",
     "Example",

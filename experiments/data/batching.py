@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from experiments.data.dataset import Dataset, DatasetInfo, Example, default_cont
 from experiments.errors import InputError
 
 Batch = dict[str, np.ndarray]
-STATE_KEYS = ("batch_size", "context_length", "num_examples", "num_epochs", "seed")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,56 +37,6 @@ def array_example(example: Example, info: DatasetInfo, *, context_length: int) -
     return arrays
 
 
-class BatchIterator(Iterator[Batch]):
-    """Endless or counted batches, a pure function of (data set, batch size, seed, step).
-
-    Every epoch is a permutation of its own. Batches run over the ends of epochs, so that all have one shape; what is
-    left over at the very end is dropped.
-    """
-
-    def __init__(self, batches: Any, *, start_step: int, settings: dict[str, int | None], num_threads: int):
-        self._batches = batches
-        self._settings = settings
-        self._num_threads = num_threads
-        self._restart(start_step)
-
-    def __next__(self) -> Batch:
-        batch = next(self._iterator)
-        self._step += 1
-        return batch
-
-    @property
-    def step(self) -> int:
-        """Number of the batch that comes next, from 0."""
-        return self._step
-
-    def get_state(self) -> dict[str, int | None]:
-        """The position, for JSON: the step and the settings it holds for."""
-        return {"step": self._step, **self._settings}
-
-    def set_state(self, state: dict[str, int | None]) -> None:
-        """Goes to a position that `get_state` gave.
-
-        Raises:
-            InputError: the position was taken with another data set size, batch size, seed or prompt length.
-        """
-        for key in STATE_KEYS:
-            if state.get(key) != self._settings[key]:
-                raise InputError(
-                    f"the saved data position is for `{key}`={state.get(key)}, but this run has {self._settings[key]}; "
-                    f"resume with the same `{key}`, or start again"
-                )
-        self._restart(_valid_step(state.get("step"), len(self._batches)))
-
-    def _restart(self, step: int) -> None:
-        import grain.python as grain
-
-        self._step = step
-        # As many waiting batches as threads: more would only hold memory.
-        options = grain.ReadOptions(num_threads=self._num_threads, prefetch_buffer_size=self._num_threads)
-        self._iterator = iter(self._batches[step:].to_iter_dataset(options))
-
-
 def batches(
     dataset: Dataset,
     *,
@@ -98,8 +46,11 @@ def batches(
     start_step: int = 0,
     context_length: int | None = None,
     num_threads: int = 2,
-) -> BatchIterator:
+) -> Iterator[Batch]:
     """Batches in an order that depends on `seed` alone: `image`, `tokens` or `context`, and `label` where there is one.
+
+    Every epoch is a permutation of its own. Batches run over the ends of epochs, so that all have one shape; what is
+    left over at the very end is dropped.
 
     Args:
         dataset: what to read.
@@ -119,20 +70,15 @@ def batches(
     length = context_length or default_context_length(dataset.info)
     source = grain.MapDataset.source(ArrayExamples(dataset, length))
     shuffled = source.seed(seed).shuffle().repeat(num_epochs).batch(batch_size, drop_remainder=True)
-    settings = {
-        "batch_size": batch_size,
-        "context_length": length,
-        "num_examples": len(dataset),
-        "num_epochs": num_epochs,
-        "seed": seed,
-    }
     start = _valid_step(start_step, len(shuffled))
-    return BatchIterator(shuffled, start_step=start, settings=settings, num_threads=num_threads)
+    # As many waiting batches as threads: more would only hold memory.
+    options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_threads)
+    return iter(shuffled[start:].to_iter_dataset(options))
 
 
-def _valid_step(step: int | None, num_steps: int) -> int:
-    if step is None or not 0 <= step <= num_steps:
-        raise InputError(f"`step` must lie in [0, {num_steps}], got {step}; start from 0, or from a saved position")
+def _valid_step(step: int, num_steps: int) -> int:
+    if not 0 <= step <= num_steps:
+        raise InputError(f"`start_step` must lie in [0, {num_steps}], got {step}; begin with 0")
     return step
 
 

@@ -82,7 +82,7 @@ def _read_line(line: str, where: str) -> tuple[str, str]:
     expected = 'a line looks like {"file_name": "0001.png", "text": "a red cup"}'
     try:
         row: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error}); {expected}") from None
     if not isinstance(row, dict):
         raise InputError(f"{where}: a JSON object is expected, got {type(row).__name__}; {expected}")
@@ -90,6 +90,8 @@ def _read_line(line: str, where: str) -> tuple[str, str]:
         if not isinstance(row.get(key), str):
             has = ", ".join(repr(name) for name in row) or "none"
             raise InputError(f"{where}: key `{key}` must be there and be text; the keys are {has}; {expected}")
+        if half := next((mark for mark in row[key] if "\ud800" <= mark <= "\udfff"), None):
+            raise InputError(f"{where}: key `{key}` has {half!r}, half a character, which cannot be written; cut it out")
     return row["file_name"], row["text"]
 
 

@@ -19,12 +19,13 @@ from experiments.bundle import Bundle
 from experiments.denoising_task import open_examples
 from experiments.distilling.noised import denoised, drawn_times, starts
 from experiments.distilling.players import Game, two_players
-from experiments.distilling.progressive import check_can_be_guided, teacher_denoiser
+from experiments.distilling.progressive import teacher_denoiser
 from experiments.distilling.settings import AdversarialSettings
 from experiments.errors import InputError
 from experiments.fitting import Fitting, Given, Parameters, Phase, training_apply
 from experiments.progress import Progress
 from experiments.sample_features import data_classifier
+from experiments.sampling import check_can_be_guided
 from objectives.adversarial import (
     gradient_penalty,
     hinge_discriminator_loss,
@@ -57,7 +58,7 @@ def adversarial(given: Given, settings: AdversarialSettings, *, feature_maps: Fe
     """
     student, teacher = given.student, given.teacher
     if settings.distillation_weight and teacher.settings.guidance_scale != 1.0:
-        check_can_be_guided(teacher, otherwise="set guidance_scale in its training.yaml to 1")
+        check_can_be_guided(teacher, otherwise="guidance_scale: 1 in its training.yaml")
     maps = feature_maps or _classifier_maps(student, given.folder / FEATURES, seed=given.seed, progress=given.progress)
     num_steps = settings.updates or student.settings.num_steps
     return [

@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float
 
 from diffusion.guidance import TIMESTEPS_PER_UNIT_TIME
 from experiments.bundle import Bundle
-from experiments.distilling.progressive import check_can_be_guided, halvings, teacher_denoiser
+from experiments.distilling.progressive import halvings, teacher_denoiser
 from experiments.distilling.settings import CfgAwareSettings
 from experiments.fitting import BatchLoss, Draw, Given, Parameters, Phase, training_apply
+from experiments.sampling import check_can_be_guided
 from objectives.step_distillation import Halving, cfg_aware_loss, with_rescaled
 
 # Folded into a step's key, which `DenoisingTask.noisy_batch` splits in three.
@@ -29,7 +30,7 @@ def cfg_aware(given: Given, settings: CfgAwareSettings) -> list[Phase]:
     Raises:
         InputError: the teacher has not learned to predict without a prompt.
     """
-    check_can_be_guided(given.teacher)
+    check_can_be_guided(given.teacher, otherwise="the method progressive with guidance_scale=1")
     of_round = functools.partial(cfg_aware_round, settings=settings)
     return halvings(given, settings, first=of_round, later=of_round)
 

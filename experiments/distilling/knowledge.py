@@ -50,7 +50,8 @@ def knowledge_loss(student: Bundle, teacher: Bundle, pairs: Mapping[str, str], s
         settings: the weights; those that are None are the student's.
 
     Returns:
-        A loss of a batch ((noisy images, time steps, prompts), targets), with the terms before they are weighted.
+        A loss of a batch ((noisy images, time steps, prompts), targets), with the terms before they are weighted. Where a batch
+        is computed in parts, the teacher's norms are the part's.
     """
     task, apply, teach = student.task, training_streams(student), training_streams(teacher)
     weigh = time_weighting(settings.weighting, task)

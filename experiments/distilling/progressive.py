@@ -2,7 +2,9 @@
 
 Guidance of the first teacher goes into the student's weights, so that one step of the result is one call of the network.
 
-Source: Salimans and Ho 2022; Meng et al. 2023 for guidance, of which we take one scale.
+Source: Salimans and Ho 2022; Meng et al. 2023 for guidance, of which we take one scale. A round is trained as everything here
+is, with a warm-up, a rate that falls by a cosine, and averaged weights, which are the next teacher; there the rate falls
+linearly to nothing, and weights are not averaged.
 """
 
 import functools
@@ -17,8 +19,8 @@ from diffusion.guidance import TIMESTEPS_PER_UNIT_TIME
 from diffusion.samplers import Denoiser
 from experiments.bundle import Bundle
 from experiments.distilling.settings import CfgAwareSettings, ProgressiveSettings
-from experiments.errors import InputError
 from experiments.fitting import BatchLoss, Draw, Fitting, Given, Parameters, Phase, single_loss, training_apply
+from experiments.sampling import check_can_be_guided
 from objectives.step_distillation import WEIGHTINGS, Halving, Weighting, progressive_loss
 
 # (student, teacher, steps of the student) to the loss of a batch, and what draws the batch.
@@ -34,7 +36,7 @@ def progressive(given: Given, settings: ProgressiveSettings) -> list[Phase]:
     own = given.student.settings.guidance_scale
     scale = own if settings.guidance_scale is None else settings.guidance_scale
     if scale != 1.0:
-        check_can_be_guided(given.teacher)
+        check_can_be_guided(given.teacher, otherwise="guidance_scale=1")
     of_round = functools.partial(progressive_round, weighting=WEIGHTINGS[settings.weighting])
     return halvings(
         given, settings,
@@ -80,15 +82,6 @@ def halvings(
 
     num_halvings = (settings.start // settings.steps).bit_length() - 1
     return [phase(settings.start >> done) for done in range(1, num_halvings + 1)]
-
-
-def check_can_be_guided(teacher: Bundle, *, otherwise: str = "the method progressive with guidance_scale=1") -> None:
-    """Raises InputError where a network was trained with a prompt always, so that it predicts nothing without one."""
-    if teacher.settings.prompt_dropout == 0:
-        raise InputError(
-            f"teacher {teacher.architecture.digest}: prompt_dropout is 0 in its training.yaml, so that it cannot be guided; "
-            f"use one that was trained with 0.1, or {otherwise}"
-        )
 
 
 def progressive_round(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.anchors import Anchor, AnchorsRecord, QualityPredictor, anchors_of, read_predictor
+from experiments.anchors import Anchor, AnchorsRecord, QualityPredictor, anchors_of, read_predictor, recorded_anchors
 from experiments.config import evaluation_settings, judged_at, ledger_header, load_config
 from experiments.errors import InputError
 from experiments.proxies import LEVELS, ProxyValues
@@ -132,6 +132,7 @@ def test_a_record_that_is_missing_damaged_or_of_other_settings_is_refused(tmp_pa
     path.parent.mkdir()
     path.write_text(_record(name=name).model_dump_json())
     assert read_predictor(config, tmp_path, _costs).first_level == 4
+    assert [x.to_json() for x in recorded_anchors(tmp_path)] == [x.architecture for x in _record(name=name).anchors]
     for text, told in (
         ("{", "no JSON file"),
         (json.dumps({"fingerprint": name}), "key 'anchors': field required; delete it, `pocketunet sweep` measures it again"),

@@ -15,6 +15,7 @@ from experiments.errors import InputError
 from experiments.front_view import front_json, print_front
 from experiments.ledger import Ledger
 from experiments.run_folder import read_run
+from experiments.trust_record import FILE, Tau, TrustRecord
 from objectives import Estimate, get_objective
 
 
@@ -91,6 +92,28 @@ def test_digests_are_whole_on_a_narrow_terminal(run):
 
 def test_counts_stand_above_the_table(run):
     assert "24 done, 3 infeasible, 2 failed" in _printed(run)
+
+
+def test_how_far_to_trust_the_ranking_stands_below_the_table(tmp_path):
+    path = make_run(tmp_path / "run")
+    assert f"Nobody has looked how well the search ranks; this does: pocketunet quality trust {path}" in _printed(
+        read_run(path)
+    )
+    assert front_json(read_run(path))["trust"] is None
+    names = ("denoising_loss", "macs")
+    taus = dict(zip(names, (Tau(value=0.6, low=0.4, high=0.8, n=8), Tau(value=0.5, low=0.2, high=0.7, n=8)), strict=True))
+    chance = {name: tau.model_copy(update={"low": -0.1}) for name, tau in taus.items()}
+    record = TrustRecord(
+        search_fingerprint=read_run(path).ledger.header.get("fingerprint"), fingerprint="0" * 16, num=8, num_left_out=0,
+        num_pairs=12, num_seeds=1, num_steps=10, num_samples=40, tau=taus, tau_equal_cost=chance, between_seeds=None,
+        architectures=[],
+    )  # fmt: skip
+    (path / FILE).parent.mkdir()
+    (path / FILE).write_text(record.model_dump_json())
+    printed = _printed(read_run(path))
+    assert "Kendall's tau with the truth, of denoising_loss 0.60 [0.40, 0.80], and 0.60 [-0.10, 0.80] among" in printed
+    assert "Among networks of about equal MACs, denoising_loss may rank by chance" in printed
+    assert front_json(read_run(path))["trust"]["tau"]["macs"]["value"] == 0.5
 
 
 def test_json_holds_what_programs_need(run):

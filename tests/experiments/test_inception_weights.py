@@ -32,7 +32,7 @@ def tensors():
     for index, values in enumerate(found.values()):
         values.flat[0] = 1 + index / 512
     besides = {"fc.weight": np.ones((1008, 4), np.float32), "Conv2d_1a_3x3.bn.num_batches_tracked": np.zeros((), np.int64)}
-    return found | besides | {"AuxLogits.fc.bias": np.ones(8, np.float32)}
+    return found | besides | {"fc.bias": np.ones(1008, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,15 @@ def test_both_layouts_hold_the_same_weights_and_each_has_its_references_preproce
     assert (one.preprocessing, other.preprocessing) == ("pytorch-fid", "tensorflow")
     assert one.digest == other.digest == first.digest
     assert one.settings() != other.settings() == first.extractor("tensorflow").settings()
+
+
+@pytest.mark.parametrize(
+    "added", [{"fc.weight": np.ones((1000, 4), np.float32)}, {"AuxLogits.fc.bias": np.ones(1000, np.float32)}]
+)
+def test_the_network_of_torchvision_is_refused(tensors, tmp_path, capsys, added):
+    save_file(tensors | added, tmp_path / "inception.safetensors")
+    assert _run("quality", "features", "--weights", tmp_path / "inception.safetensors") == 2
+    assert "these are torchvision's weights, of another network by the same names" in capsys.readouterr().err
 
 
 def test_the_command_checks_a_file(of_pytorch, capsys):

@@ -27,7 +27,7 @@ from experiments.provenance import read_provenance
 from experiments.quality_measuring import measure_quality
 from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier
-from objectives.extractor import function_extractor
+from objectives.extractor import array_digest, function_extractor
 from objectives.fingerprint import fingerprint
 from objectives.inception_layers import LAYOUTS
 from search_space import get_space
@@ -162,7 +162,7 @@ def test_rungs_added_to_a_finished_run_judge_its_best_and_hand_over_theirs(run_d
     assert "2 done, 0 failed, 0 left of 2 promoted" in capsys.readouterr().out
 
 
-def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir, tmp_path, capsys):
+def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir, tmp_path, capsys, monkeypatch):
     copy = tmp_path / "run"
     shutil.copytree(run_dir, copy)
     digests = [member.digest for member in read_run(copy).front]
@@ -178,15 +178,28 @@ def test_quality_is_measured_by_more_samples_and_differences_are_paired(run_dir,
             *("frechet_classifier", "frechet_classifier_extrapolated", "kid_classifier", "mmd_classifier")
         }
         assert pathlib.Path(x["picture"]).is_file()
-        assert json.loads(pathlib.Path(x["picture"]).with_suffix(".json").read_text()) == x
+        kept = json.loads(pathlib.Path(x["picture"]).with_suffix(".json").read_text())
+        assert kept.pop("jackknifed").keys() == {"frechet_classifier", "kid_classifier", "mmd_classifier"}
+        assert kept == x
         assert all(estimate["n"] == 40 for estimate in x["estimates"].values())
     first, second = (x["estimates"]["frechet_classifier"]["value"] for x in found[:2])
+    with monkeypatch.context() as patch:  # nothing is drawn again; and what differs from what is kept
+        patch.setattr(quality_measuring, "sweep_samples", lambda *_: pytest.fail)
+        assert _run("quality", "measure", copy, "--ids", "knee, front", "--n", 40, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == found
+        last = pathlib.Path(found[-1]["picture"]).with_suffix(".json")
+        before = last.read_text()
+        assert _run("quality", "measure", copy, "--ids", found[-1]["digest"], "--n", 40) == 0
+        assert last.read_text() == before
+        last.write_text("{}")
+        assert _run("quality", "measure", copy, "--ids", found[-1]["digest"], "--n", 40) == 2
+        assert f"{last}: key 'jackknifed': field required; delete it" in capsys.readouterr().err
     difference = found[1]["differences"]["frechet_classifier"]
     assert difference["value"] == pytest.approx(second - first)
     assert difference["low"] < difference["value"] < difference["high"]
 
 
-def test_quality_is_measured_in_the_features_of_any_function(run_dir, tmp_path):
+def test_quality_is_measured_in_the_features_of_any_function(run_dir, tmp_path, monkeypatch):
     copy, said = tmp_path / "run", []
     shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("features", "quality"))
     progress = silent_progress()
@@ -195,14 +208,21 @@ def test_quality_is_measured_in_the_features_of_any_function(run_dir, tmp_path):
     (found,) = measure_quality(copy, ["knee"], num_samples=40, progress=progress, extractor=extractor)
     assert list(found.estimates) == ["frechet_pixels", "frechet_pixels_extrapolated", "kid_pixels", "mmd_pixels"]
     assert found.extractor == {"name": "pixels", "digest": extractor.digest, "preprocessing": ""}
-    assert json.loads(found.picture.with_suffix(".json").read_text()) == found.to_json()
+    kept = json.loads(found.picture.with_suffix(".json").read_text())
+    assert {key: kept[key] for key in found.to_json()} == found.to_json()
     assert not (copy / "features").exists()
     assert said == [
-        "40 samples are fewer than the 64 features: frechet_pixels is mostly bias at this n, extrapolated or not; "
+        "40 samples are fewer than the 64 features: frechet_pixels is mostly bias then, extrapolated or not; "
         "kid_pixels and mmd_pixels have none"
     ]
     settings = evaluation_settings(with_samples(load_config(copy / "sweep.yaml"), 40))
-    assert found.fingerprint == fingerprint(**settings, **extractor.settings()) == found.picture.parent.name
+    (features,) = copy.glob("quality/features-*.npz")
+    reference = array_digest({"reference": np.load(features)["features"]})
+    assert found.num_reference == len(np.load(features)["features"]) > 64
+    assert found.fingerprint == found.picture.parent.name
+    assert found.fingerprint == fingerprint(**settings, **extractor.settings(), reference=reference)
+    monkeypatch.setattr(sample_features, "features", pytest.fail)  # those of the data are kept
+    assert measure_quality(copy, ["knee"], num_samples=40, progress=progress, extractor=extractor) == [found]
 
 
 @pytest.mark.slow
@@ -216,7 +236,7 @@ def test_fid_is_measured_with_weights_of_ones_own(run_dir, tmp_path, capsys, mon
         arguments = ("--ids", "knee", "--n", 40, "--features", "inception", "--weights", weights, "--json", *how)
         assert _run("quality", "measure", copy, *arguments) == 0
         captured = capsys.readouterr()
-        assert "40 samples are fewer than the 2,048 features: fid is mostly bias at this n" in captured.err
+        assert "40 samples are fewer than the 2,048 features: fid is mostly bias then" in captured.err
         found += json.loads(captured.out)
     assert [set(x["estimates"]) for x in found] == [{"fid", "fid_extrapolated", "kid", "mmd_inception"}] * 2
     assert [x["extractor"]["preprocessing"] for x in found] == ["pytorch-fid", "tensorflow"]

@@ -11,7 +11,7 @@ def test_a_table_says_in_whose_features_and_shows_differences():
     extractor = {"name": "inception", "digest": "0123456789abcdef", "preprocessing": "tensorflow"}
     first, second = (
         MeasuredQuality(
-            digest, "f0", extractor, {"fid": estimate}, differences, {}, other, pathlib.Path("run/quality/f0/x.png")
+            digest, "f0", extractor, {"fid": estimate}, differences, {}, other, 1197, pathlib.Path("run/quality/f0/x.png")
         )
         for digest, estimate, differences, other in (
             ("aa", Estimate(2.0, 1.0, 3.0, 40), {}, None),
@@ -22,5 +22,6 @@ def test_a_table_says_in_whose_features_and_shows_differences():
     assert "bb  not finite" in table
     assert "Difference to aa" in table
     assert table.endswith(
-        "in the features of inception 0123456789abcdef tensorflow; pictures and numbers are in run/quality/f0"
+        "against 1,197 training images, in the features of inception 0123456789abcdef tensorflow; pictures and numbers are in "
+        "run/quality/f0"
     )

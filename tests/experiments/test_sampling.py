@@ -78,6 +78,18 @@ def test_classes_are_drawn_by_name_or_all_in_turn(tmp_path, drawn):
     assert drawn[2:] == [[1 + label] for label in range(10)]
 
 
+def test_a_network_that_always_had_its_prompt_is_not_guided(tmp_path, drawn, capsys):
+    bundle = bundle_of(tmp_path / "bundle", get_scale("digits-proxy"), "digits")
+    assert run("sample", bundle, "--guidance", 3) == 0
+    settings = bundle / "training.yaml"
+    settings.write_text(f"{settings.read_text()}\nprompt_dropout: 0\n".replace("prompt_dropout: 0.1\n", ""))
+    drawn.clear()
+    assert run("sample", bundle, "--guidance", 3) == 2
+    assert "prompt_dropout is 0 in its training.yaml, so that it cannot be guided; use one" in capsys.readouterr().err
+    assert not drawn
+    assert run("sample", bundle, "--guidance", 1) == 0
+
+
 def test_without_held_out_examples_the_first_captions_are_drawn(tmp_path, drawn):
     scale = dataclasses.replace(get_scale("digits-proxy"), in_channels=4, out_channels=4, vocabulary=0)
     context = np.arange(9 * 32, dtype=np.float32).reshape(9, 1, 32)

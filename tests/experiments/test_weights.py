@@ -182,18 +182,21 @@ def test_a_promise_of_a_loss_needs_data(bundle, tmp_path, capsys):
     assert "key 'data' is null" in capsys.readouterr().err
 
 
+BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
 @pytest.mark.parametrize(
     ("place", "config", "parameterisation"),
     [
         ("unet/scheduler_config.json", {"prediction_type": "v_prediction"}, "v"),
-        ("scheduler/scheduler_config.json", {"prediction_type": "sample", "beta_schedule": "scaled_linear"}, "x0"),
-        ("scheduler/scheduler_config.json", {"beta_start": 0.00085, "num_train_timesteps": 1000}, "eps"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample", "rescale_betas_zero_snr": False}, "x0"),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 1000, "trained_betas": None}, "eps"),
     ],
 )
 def test_the_scheduler_says_what_is_predicted(unet, tmp_path, place, config, parameterisation):
     file = unet.parent / place
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(config))
+    file.write_text(json.dumps(BETAS | config))
     imported = read_bundle(import_weights(unet, tmp_path / "bundle"))
     assert imported.settings.parameterisation == parameterisation
 
@@ -201,8 +204,17 @@ def test_the_scheduler_says_what_is_predicted(unet, tmp_path, place, config, par
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"prediction_type": "flow"}, "key 'prediction_type' is \"flow\"; supported is one of epsilon, v_prediction, sample"),
+        (
+            {**BETAS, "prediction_type": "flow"},
+            "key 'prediction_type' is \"flow\"; supported is one of epsilon, v_prediction, sample",
+        ),
         ({"beta_schedule": "linear"}, 'key \'beta_schedule\' is "linear"; supported is "scaled_linear"; move the file away'),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000},
+            "key 'beta_schedule' is missing, which means \"linear\"; supported is",
+        ),
+        ({**BETAS, "rescale_betas_zero_snr": True}, "key 'rescale_betas_zero_snr' is true; supported is false"),
+        ({**BETAS, "trained_betas": [0.1, 0.2]}, "key 'trained_betas' is [0.1, 0.2]; supported is null"),
     ],
 )
 def test_another_scheduler_is_refused(unet, tmp_path, capsys, config, message):

@@ -179,6 +179,13 @@ def test_kernel_estimate_is_the_jackknife_of_the_distance():
         assert found.n == 47
 
 
+def test_where_most_vectors_are_the_same_the_bandwidth_is_of_those_that_differ():
+    features = np.concatenate([np.zeros((45, 3)), np.random.default_rng(3).normal(size=(5, 3))])
+    distances = [np.linalg.norm(features[i] - features[j]) for i in range(50) for j in range(i)]
+    assert np.median(distances) == 0
+    assert median_bandwidth(features) == pytest.approx(np.median([x for x in distances if x > 0]))
+
+
 def test_gaussian_kernel_against_the_double_sum():
     generator = np.random.default_rng(10)
     one, other = generator.normal(size=(6, 3)), generator.normal(0.5, 1, (5, 3))
@@ -283,7 +290,9 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"an interval needs at least 20 vectors in each set .* got 10; use more"):
         KernelReference.of(features[:10])
     with pytest.raises(ValueError, match=r"`bandwidth` must be above 0, got 0"):
-        gaussian_kernel(median_bandwidth(features))
+        gaussian_kernel(0.0)
+    with pytest.raises(ValueError, match=r"all 30 images of the data have the same features"):
+        median_bandwidth(features)
     with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):
         frechet_distance(gaussian_statistics(features), gaussian_statistics(features[:, :2]))
     with pytest.raises(ValueError, match=r"both sets must have the same features, got 3 and 2"):

@@ -66,6 +66,8 @@ def test_metadata_wins_over_side_cars_and_says_so(folder):
         ('{"file_name": "a.png", "caption": "x"}', ":1: key `text` must be there .* keys are 'file_name', 'caption'"),
         ('{"text": "x"}', ":1: key `file_name` must be there"),
         ('{"file_name": "a.png", "text": 3}', ":1: key `text` must be there and be text"),
+        (r'{"file_name": "a.png", "text": "a cat \ud83d"}', r":1: key `text` has '\\ud83d', half a character, which cannot be"),
+        ("[" * 100_000, ":1: not valid JSON"),
         ('{"file_name": "aa.png", "text": "x"}', r":1: there is no image 'aa\.png' .*did you mean 'a\.png'\?"),
         ('{"file_name": "../secret.png", "text": "x"}', ":1: there is no image '../secret.png'"),
         ('{"file_name": "zebra.jpeg", "text": "x"}', ":1: there is no image .*add the image, or remove the line"),

@@ -188,7 +188,7 @@ def test_data_without_labels_need_features_from_python(tmp_path, monkeypatch):
 
 def test_a_teacher_that_always_had_a_prompt_gives_no_guided_scores(tmp_path):
     guided = dataclasses.replace(given(tmp_path), teacher=with_settings(STUDENT, guidance_scale=3.0, prompt_dropout=0.0))
-    with pytest.raises(InputError, match=r"cannot be guided; use one .* or set guidance_scale in its training.yaml to 1"):
+    with pytest.raises(InputError, match=r"cannot be guided; use one .* or guidance_scale: 1 in its training.yaml"):
         adversarial(guided, ADD, feature_maps=MAPS)
     without = ADD.model_copy(update={"distillation_weight": 0.0})
     assert len(adversarial(guided, without, feature_maps=MAPS)) == 1
