@@ -53,12 +53,11 @@ def adversarial(given: Given, settings: AdversarialSettings, *, feature_maps: Fe
             yours, and its forward pass is written with or without Flax: `FeatureMaps(apply, parameters)`.
 
     Raises:
-        InputError: the data set has no labels to train a classifier of, and no maps are given; or the teacher is to be guided,
+        InputError: no maps are given, and the data set has no labels to train a classifier of; or the teacher is to be guided,
             and has not learned to predict without a prompt.
     """
-    student, teacher = given.student, given.teacher
-    if settings.distillation_weight and teacher.settings.guidance_scale != 1.0:
-        check_can_be_guided(teacher, otherwise="guidance_scale: 1 in its training.yaml")
+    student = given.student
+    _check_guidance(given.teacher, settings)
     maps = feature_maps or _classifier_maps(student, given.folder / FEATURES, seed=given.seed, progress=given.progress)
     num_steps = settings.updates or student.settings.num_steps
     return [
@@ -71,14 +70,29 @@ def adversarial(given: Given, settings: AdversarialSettings, *, feature_maps: Fe
     ]
 
 
-def _classifier_maps(bundle: Bundle, folder: Path, *, seed: int, progress: Progress) -> FeatureMaps:
-    scale = bundle.task.scale
-    if open_examples(bundle.data, scale, split="train").info.num_classes is None:
+def check_adversarial(student: Bundle, teacher: Bundle, settings: AdversarialSettings) -> None:
+    """Raises InputError where `adversarial` does without feature maps."""
+    _check_guidance(teacher, settings)
+    _check_has_labels(student)
+
+
+def _check_guidance(teacher: Bundle, settings: AdversarialSettings) -> None:
+    if settings.distillation_weight and teacher.settings.guidance_scale != 1.0:
+        check_can_be_guided(teacher, otherwise="guidance_scale: 1 in its training.yaml")
+
+
+def _check_has_labels(bundle: Bundle) -> None:
+    if open_examples(bundle.data, bundle.task.scale, split="train").info.num_classes is None:
         raise InputError(
             f"data set {bundle.data!r} has no labels, and the discriminator sees images by a classifier of them; give data "
             "that has, use the method ufogen, or call `experiments.distilling.adversarial.adversarial` from Python with "
             "`feature_maps` of a network of yours"
         )
+
+
+def _classifier_maps(bundle: Bundle, folder: Path, *, seed: int, progress: Progress) -> FeatureMaps:
+    _check_has_labels(bundle)
+    scale = bundle.task.scale
     classifier = data_classifier(folder, bundle.data, scale, seed=seed, num_steps=_CLASSIFIER_STEPS, progress=progress)
     return classifier_maps(classifier)
 

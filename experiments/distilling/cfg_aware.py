@@ -28,11 +28,16 @@ def cfg_aware(given: Given, settings: CfgAwareSettings) -> list[Phase]:
     """One phase for each halving.
 
     Raises:
-        InputError: the teacher has not learned to predict without a prompt.
+        InputError: as `check_cfg_aware`.
     """
-    check_can_be_guided(given.teacher, otherwise="the method progressive with guidance_scale=1")
+    check_cfg_aware(given.student, given.teacher, settings)
     of_round = functools.partial(cfg_aware_round, settings=settings)
     return halvings(given, settings, first=of_round, later=of_round)
+
+
+def check_cfg_aware(student: Bundle, teacher: Bundle, settings: CfgAwareSettings) -> None:
+    """Raises InputError where the teacher has not learned to predict without a prompt."""
+    check_can_be_guided(teacher, otherwise="the method progressive with guidance_scale=1")
 
 
 def cfg_aware_round(student: Bundle, teacher: Bundle, num_steps: int, *, settings: CfgAwareSettings) -> tuple[BatchLoss, Draw]:

@@ -81,7 +81,7 @@ def distill_plan(
         raise InputError(f"{document.place(('chain',))}: key 'chain' must name at least one method, such as progressive")
     chain = [method_settings(_part(document, ("chain", i))) for i in range(len(plan.chain))]
     folders = [plan.out / f"{number}-{settings.method}" for number, settings in enumerate(chain, start=1)]
-    _check_teachers(plan.bundle, chain, folders)
+    _check_chain(plan, chain, folders)
     made, source = [], plan.bundle
     for settings, out in zip(chain, folders, strict=True):
         source = distill_bundle(
@@ -168,14 +168,18 @@ def _again(settings: AnySettings, before: Bundle) -> dict[str, Any]:
     return {"learning_rate": before.settings.learning_rate}
 
 
-def _check_teachers(bundle: Path, chain: list[AnySettings], folders: list[Path]) -> None:
-    """Opens the bundle of a plan, and holds every teacher that is there before it begins to it: before anything is trained."""
-    begun, _ = open_bundle(bundle)
+def _check_chain(plan: Plan, chain: list[AnySettings], folders: list[Path]) -> None:
+    """Opens the bundle of a plan, and every teacher that is there before it begins: refuses what can be before it trains."""
+    begun, _ = open_bundle(plan.bundle)
+    begun = with_settings(begun, data=plan.data or begun.settings.data)
     for i, settings in enumerate(chain):
-        student, made_before = _as_student(begun, settings), {folder.resolve() for folder in folders[:i]}
-        teacher = settings.teacher or (_own_teacher(bundle) if METHODS[settings.method].needs_teacher else None)
-        if teacher is not None and teacher.resolve() not in made_before:
-            check_teacher(student, open_bundle(teacher)[0], teacher)
+        method, student = METHODS[settings.method], _as_student(begun, settings)
+        made_before = {folder.resolve() for folder in folders[:i]}
+        teacher, path = student, settings.teacher or (_own_teacher(plan.bundle) if method.needs_teacher else None)
+        if path is not None and path.resolve() not in made_before:
+            teacher, _ = open_bundle(path)
+            check_teacher(student, teacher, path)
+        method.check(student, teacher, settings)
 
 
 def _own_teacher(path: Path) -> Path:

@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from experiments.bundle import Bundle
 from experiments.config_reading import Document, validated
-from experiments.distilling.adversarial import adversarial
-from experiments.distilling.cfg_aware import cfg_aware
+from experiments.distilling.adversarial import adversarial, check_adversarial
+from experiments.distilling.cfg_aware import cfg_aware, check_cfg_aware
 from experiments.distilling.control import control
 from experiments.distilling.knowledge import knowledge
-from experiments.distilling.progressive import progressive
-from experiments.distilling.relu_attention import relu_attention
+from experiments.distilling.progressive import check_progressive, progressive
+from experiments.distilling.relu_attention import check_relu_attention, relu_attention
 from experiments.distilling.settings import (
     AdversarialSettings,
     CfgAwareSettings,
@@ -34,19 +35,21 @@ class Method:
         settings: its keys.
         phases: what it trains.
         needs_teacher: whether it learns from another network than the student itself.
+        check: raises InputError where student, teacher and settings cannot do it; their weights are not looked at.
     """
 
     settings: type[MethodSettings]
     phases: Callable[[Given, Any], list[Phase]]
     needs_teacher: bool = False
+    check: Callable[[Bundle, Bundle, Any], None] = lambda student, teacher, settings: None
 
 
 METHODS = {
     "knowledge": Method(KnowledgeSettings, knowledge, needs_teacher=True),
-    "relu-attention": Method(ReluAttentionSettings, relu_attention),
-    "progressive": Method(ProgressiveSettings, progressive),
-    "cfg-aware": Method(CfgAwareSettings, cfg_aware),
-    "adversarial": Method(AdversarialSettings, adversarial),
+    "relu-attention": Method(ReluAttentionSettings, relu_attention, check=check_relu_attention),
+    "progressive": Method(ProgressiveSettings, progressive, check=check_progressive),
+    "cfg-aware": Method(CfgAwareSettings, cfg_aware, check=check_cfg_aware),
+    "adversarial": Method(AdversarialSettings, adversarial, check=check_adversarial),
     "ufogen": Method(UfogenSettings, ufogen),
     "control": Method(ControlSettings, control),
 }

@@ -31,18 +31,27 @@ def progressive(given: Given, settings: ProgressiveSettings) -> list[Phase]:
     """One phase for each halving.
 
     Raises:
-        InputError: the first teacher is to be guided, and has not learned to predict without a prompt.
+        InputError: as `check_progressive`.
     """
-    own = given.student.settings.guidance_scale
-    scale = own if settings.guidance_scale is None else settings.guidance_scale
-    if scale != 1.0:
-        check_can_be_guided(given.teacher, otherwise="guidance_scale=1")
+    check_progressive(given.student, given.teacher, settings)
+    scale = _first_guidance(given.student, settings)
     of_round = functools.partial(progressive_round, weighting=WEIGHTINGS[settings.weighting])
     return halvings(
         given, settings,
         first=functools.partial(of_round, guidance_scale=scale), later=functools.partial(of_round, guidance_scale=1.0),
         changes={} if scale == 1.0 else {"guidance_scale": 1.0},
     )  # fmt: skip
+
+
+def check_progressive(student: Bundle, teacher: Bundle, settings: ProgressiveSettings) -> None:
+    """Raises InputError where the first teacher is to be guided, and has not learned to predict without a prompt."""
+    if _first_guidance(student, settings) != 1.0:
+        check_can_be_guided(teacher, otherwise="guidance_scale=1")
+
+
+def _first_guidance(student: Bundle, settings: ProgressiveSettings) -> float:
+    """Of the first teacher."""
+    return student.settings.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
 
 
 def halvings(

@@ -6,6 +6,7 @@ ReLU in vision transformers") for the division.
 
 import dataclasses
 
+from experiments.bundle import Bundle
 from experiments.distilling.knowledge import knowledge
 from experiments.distilling.settings import KnowledgeSettings, ReluAttentionSettings
 from experiments.errors import InputError
@@ -18,14 +19,19 @@ def relu_attention(given: Given, settings: ReluAttentionSettings) -> list[Phase]
     """Trains the student's weights in the network with ReLU attention, by knowledge distillation, in one phase.
 
     Raises:
-        InputError: the student has no softmax attention.
+        InputError: as `check_relu_attention`.
     """
-    before = given.student.architecture
-    architecture = with_relu_attention(before)
-    if architecture == before.canonical():
-        raise InputError(f"network {before.digest} has no softmax attention to change; leave relu-attention out")
+    check_relu_attention(given.student, given.teacher, settings)
+    architecture = with_relu_attention(given.student.architecture)
     [phase] = knowledge(given, KnowledgeSettings(method="knowledge", **settings.model_dump(exclude={"method"})))
     return [dataclasses.replace(phase, title="From softmax to ReLU attention", architecture=architecture)]
+
+
+def check_relu_attention(student: Bundle, teacher: Bundle, settings: ReluAttentionSettings) -> None:
+    """Raises InputError where the student has no softmax attention."""
+    before = student.architecture
+    if with_relu_attention(before) == before.canonical():
+        raise InputError(f"network {before.digest} has no softmax attention to change; leave relu-attention out")
 
 
 def with_relu_attention(architecture: Architecture) -> Architecture:

@@ -102,6 +102,26 @@ np.savez(sys.argv[2], **found.parameters["network"])
 """
 
 
+WITH_A_TEACHER = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from experiments.fitting import compiled
+mesh = Mesh(np.array(jax.devices()), ("examples",))
+assert mesh.size == 2
+teacher = jnp.arange(4.0)
+step = compiled(lambda state, images: (state + teacher * images.sum(), images.mean()))
+state, images = (jax.device_put(jnp.ones(4), NamedSharding(mesh, PartitionSpec(*axes))) for axes in ((), ("examples",)))
+with jax.transfer_guard_device_to_device("disallow"):
+    state, _ = step(state, images)
+assert state.tolist() == [1.0, 5.0, 9.0, 13.0]
+"""
+
+
+def test_what_a_step_closes_over_is_on_every_device_already():
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    subprocess.run([sys.executable, "-c", WITH_A_TEACHER], cwd=ROOT, env={**os.environ, "XLA_FLAGS": flags}, check=True)
+
+
 def test_two_devices_train_as_one(bundle, plain, tmp_path):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     arguments = [saved(bundle, tmp_path / "bundle"), tmp_path / "found.npz", NUM_STEPS]

@@ -1,5 +1,6 @@
 """Distilling by name and by plan: which keys, which teacher, what is kept, what is refused."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from experiments_fixtures.networks import TINY
 from experiments import cli, fitting
 from experiments.bundle import Bundle, read_bundle, with_settings, write_bundle
 from experiments.config import load_config
+from experiments.data import write_latents
 from experiments.distilling import adversarial
 from experiments.distilling.distill import distill_as_asked, distill_bundle, distill_plan
 from experiments.distilling.methods import METHODS
@@ -173,6 +175,44 @@ def test_a_plan_whose_last_method_has_keys_that_do_not_go_together_is_refused_be
     with pytest.raises(InputError, match="accumulation must divide batch_size=6, got 4"):
         distill_plan(plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=chain))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ({"method": "cfg-aware", "steps": 8}, "prompt_dropout is 0 in its training.yaml, so that it cannot be guided"),
+        ({"method": "progressive", "steps": 8, "guidance_scale": 2}, "it cannot be guided; use one .* or guidance_scale=1"),
+        ({"method": "relu-attention"}, "has no softmax attention to change; leave relu-attention out"),
+    ],
+)
+def test_a_plan_whose_last_method_cannot_be_done_is_refused_before_anything_is_made(bundle, tmp_path, last, message):
+    write_bundle(bundle, with_settings(BUNDLE, prompt_dropout=0.0), expected={}, card="")
+    with pytest.raises(InputError, match=message):
+        distill_plan(plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=[{"method": "ufogen"}, last]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_is_held_to_its_own_data(bundle, tmp_path):
+    images = write_latents(tmp_path / "images.npz", np.zeros((30, 8, 8, 1), np.float32))
+    chain = [{"method": "ufogen"}, {"method": "adversarial"}]
+    with pytest.raises(InputError, match="has no labels, and the discriminator sees images by a classifier"):
+        distill_plan(plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), data=str(images), chain=chain))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_computes_as_its_student_is_trained(bundle, tmp_path, monkeypatch):
+    write_bundle(bundle, with_settings(BUNDLE, precision="bfloat16", remat=True), expected={}, card="")
+    write_bundle(teacher := tmp_path / "teacher", BUNDLE, expected={}, card="")
+    found = []
+
+    def phases(given, settings):
+        found.append(given.teacher.settings)
+        raise InputError("seen")
+
+    monkeypatch.setitem(METHODS, "ufogen", dataclasses.replace(METHODS["ufogen"], phases=phases))
+    with pytest.raises(InputError, match="seen"):
+        distill_bundle(bundle, UfogenSettings(method="ufogen", teacher=teacher), out=tmp_path / "made")
+    assert (found[0].precision, found[0].remat) == ("bfloat16", True)
 
 
 def test_options_of_a_bundle_do_not_go_with_a_plan(bundle, tmp_path):
