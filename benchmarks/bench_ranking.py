@@ -18,13 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 from record import estimated, exact, show, write_result
 
+from experiments.anchors import chosen_levels, score_inputs
 from experiments.bundle import Bundle, write_bundle
 from experiments.config import SweepConfig, load_config, with_samples
 from experiments.denoising_task import load_examples, training_examples
 from experiments.handoff import training_settings
 from experiments.progress import Progress, terminal_progress
-from experiments.proxies import LEVELS, Proxies
-from experiments.sample_features import run_distances, sweep_classifier, sweep_distances
+from experiments.proxies import LEVELS, SAMPLED, Proxies, ProxyValues
+from experiments.quality import FeatureDistances
+from experiments.sample_features import sweep_classifier, sweep_distances
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_start import start_supernet
 from experiments.supernet_training import load_supernet, sweep_supernet, train_supernet
@@ -32,7 +34,7 @@ from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.truths import TRUTH, measure_truths, stratified, truth_fingerprint
 from experiments.whole_files import write_whole
 from experiments.zero_cost import zero_cost_scores
-from objectives.anchored import AnchoredScore, best_band
+from objectives.anchored import AnchoredScore
 from objectives.cost import counted_costs
 from objectives.denoising import mean_estimate
 from objectives.features import classifier_extractor
@@ -42,7 +44,6 @@ from search_space import Architecture, get_scale
 from supernet import extract, unet_parameters
 
 MEASUREMENTS = Path(__file__).parent / "measurements"
-R1 = ("paired_distance", "sliced_wasserstein", "frechet")
 NUM_TESTED, NUM_ANCHORS, SEEDS, ANCHOR_SEEDS = 32, 12, (0, 1, 2), 2
 SCHEDULE = SubnetSchedule(num_steps=800, batch_size=32, learning_rate=1e-3)
 FINE_TUNING = SubnetSchedule(num_steps=100, batch_size=32, learning_rate=5e-4)
@@ -107,7 +108,12 @@ def main() -> None:
                 for run in runs:
                     proxies(config, folder, run, progress)
             case "table":
-                table(config, folder, given.data)
+                table(config, folder, given.data, progress)
+
+
+def distances_of(config: SweepConfig, folder: Path, progress: Progress) -> FeatureDistances:
+    """In the features of the classifier of a folder, which is trained where it is not there yet."""
+    return sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress)))
 
 
 def chosen(config: SweepConfig) -> list[Architecture]:
@@ -118,7 +124,7 @@ def chosen(config: SweepConfig) -> list[Architecture]:
 
 def truths(config: SweepConfig, folder: Path, architectures: list[Architecture], progress: Progress) -> None:
     """Trains architectures alone, anchors with fewer seeds."""
-    distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress)))
+    distances = distances_of(config, folder, progress)
     tested = [x for x in architectures if x in chosen(config)[:NUM_TESTED]]
     for asked, seeds in ((architectures, SEEDS[:ANCHOR_SEEDS]), (tested, SEEDS)):
         measure_truths(
@@ -175,10 +181,7 @@ def proxies(config: SweepConfig, folder: Path, run: Run, progress: Progress) -> 
     """Everything that one supernet says of every architecture, a file for each."""
     kept = run_folder(folder, run) / "proxies"
     kept.mkdir(exist_ok=True)
-    supernet, distances = (
-        sweep_supernet(config),
-        sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress))),
-    )
+    supernet, distances = sweep_supernet(config), distances_of(config, folder, progress)
     shared = load_supernet(run_config(config, folder, run), run_folder(folder, run))
     images, prompts = held_out(config)
     measured = Proxies(with_samples(config, 256), shared, images, prompts, distances)
@@ -232,13 +235,13 @@ def scatter(folder: Path, data: str) -> None:
             write_whole(folder / name, json.dumps(content))
 
 
-def table(config: SweepConfig, folder: Path, data: str) -> None:
+def table(config: SweepConfig, folder: Path, data: str, progress: Progress) -> None:
     """Gathers the measurements and writes every rank correlation."""
     measured = gathered(folder)
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(content)}" for name, content in measured.items())
     write_whole(MEASUREMENTS / f"ranking_{data}.json", f"{{\n{lines}\n}}\n")
     architectures = chosen(config)
-    distances = run_distances(config, folder)
+    distances = distances_of(config, folder, progress)
     kept = f"truths/{truth_fingerprint(with_samples(config, NUM_SAMPLES), SCHEDULE, distances)}"
     truths, of_anchors = (_truths(measured, kept, some) for some in (architectures[:NUM_TESTED], architectures[NUM_TESTED:]))
     if not truths.shape[1] or not of_anchors.shape[1]:
@@ -285,20 +288,23 @@ def _of_supernet(name: str, records: list[Any], truths: np.ndarray, of_anchors: 
     """Taus of single proxies, and of scores fitted on the anchors, of one supernet."""
     losses = np.array([record["losses"] for record in records])
     anchors = slice(NUM_TESTED, None)
-    first = best_band(losses[anchors], of_anchors.mean(axis=1), num_levels=3, usual=9)
+    levels = chosen_levels(losses[anchors], of_anchors)
     scores = {
         "loss_mid_band": losses[:, 9:12].mean(axis=1),
-        "loss_chosen_band": losses[:, first : first + 3].mean(axis=1),
+        "loss_chosen_band": losses[:, levels].mean(axis=1),
         "loss_all_levels": losses.mean(axis=1),
-        **{key: np.array([record[key] for record in records]) for key in R1},
+        **{key: np.array([record[key] for record in records]) for key in SAMPLED},
         "frechet_1000": np.array([record[TRUTH]["value"] for record in records]),
     }
-    logs = {key: np.log(np.maximum(score, 1e-12)) for key, score in scores.items()} | {"macs": np.log(macs)}
-    for title, keys in {"fitted_loss_macs": ("loss_chosen_band", "macs"), "fitted": ("loss_chosen_band", *R1, "macs")}.items():
-        seen = np.stack([logs[key] for key in keys], axis=1)
+    inputs = [
+        score_inputs(ProxyValues(row[levels], {key: record[key] for key in SAMPLED}), {"macs": cost})
+        for row, record, cost in zip(losses, records, macs, strict=True)
+    ]
+    for title, keys in {"fitted_loss_macs": ("loss", "macs"), "fitted": tuple(inputs[0])}.items():
+        seen = np.array([[row[key] for key in keys] for row in inputs])
         score = AnchoredScore(keys, seen[anchors], of_anchors)
         scores[title] = np.array([score(row).value for row in seen])
-    found: dict[str, Any] = {f"{name}_chosen_band_begins": exact(first / LEVELS, "noise level", n=NUM_ANCHORS)}
+    found: dict[str, Any] = {f"{name}_chosen_band_begins": exact(levels.start / LEVELS, "noise level", n=NUM_ANCHORS)}
     for key, score in scores.items():
         found |= _taus(f"{name}_{key}", score, truths, macs)
     for part in ("losses", "sampled"):

@@ -76,11 +76,11 @@ class QualityPredictor:
 
     Attributes:
         score: fitted on the anchors.
-        first_level: of the band of noise levels whose loss it sees.
+        levels: of noise, whose loss it sees.
     """
 
     score: AnchoredScore
-    first_level: int
+    levels: range
 
     @staticmethod
     def of(record: AnchorsRecord, costs: Costs) -> "QualityPredictor":
@@ -97,19 +97,16 @@ class QualityPredictor:
             )
         truths = np.array([anchor.truths for anchor in anchors], np.float64)
         losses = np.array([anchor.losses for anchor in anchors])
-        first = best_band(losses, truths.mean(axis=1), num_levels=_BAND, usual=round(LEVELS * MID_BAND_LOW))
-        band = slice(first, first + _BAND)
+        levels = chosen_levels(losses, truths)
         columns = costs([Architecture.from_json(anchor.architecture) for anchor in anchors])
         rows = [
-            _vector(ProxyValues(anchor.losses[band], anchor.sampled or {}), {name: columns[name][row] for name in COSTS})
+            score_inputs(
+                ProxyValues([anchor.losses[level] for level in levels], anchor.sampled or {}),
+                {name: columns[name][row] for name in COSTS},
+            )
             for row, anchor in enumerate(anchors)
         ]
-        return QualityPredictor(AnchoredScore(tuple(rows[0]), np.array([list(row.values()) for row in rows]), truths), first)
-
-    @property
-    def levels(self) -> range:
-        """The noise levels whose loss it sees."""
-        return range(self.first_level, self.first_level + _BAND)
+        return QualityPredictor(AnchoredScore(tuple(rows[0]), np.array([list(row.values()) for row in rows]), truths), levels)
 
     def __call__(self, proxies: ProxyValues, costs: Mapping[str, float]) -> Estimate:
         """The Fréchet distance of a network with these once it is trained alone, with its 95 % interval.
@@ -118,7 +115,7 @@ class QualityPredictor:
             proxies: at the levels of the band alone.
             costs: `macs` and `latency_ms` at the deploy scale.
         """
-        return self.score(np.array(list(_vector(proxies, costs).values())))
+        return self.score(np.array(list(score_inputs(proxies, {name: costs[name] for name in COSTS}).values())))
 
     def __str__(self) -> str:
         """How well it does, for people."""
@@ -216,12 +213,23 @@ def _measure(level: SweepConfig, run_dir: Path, progress: Progress) -> None:
     write_whole(path, f"{AnchorsRecord(fingerprint=path.stem, anchors=rows).model_dump_json(indent=1)}\n")
 
 
-def _vector(proxies: ProxyValues, costs: Mapping[str, float]) -> dict[str, float]:
+def chosen_levels(losses: np.ndarray, truths: np.ndarray) -> range:
+    """The band of noise levels whose loss ranks anchors best.
+
+    Args:
+        losses: [anchors, levels].
+        truths: [anchors, seeds].
+    """
+    first = best_band(losses, truths.mean(axis=1), num_levels=_BAND, usual=round(LEVELS * MID_BAND_LOW))
+    return range(first, first + _BAND)
+
+
+def score_inputs(proxies: ProxyValues, costs: Mapping[str, float]) -> dict[str, float]:
     """What the score sees, by name: logarithms, since quality and cost are known by factors.
 
     By the supernet's weights the largest subnet is at no distance from itself: distances below a hundredth of the data's
     variance are about the same.
     """
     sampled = {**proxies.sampled, "paired_distance": 0.01 + proxies.sampled["paired_distance"]}
-    seen = {"loss": float(np.mean(proxies.losses)), **sampled, **{name: costs[name] for name in COSTS}}
+    seen = {"loss": float(np.mean(proxies.losses)), **sampled, **costs}
     return {name: float(np.log(value)) for name, value in seen.items()}

@@ -40,7 +40,7 @@ def _record(num=12, seed=0, name="f0"):
 
 def test_the_predictor_finds_the_band_and_tells_the_truth_of_others():
     predict = QualityPredictor.of(_record(), _costs)
-    assert predict.first_level == 4
+    assert predict.levels == range(4, 7)
     others = _record(40, seed=1).anchors
     assert predict.levels == range(4, 7)
     told = [predict(ProxyValues(anchor.losses[4:7], anchor.sampled), COSTS) for anchor in others]
@@ -131,7 +131,7 @@ def test_a_record_that_is_missing_damaged_or_of_other_settings_is_refused(tmp_pa
     path = tmp_path / "anchors" / f"{name}.json"
     path.parent.mkdir()
     path.write_text(_record(name=name).model_dump_json())
-    assert read_predictor(config, tmp_path, _costs).first_level == 4
+    assert read_predictor(config, tmp_path, _costs).levels == range(4, 7)
     assert [x.to_json() for x in recorded_anchors(tmp_path)] == [x.architecture for x in _record(name=name).anchors]
     for text, told in (
         ("{", "no JSON file"),
