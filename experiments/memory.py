@@ -10,6 +10,9 @@ import secrets
 import sys
 from pathlib import Path
 
+_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+_FOLDER, _NAME = "compiled", "[0-9a-f]{16}"
+
 
 def trim_memory() -> None:
     """Returns freed memory to the system where the C library can (glibc); does nothing elsewhere."""
@@ -47,7 +50,7 @@ def _secret_name() -> str:
         name = path.read_text("utf-8")
     except (OSError, RuntimeError, ValueError):
         return secrets.token_hex(8)
-    return name if re.fullmatch("[0-9a-f]{16}", name) else secrets.token_hex(8)
+    return name if re.fullmatch(_NAME, name) else secrets.token_hex(8)
 
 
 def _private(path: str, flags: int) -> int:
@@ -58,10 +61,13 @@ def use_compilation_cache(run_dir: Path) -> None:
     """Compiled programs are kept in the run folder: workers, and a resumed run, do not compile them again.
 
     They are machine code, which JAX loads and runs. So they lie under a name that only this user's programs know: what came
-    with a run folder from elsewhere is not looked at.
+    with a run folder from elsewhere is not looked at. A folder of the user's own, in the environment, stays.
     """
-    folder = str((run_dir / "compiled" / _secret_name()).absolute())
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder  # for workers, which inherit it
+    chosen = os.environ.get(_VARIABLE)
+    if chosen and not re.fullmatch(f".*/{_FOLDER}/{_NAME}", chosen):
+        return
+    folder = str((run_dir / _FOLDER / _secret_name()).absolute())
+    os.environ[_VARIABLE] = folder  # for workers, which inherit it
     import jax
 
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -12,7 +12,7 @@ from experiments.memory import use_compilation_cache
 def cache_folder(tmp_path, monkeypatch):
     """Where the programs of a run would be kept, with the setting put back afterwards."""
     before = jax.config.jax_compilation_cache_dir
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "somewhere")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def folder(run="run"):
@@ -32,6 +32,13 @@ def test_programs_lie_in_the_run_folder_under_a_name_of_the_users_own(cache_fold
     assert (tmp_path / "cache" / "pocketunet" / "name").stat().st_mode & 0o077 == 0
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of another user"))
     assert cache_folder() != first
+
+
+def test_a_folder_that_the_user_has_chosen_stays(cache_folder, tmp_path, monkeypatch):
+    chosen = str(tmp_path / "compiled" / "programs")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", chosen)
+    jax.config.update("jax_compilation_cache_dir", chosen)  # as JAX does when it is imported
+    assert cache_folder() == chosen
 
 
 def test_where_no_name_can_be_kept_it_is_another_each_time(cache_folder, tmp_path):

@@ -274,7 +274,7 @@ def test_what_quality_cannot_be_measured_of(run_dir, arguments, message, capsys)
 
 def test_an_empty_front_has_no_quality(run_dir, tmp_path, capsys):
     copy = tmp_path / "run"
-    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("winner", "compiled"))
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("winner"))
     lines = (copy / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     (copy / "ledger.jsonl").write_bytes(lines[0])
     assert _run("quality", "measure", copy, "--ids", "front") == 2
@@ -350,10 +350,7 @@ def test_the_tutorial_goes_from_a_run_to_a_picture(run_dir, tmp_path, monkeypatc
     assert read_run(run_dir).knee.digest in told
     assert "One choice made otherwise" in told
     assert "NOT KEPT" not in told
-    # The sweep of this process left its cache of compiled programs in place, which grows.
-    assert {name: data for name, data in _files(run_dir).items() if not name.startswith("compiled/")} == {
-        name: data for name, data in before.items() if not name.startswith("compiled/")
-    }
+    assert _files(run_dir) == before
 
 
 def test_handoff_by_digest_then_train_and_sample(run_dir, tmp_path):
