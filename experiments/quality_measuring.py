@@ -136,24 +136,28 @@ def measure_quality(
     described = {"name": extractor.name, "digest": extractor.digest, "preprocessing": extractor.preprocessing}
     folder = run_dir / "quality" / name
     folder.mkdir(parents=True, exist_ok=True)
+    frechet = distances.names.frechet
+
+    def drawn(architecture: Architecture, picture: Path) -> dict[str, Jackknifed]:
+        """What its samples are like, by measure; the first of them are saved as a picture."""
+        samples = draw(tune(parameters, architecture), jnp.asarray(supernet.route(architecture)))
+        try:
+            measured = distances.jackknifed(samples)
+        except UnusableSamplesError as error:
+            raise InputError(f"{architecture.digest}: {error}") from None
+        if prompted is not None:
+            measured |= prompted.jackknifed(samples)
+        save_grid(samples[:_NUM_SHOWN], picture)
+        return measured
+
     found: list[MeasuredQuality] = []
     first: Mapping[str, Jackknifed] = {}
     with progress.stage(f"Measuring {num_samples} samples each", len(architectures)) as stage:
         for architecture in architectures:
-            record, frechet = folder / f"{architecture.digest}.json", distances.names.frechet
+            record = folder / f"{architecture.digest}.json"
             picture = record.with_suffix(".png")
             before = read_record(record, _Kept, remedy="delete it, `pocketunet quality measure` measures it again")
-            if before is not None:
-                measured = before.statistics()
-            else:
-                samples = draw(tune(parameters, architecture), jnp.asarray(supernet.route(architecture)))
-                try:
-                    measured = distances.jackknifed(samples)
-                except UnusableSamplesError as error:
-                    raise InputError(f"{architecture.digest}: {error}") from None
-                if prompted is not None:
-                    measured |= prompted.jackknifed(samples)
-                save_grid(samples[:_NUM_SHOWN], picture)
+            measured = before.statistics() if before and picture.is_file() else drawn(architecture, picture)
             found.append(
                 MeasuredQuality(
                     digest=architecture.digest,
