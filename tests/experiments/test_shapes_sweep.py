@@ -95,9 +95,9 @@ def test_what_real_images_reach_stands_above_what_samples_do():
         name: Estimate(value, value - 0.125, value + 0.125, 40) for name, value in zip(names, (3, 0.5, 0.25), strict=True)
     }
     extractor = {"name": "classifier", "digest": "0123456789abcdef", "preprocessing": ""}
-    ceiling = {name: Estimate(1.0, 1.0, 1.0, 1080) for name in names[1:]}
+    ceiling, picture = {name: Estimate(1.0, 1.0, 1.0, 1080) for name in names[1:]}, pathlib.Path("quality/how/1.png")
     first, second = (
-        MeasuredQuality(digest, "how", extractor, estimates, differences, ceiling, None, pathlib.Path("quality/how/1.png"))
+        MeasuredQuality(digest, "how", extractor, estimates, differences, ceiling, None, 1197, picture)
         for digest, differences in (("first", {}), ("second", estimates))
     )
     lines = [line.split() for line in measured_table([first, second]).splitlines()]
