@@ -25,8 +25,7 @@ from experiments.denoising_task import load_examples, training_examples
 from experiments.handoff import training_settings
 from experiments.progress import Progress, terminal_progress
 from experiments.proxies import LEVELS, SAMPLED, Proxies, ProxyValues
-from experiments.quality import FeatureDistances
-from experiments.sample_features import sweep_classifier, sweep_distances
+from experiments.sample_features import trained_distances
 from experiments.subnet_training import SubnetSchedule, SubnetTraining, fresh_parameters
 from experiments.supernet_start import start_supernet
 from experiments.supernet_training import load_supernet, sweep_supernet, train_supernet
@@ -37,7 +36,6 @@ from experiments.zero_cost import zero_cost_scores
 from objectives.anchored import AnchoredScore
 from objectives.cost import counted_costs
 from objectives.denoising import mean_estimate
-from objectives.features import classifier_extractor
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
@@ -111,11 +109,6 @@ def main() -> None:
                 table(config, folder, given.data, progress)
 
 
-def distances_of(config: SweepConfig, folder: Path, progress: Progress) -> FeatureDistances:
-    """In the features of the classifier of a folder, which is trained where it is not there yet."""
-    return sweep_distances(config, classifier_extractor(sweep_classifier(config, folder, progress)))
-
-
 def chosen(config: SweepConfig) -> list[Architecture]:
     """The architectures that are tested, then the anchors."""
     tested = stratified(config, NUM_TESTED, stream=1)
@@ -124,7 +117,7 @@ def chosen(config: SweepConfig) -> list[Architecture]:
 
 def truths(config: SweepConfig, folder: Path, architectures: list[Architecture], progress: Progress) -> None:
     """Trains architectures alone, anchors with fewer seeds."""
-    distances = distances_of(config, folder, progress)
+    distances = trained_distances(config, folder, progress)
     tested = [x for x in architectures if x in chosen(config)[:NUM_TESTED]]
     for asked, seeds in ((architectures, SEEDS[:ANCHOR_SEEDS]), (tested, SEEDS)):
         measure_truths(
@@ -181,7 +174,7 @@ def proxies(config: SweepConfig, folder: Path, run: Run, progress: Progress) -> 
     """Everything that one supernet says of every architecture, a file for each."""
     kept = run_folder(folder, run) / "proxies"
     kept.mkdir(exist_ok=True)
-    supernet, distances = sweep_supernet(config), distances_of(config, folder, progress)
+    supernet, distances = sweep_supernet(config), trained_distances(config, folder, progress)
     shared = load_supernet(run_config(config, folder, run), run_folder(folder, run))
     images, prompts = held_out(config)
     measured = Proxies(with_samples(config, 256), shared, images, prompts, distances)
@@ -241,7 +234,7 @@ def table(config: SweepConfig, folder: Path, data: str, progress: Progress) -> N
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(content)}" for name, content in measured.items())
     write_whole(MEASUREMENTS / f"ranking_{data}.json", f"{{\n{lines}\n}}\n")
     architectures = chosen(config)
-    distances = distances_of(config, folder, progress)
+    distances = trained_distances(config, folder, progress)
     kept = f"truths/{truth_fingerprint(with_samples(config, NUM_SAMPLES), SCHEDULE, distances)}"
     truths, of_anchors = (_truths(measured, kept, some) for some in (architectures[:NUM_TESTED], architectures[NUM_TESTED:]))
     if not truths.shape[1] or not of_anchors.shape[1]:

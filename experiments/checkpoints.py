@@ -1,7 +1,9 @@
 """Checkpoints of a training, by Orbax: the last two, so that one that was cut short costs steps and not the training."""
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,11 +36,12 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """An error inside the block is told rather than one of writing."""
         try:
-            self._manager.wait_until_finished()
-            self._manager.close()
-        except (OSError, ValueError) as unwritten:
+            with self._writing():
+                self._manager.wait_until_finished()
+                self._manager.close()
+        except InputError:
             if error is None:
-                raise self._full(unwritten) from unwritten
+                raise
 
     def save(self, step: int, state: Any) -> None:
         """Begins to write the state behind so many steps.
@@ -46,10 +49,8 @@ class Checkpoints:
         Raises:
             InputError: it, or the one before, cannot be written.
         """
-        try:
+        with self._writing():
             self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
-        except (OSError, ValueError) as error:
-            raise self._full(error) from error
 
     def restore(self, like: Any, progress: Progress) -> tuple[int, Any] | None:
         """The number of steps and the state of the last checkpoint that can be read; None where there is none at all.
@@ -61,7 +62,8 @@ class Checkpoints:
         Raises:
             InputError: there are checkpoints, and none of them can be read; or the last one could not be written.
         """
-        self._wait()
+        with self._writing():
+            self._manager.wait_until_finished()
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
@@ -103,13 +105,16 @@ class Checkpoints:
         Raises:
             InputError: it cannot be written.
         """
-        self._wait()
+        with self._writing():
+            self._manager.wait_until_finished()
         for step in sorted(self._manager.all_steps())[:-1]:
             self._manager.delete(step)
 
-    def _wait(self) -> None:
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Errors of what is written, or was begun to be, say what to do."""
         try:
-            self._manager.wait_until_finished()
+            yield
         except (OSError, ValueError) as error:
             raise self._full(error) from error
 

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from experiments.choosing import choose
-from experiments.config import evaluation_settings, load_config, with_samples
+from experiments.config import SweepConfig, evaluation_settings, load_config, with_samples
 from experiments.data_record import check_unchanged
 from experiments.errors import InputError
 from experiments.json_files import read_record
@@ -24,7 +24,7 @@ from experiments.progress import Progress
 from experiments.prompt_agreement import sweep_agreement
 from experiments.quality import FeatureDistances, UnusableSamplesError
 from experiments.run_folder import Run, read_run
-from experiments.sample_features import sweep_classifier, sweep_distances
+from experiments.sample_features import sweep_classifier, sweep_distances, trained_distances
 from experiments.sampling import save_grid
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet, sweep_supernet
@@ -32,7 +32,6 @@ from experiments.sweep_sampling import held_out, sweep_samples
 from experiments.whole_files import write_whole
 from objectives import Estimate
 from objectives.extractor import FeatureExtractor
-from objectives.features import classifier_extractor
 from objectives.fingerprint import fingerprint
 from objectives.jackknife import Jackknifed
 from search_space import Architecture
@@ -119,13 +118,8 @@ def measure_quality(
     config = with_samples(config, num_samples)
     parameters, supernet = load_supernet(config, run_dir), sweep_supernet(config)
     classifier = functools.partial(sweep_classifier, config, run_dir, progress)
-    kept = None
-    if extractor is None:
-        extractor = classifier_extractor(classifier())
-    else:  # it may be a large network
-        kept = run_dir / "quality" / f"features-{fingerprint(**extractor.settings())}.npz"
-        kept.parent.mkdir(exist_ok=True)
-    distances = sweep_distances(config, extractor, kept=kept, progress=progress)
+    distances = _distances(config, run_dir, extractor, progress)
+    extractor = distances.extractor
     for what, num in (("samples", num_samples), ("training images", len(distances.reference))):
         if num < distances.reference.shape[1]:
             progress.say(_too_few(distances, num, what))
@@ -176,6 +170,15 @@ def measure_quality(
             first = first or measured
             stage.advance()
     return found
+
+
+def _distances(config: SweepConfig, run_dir: Path, extractor: FeatureExtractor | None, progress: Progress) -> FeatureDistances:
+    """In the features of an extractor, which may be a large network: those of the data are kept; or of the run's classifier."""
+    if extractor is None:
+        return trained_distances(config, run_dir, progress)
+    kept = run_dir / "quality" / f"features-{fingerprint(**extractor.settings())}.npz"
+    kept.parent.mkdir(exist_ok=True)
+    return sweep_distances(config, extractor, kept=kept, progress=progress)
 
 
 def _picked(run: Run, picks: Sequence[str]) -> list[Architecture]:

@@ -103,6 +103,15 @@ def sweep_distances(
     return FeatureDistances(extractor, reference, dataset.info.is_latent)
 
 
+def trained_distances(config: SweepConfig, run_dir: Path, progress: Progress) -> FeatureDistances:
+    """The same in the features of the classifier of a run folder, which is trained where it is not there yet.
+
+    Raises:
+        InputError: the data set has no labels, or what lies in `features/` is damaged.
+    """
+    return sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)), progress=progress)
+
+
 def run_distances(config: SweepConfig, run_dir: Path) -> FeatureDistances:
     """The same in the features of the classifier of a run folder, which is trained.
 

@@ -22,14 +22,13 @@ from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
 from experiments.quality import UnusableSamplesError
 from experiments.run_folder import read_run
-from experiments.sample_features import sweep_classifier, sweep_distances
+from experiments.sample_features import trained_distances
 from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
 from experiments.truths import measure_truths, stand_alone_schedule, stratified
 from experiments.whole_files import write_whole
 from experiments.zero_cost import zero_cost_scores
 from objectives import Estimate, as_minimized, get_objective
 from objectives.cost import counted_costs
-from objectives.features import classifier_extractor
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
 from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
@@ -83,7 +82,7 @@ def measure_trust(
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
-        distances = sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)))
+        distances = trained_distances(config, run_dir, progress)
         scores = _scores(SupernetEvaluator(read_inputs(run_dir)), qualities, architectures, progress)
         drop_programs()
         baselines = _baselines(config, architectures, progress)
