@@ -107,6 +107,18 @@ def test_a_fresh_plug_in_draws_what_the_network_draws(made, picture, tmp_path):
     np.testing.assert_array_equal(found, plain)
 
 
+def test_without_held_out_examples_a_training_image_is_followed(tmp_path):
+    for label in range(10):
+        path = tmp_path / "data" / "train" / str(label) / "0.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.eye(8, k=label - 5, dtype=np.uint8) * 255).save(path)
+    bundle = dataclasses.replace(STUDENT, settings=SETTINGS.model_copy(update={"data": str(tmp_path / "data")}))
+    [phase] = control(Given(bundle, bundle, 0, tmp_path, silent_progress()), ControlSettings(method="control", updates=1))
+    fitting = phase.fitting(bundle)
+    parameters = {**bundle.parameters, **fitting.trained(fitting.state)}
+    assert phase.drawer(bundle, 0)(parameters, tmp_path / "grid.png").is_file()
+
+
 def test_guidance_is_heeded_beside_a_condition(picture, tmp_path):
     level = Level(1, Stage(1, transformer_depth=1, attention="cross"), Stage(1))
     bundle = started(Architecture((level,)).canonical())
