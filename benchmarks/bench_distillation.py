@@ -45,6 +45,7 @@ ADVERSARIES: dict[str, tuple[str, dict[str, Any]]] = {
     "adversarial": ("adversarial", {"learning_rate": 3e-5, "discriminator_rate": 60.0}),
     "adversarial-slow": ("adversarial", {"learning_rate": 1e-5, "discriminator_rate": 200.0}),
     "ufogen": ("ufogen", {"learning_rate": 3e-5, "discriminator_rate": 20.0, "num_times": 1}),
+    "ufogen-even": ("ufogen", {"learning_rate": 3e-5, "discriminator_rate": 5.0, "num_times": 1}),
 }
 WINNER = Path("runs/digits/winner")
 HERE = Path(__file__).parent
