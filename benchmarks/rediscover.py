@@ -2,35 +2,42 @@
 
 Stages, each of which goes on where it was stopped: `base` (a supernet, and the latency predictor of full-width networks that
 was measured on litert-cpu), `published` (published designs, judged as the search judges), `search` (the default searcher,
-five seeds), `again` (published designs and those of the fronts, by more samples), `ablation` (designs of the fronts that lack
-a trait, and the same with it), `snapfusion` (SnapFusion's evolution on the same evaluator, for as many evaluations),
+five seeds), `band` (random designs of MobileDiffusion's band of MACs), `ablation` (designs of the fronts that lack a trait, and
+the same with it), `again` (published designs, those of the fronts and of the ablation, by more samples), `snapfusion`
+(SnapFusion's evolution on the same evaluator, for as many evaluations; its seeds differ little, so that there is one),
 `scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone),
 `winner` (handed off, trained, distilled and timed beside published designs), and `table`, which writes
 `results/rediscover.json` and its picture. Without a stage, all of them.
 
-What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine; supernets
-and bundles are made again where they are needed.
+What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine, unless
+`--folder` asks for an experiment of its own. Bundles and supernets are made again where a stage needs them; another machine
+may come to a supernet with other weights, and what two have judged is never put together.
 """
 
 import argparse
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from kept import keep, put_back
 from record import RESULTS
 from rediscover_picture import draw
-from rediscover_tables import COMPARED, JUDGED_AGAIN, WINNER, Found, write_table
+from rediscover_tables import COMPARED, JUDGED_AGAIN, MACS_BAND, WINNER, Found, write_table
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
+from experiments.errors import InputError
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.exports.export import export_bundle
 from experiments.front import spread
@@ -40,21 +47,25 @@ from experiments.pipeline import run_sweep
 from experiments.progress import Progress, terminal_progress
 from experiments.provenance import record_session
 from experiments.rediscovery.counterparts import counterparts
+from experiments.rediscovery.enrichment import random_designs
 from experiments.rediscovery.traits import TRAITS
-from experiments.supernet_training import train_supernet
+from experiments.run_folder import read_run
+from experiments.supernet_training import load_supernet, train_supernet
 from experiments.trust import measure_trust
 from experiments.truths import stratified
 from experiments.whole_files import write_whole
+from latency_models.device import machine_fingerprint
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
 from latency_models.predictor import RECORD_FILE
-from objectives import Estimate
 from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
 KEPT = HERE / "measurements" / "rediscover"
 # What is kept of the folder: all that tables and pictures are made of.
 KEPT_FILES = ("*/ledger.jsonl", "*/sweep.yaml", "base/latency/*", "base/trust/*.json", "base/trust/*/*.json", "*.json")
+LEDGER = "ledger.jsonl"
+IDENTITY = "supernet.json"  # of the weights by which all was judged
 NUM_ABLATED = 24  # designs of each trait
 AGAIN = 5  # times the search's samples
 
@@ -67,14 +78,17 @@ class Size:
         changed: keys of `rediscover.yaml`.
         other_scale: a proxy scale, whose ranks are held against the first one's.
         num_ranked: architectures that are ranked at both.
+        num_random: designs of the band of MACs that are judged.
         trust: settings of the trust score.
         num_seeds: of each search.
-        updates: of the winner's training, beside its teacher, of each halving of the steps, and of ADD.
+        updates: of the winner's training, beside its teacher, of each halving of the steps, and of ADD; Stable Diffusion's
+            shape, which is the teacher, trains alone for as many as the first two.
     """
 
     changed: tuple[str, ...]
     other_scale: str
     num_ranked: int
+    num_random: int
     trust: dict[str, int]
     num_seeds: int
     updates: tuple[int, int, int, int]
@@ -82,18 +96,20 @@ class Size:
 
 SCALES = {
     "cores": Size(
-        (), "shapes16-narrow", 100, {"num": 24, "num_seeds": 2, "num_steps": 600, "num_samples": 1000}, 5, (800, 200, 100, 200)
+        (), "shapes16-narrow", 100, 800, {"num": 24, "num_seeds": 2, "num_steps": 600, "num_samples": 1000}, 5,
+        (800, 200, 100, 200),
     ),
     "gpu": Size(
         ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000",
-         "quality.loss_samples=600"),
-        "shapes16-proxy", 500, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5, (9000, 5000, 2000, 4000),
+         "quality.loss_samples=600", "search.gpus_per_worker=0.4"),
+        "shapes16-proxy", 500, 4000, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5,
+        (9000, 5000, 2000, 4000),
     ),
     # Every stage in minutes, with results that mean nothing.
     "check": Size(
         ("supernet.num_steps=20", "supernet.warmup_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50",
          "search.num_workers=1"),
-        "shapes16-narrow", 6, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (5, 5, 2, 2),
+        "shapes16-narrow", 6, 40, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (5, 5, 2, 2),
     ),
 }  # fmt: skip
 
@@ -107,12 +123,14 @@ class Experiment:
         size: of this scale.
         progress: where to report.
         results: where the table goes.
+        address: of a running Ray cluster, on which searches are to run.
     """
 
     folder: Path
     size: Size
     progress: Progress
     results: Path
+    address: str | None = None
 
     def config(self, name: str, *overrides: str) -> SweepConfig:
         """Of one run."""
@@ -121,11 +139,28 @@ class Experiment:
 
     def sweep(self, name: str, *overrides: str) -> None:
         """A run with the supernet and the predictor of the base, and nothing that another run has found."""
-        run_sweep(self.config(name, f"start_from.stages={self.folder / 'base'}", *overrides), self.progress)
+        config = self.config(name, f"start_from.stages={self.folder / 'base'}", *overrides)
+        if (self.folder / name / LEDGER).is_file() and len(read_run(self.folder / name).ledger.evaluations) == config.trials:
+            return
+        self.base()
+        run_sweep(config, self.progress, address=self.address)
 
     def base(self) -> None:
-        """Trains the supernet and fits the predictor."""
-        self.supernet(self.config("base"))
+        """Trains the supernet and fits the predictor; every stage that needs them begins so.
+
+        Raises:
+            InputError: its weights are others than those by which the rest was judged.
+        """
+        config = self.config("base")
+        self.supernet(config)
+        found, path = {"sha256": weights_digest(load_supernet(config, self.folder / "base"))}, self.folder / IDENTITY
+        if not path.is_file():
+            write_whole(path, json.dumps(found))
+        elif json.loads(path.read_text("utf-8")) != found:
+            raise InputError(
+                f"{path}: the designs here were judged by another supernet, whose weights are not kept: this machine came to "
+                f"others; `--folder` begins an experiment of its own, and without {KEPT} and {self.folder} this one begins anew"
+            )
         latency, measurements = self.folder / "base" / "latency", HERE / "measurements" / "litert_cpu"
         if not (latency / RECORD_FILE).is_file():
             known, wide = read(measurements), MeasurementSet.load(measurements / WIDE_BLOCKS)
@@ -135,7 +170,7 @@ class Experiment:
         """Trains the supernet of a run that does not search."""
         folder = Path(config.run_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        with Ledger.open(folder / "ledger.jsonl", header=ledger_header(config)):
+        with Ledger.open(folder / LEDGER, header=ledger_header(config)):
             write_whole(folder / "sweep.yaml", resolved_yaml(config))
             record_session(folder)
             train_supernet(config, folder, self.progress)
@@ -146,9 +181,8 @@ class Experiment:
             self.sweep(f"search-{seed}", f"search.seed={seed}")
 
     def snapfusion(self) -> None:
-        """SnapFusion's evolution."""
-        for seed in range(self.size.num_seeds):
-            self.sweep(f"snapfusion-{seed}", f"search.seed={seed}", "search.searcher=snapfusion")
+        """SnapFusion's evolution; a seed only orders the changes of a round, and draws where it begins again at its end."""
+        self.sweep("snapfusion-0", "search.searcher=snapfusion")
 
     def published(self) -> None:
         """Published designs, judged as candidates are."""
@@ -159,38 +193,50 @@ class Experiment:
         """What has been found so far."""
         return Found.read(self.folder, self.config("base"), num_seeds=self.size.num_seeds)
 
-    def again(self) -> None:
-        """Published designs and those of the fronts, most of whose samples the search did not see."""
-        path, found = self.folder / JUDGED_AGAIN, self.found()
-        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        asked = {x.digest: x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))}
-        missing = [architecture for digest, architecture in asked.items() if digest not in known]
-        losses = self.losses("base", missing, num_samples=AGAIN * self.config("base").quality.loss_samples)
-        for architecture, loss in zip(missing, losses, strict=True):
-            known[architecture.digest] = loss.to_json()
-            write_whole(path, json.dumps(known))
+    def band(self) -> None:
+        """Random designs of the band of MACs, which fronts may have none in: what do the best have in common?"""
+        if (path := self.folder / "band.json").is_file():
+            return
+        self.base()
+        config, ends = self.config("base"), [("macs", *MACS_BAND)]
+        [designs] = random_designs(
+            get_space(config.space),
+            self.found().costs.columns,
+            num=self.size.num_random,
+            seed=1,
+            bands=ends,
+            limits=config.limits,
+        )
+        losses = [float(of_images.mean()) for of_images in self.losses("base", designs)]
+        write_whole(path, json.dumps([{"design": x.to_json(), "loss": y} for x, y in zip(designs, losses, strict=True)]))
 
     def ablation(self) -> None:
-        """Designs of the fronts in any of the bands without a trait, and the same designs with it.
-
-        Measured once: of the fronts as they were then.
-        """
-        if (path := self.folder / "ablation.json").is_file():
-            return
+        """Designs of the fronts in any of the bands without a trait, and the same designs with it."""
         found, space = self.found(), get_space(self.config("base").space)
         designs = list({x.digest: x for band in found.bands() for x in band.distinct}.values())
         pairs = {trait.name: spread(counterparts(designs, trait, space), NUM_ABLATED) for trait in TRAITS}
-        flat = [x for of_trait in pairs.values() for pair in of_trait for x in pair]
-        losses = dict(zip((x.digest for x in flat), self.losses("base", flat), strict=True))
         record = [
-            {"trait": name, "designs": [x.to_json() for x in pair], "losses": [losses[x.digest].value for x in pair]}
-            for name, of_trait in pairs.items()
-            for pair in of_trait
+            {"trait": name, "designs": [x.to_json() for x in pair]} for name, of_trait in pairs.items() for pair in of_trait
         ]
-        write_whole(path, json.dumps(record))
+        write_whole(self.folder / "ablation.json", json.dumps(record))
 
-    def losses(self, name: str, architectures: Sequence[Architecture], *, num_samples: int | None = None) -> Iterator[Estimate]:
-        """The search's objective by the supernet of a run, by as many samples as the search takes or by others."""
+    def again(self) -> None:
+        """Published designs, those of the fronts and of the ablation, most of whose samples the search did not see."""
+        path, found = self.folder / JUDGED_AGAIN, self.found()
+        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        ablated = [Architecture.from_json(x) for row in read_json(self.folder / "ablation.json") for x in row["designs"]]
+        asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
+        missing = [x for x in {x.digest: x for x in (*asked, *ablated)}.values() if x.digest not in known]
+        if not missing:
+            return
+        self.base()
+        losses = self.losses("base", missing, num_samples=AGAIN * self.config("base").quality.loss_samples)
+        for architecture, of_images in zip(missing, losses, strict=True):
+            known[architecture.digest] = [float(f"{loss:.5g}") for loss in of_images]
+            write_whole(path, json.dumps(known))
+
+    def losses(self, name: str, architectures: Sequence[Architecture], *, num_samples: int | None = None) -> Iterator[Any]:
+        """Losses on each image by the supernet of a run, of as many samples as the search takes or of others."""
         inputs = read_inputs(self.folder / name)
         if num_samples is not None:
             quality = inputs.config.quality.model_copy(update={"loss_samples": num_samples})
@@ -198,34 +244,42 @@ class Experiment:
         evaluate = SupernetEvaluator(inputs)
         with self.progress.stage(f"Losses by the supernet of {name}", len(architectures)) as stage:
             for architecture in architectures:
-                yield evaluate(architecture)["denoising_loss"]
+                yield evaluate.image_losses(architecture)
                 stage.advance()
 
     def scales(self) -> None:
         """Random architectures by the supernets of two proxy scales, at each measured once."""
         path, config = self.folder / "scales.json", self.config("other", f"proxy_scale={self.size.other_scale}")
         architectures = stratified(config, self.size.num_ranked, stream=0x5CA1E)
-        losses = json.loads(path.read_text("utf-8"))["losses"] if path.is_file() else {}
+        losses = read_json(path)["losses"] if path.is_file() else {}
         for scale, name in ((self.config("base").proxy_scale, "base"), (config.proxy_scale, "other")):
             if scale in losses:
                 continue
             if name == "other":
                 self.supernet(config)
-            losses[scale] = [loss.value for loss in self.losses(name, architectures)]
+            else:
+                self.base()
+            losses[scale] = [float(of_images.mean()) for of_images in self.losses(name, architectures)]
             write_whole(path, json.dumps({"architectures": [x.to_json() for x in architectures], "losses": losses}))
 
     def trust(self) -> None:
         """The ranking, held against training alone."""
+        if (self.folder / "base" / "trust" / "trust.json").is_file():
+            return
+        self.base()
         measure_trust(self.folder / "base", progress=self.progress, **self.size.trust)
 
     def winner(self) -> None:
         """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
-        found = self.found()
+        found, path = self.found(), self.folder / "winner.json"
         chosen = found.winner()
         if chosen is None:
             self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
             return
         run, winner = chosen
+        if path.is_file() and Architecture.from_json(read_json(path)[WINNER]["design"]).digest == winner.digest:
+            return
+        self.base()
         picks = {name: (self.folder / "published", found.published[name]) for name in COMPARED}
         picks |= {WINNER: (run, winner)}
         bundles = Bundles(self.config("base"), self.folder / "bundles", self.progress)
@@ -233,37 +287,45 @@ class Experiment:
         trained, beside, halving, adversarial = self.size.updates
         judge, rows, teacher = None, dict[str, dict[str, Any]](), None
         for name, (of, picked) in picks.items():
-            make = functools.partial(hand_off, self.with_supernet(of), picked.digest)
-            handed = bundles.made(f"{name}-handed-off", make)
-            last = bundles.trained(f"{name}-trained", handed, steps=trained, seed=0)
+            bundle = f"{name}-{picked.digest}"
+            make = functools.partial(hand_off, self.with_supernet(of), picked.digest, say=self.progress.say)
+            handed = bundles.made(f"{bundle}-handed-off", make)
             if teacher is None:
-                teacher = last
+                last = teacher = bundles.trained(f"{bundle}-trained", handed, steps=trained + beside, seed=0)
             else:
-                last = bundles.distilled(f"{name}-taught", last, "knowledge", updates=beside, teacher=teacher)
-            eight = bundles.distilled(f"{name}-8", last, "progressive", steps=8, from_steps=32, updates=halving)
-            one = bundles.distilled(f"{name}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
-            added = bundles.distilled(f"{name}-add", one, "adversarial", teacher=last, updates=adversarial)
+                last = bundles.trained(f"{bundle}-trained", handed, steps=trained, seed=0)
+                last = bundles.distilled(f"{bundle}-taught", last, "knowledge", updates=beside, teacher=teacher)
+            eight = bundles.distilled(f"{bundle}-8", last, "progressive", steps=8, from_steps=32, updates=halving)
+            one = bundles.distilled(f"{bundle}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
+            added = bundles.distilled(f"{bundle}-add", one, "adversarial", teacher=last, updates=adversarial)
             judge = judge or Judge.of(bundles, read_bundle(last).task)
-            latency = read_expected(handed)["in_sweep"]["measured_latency_ms"]
+            if (latency := read_expected(handed)["in_sweep"]["measured_latency_ms"]) is None:
+                raise InputError(
+                    f"{handed}: its latency was not measured; make sure that the device is here, and delete the bundle"
+                )
             rows[name] = {
                 "design": picked.architecture.to_json(),
                 "measured_latency_ms": latency,
+                "cpu": machine_fingerprint()["cpu"],
                 "quality": {
                     f"{steps}_steps": measured(bundles, judge, path.name, steps)
                     for path, steps in ((last, 32), (eight, 8), (added, 1))
                 },
             }
-        wide = bundles.made("winner-full-width", functools.partial(hand_off, run, winner.digest, scale="deploy"))
-        exported = bundles.folder / "winner-full-width-litert"
+        name = f"{WINNER}-{winner.digest}-full-width"
+        wide = bundles.made(name, functools.partial(hand_off, run, winner.digest, scale="deploy"))
+        exported = bundles.folder / f"{name}-litert"
         if not exported.is_dir():
             export_bundle(wide, to="litert", out=exported)
         rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))
-        write_whole(self.folder / "winner.json", json.dumps(rows))
+        write_whole(path, json.dumps(rows))
 
     def with_supernet(self, run: Path) -> Path:
         """A run that has its supernet, which is not kept with it."""
         if not (run / "supernet").is_dir():
-            shutil.copytree(self.folder / "base" / "supernet", run / "supernet")
+            partial = run / "supernet.partial"
+            shutil.copytree(self.folder / "base" / "supernet", partial, dirs_exist_ok=True)
+            partial.rename(run / "supernet")
         return run
 
     def table(self) -> None:
@@ -273,26 +335,64 @@ class Experiment:
         draw(found, path.with_suffix(".png"))
 
 
-STAGES = ("base", "published", "search", "again", "ablation", "snapfusion", "scales", "trust", "winner", "table")
+STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion", "scales", "trust", "winner", "table")
+
+
+def weights_digest(parameters: Any) -> str:
+    """Of all arrays, in the order of their names."""
+    digest = hashlib.sha256()
+    for path, x in jax.tree_util.tree_leaves_with_path(parameters):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(x).tobytes())
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """What a stage has written.
+
+    Raises:
+        InputError: it was not run.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not there; run the stage `{path.stem}`")
+    return json.loads(path.read_text("utf-8"))
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "stages", nargs="*", metavar="STAGE", help=f"Any of {', '.join(STAGES)}.  [default: all, in this order]"
+    )
+    parser.add_argument("--scale", choices=SCALES, default="cores")
+    parser.add_argument(
+        "--folder", type=Path, help="Of all runs, from nothing.  [default: runs/rediscover, or runs/rediscover-SCALE]"
+    )
+    parser.add_argument("--address", help="Of a running Ray cluster, or `auto`; searches run there.")
+    found = parser.parse_args(given)
+    if unknown := [stage for stage in found.stages if stage not in STAGES]:
+        parser.error(f"no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
+    return found
 
 
 def main() -> None:
     """Runs stages."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stages", nargs="*", choices=[*STAGES, []], default=STAGES)
-    parser.add_argument("--scale", choices=SCALES, default="cores")
-    parser.add_argument("--folder", type=Path, help="Of all runs.  [default: runs/rediscover, or runs/rediscover-SCALE]")
-    given = parser.parse_args()
-    is_kept = given.scale == "cores"
+    given = arguments()
+    is_kept = given.scale == "cores" and given.folder is None
     folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")
     if is_kept:
         put_back(KEPT, folder=folder)
     with terminal_progress() as progress:
-        experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder)
+        experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder, given.address)
         for stage in given.stages or STAGES:
-            getattr(experiment, stage)()
-            if is_kept:
-                keep(itertools.chain.from_iterable(map(folder.glob, KEPT_FILES)), folder=folder, kept=KEPT)
+            try:
+                getattr(experiment, stage)()
+            except (InputError, OSError) as error:
+                print(f"{stage}: {error}", file=sys.stderr)
+                sys.exit(2)
+            finally:
+                if is_kept:
+                    keep(itertools.chain.from_iterable(map(folder.glob, KEPT_FILES)), folder=folder, kept=KEPT)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_latency import WIDE
 from record import estimated, exact, show, single, write_result
 
 from experiments.config import SweepConfig
+from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.front import spread
+from experiments.front import front_of, spread
 from experiments.latency import Costs
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
@@ -21,9 +23,11 @@ from experiments.rediscovery.position import hypervolumes, position
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import Run, read_run
 from experiments.trust_record import TrustRecord, read_trust
+from latency_models.measurements import MeasurementSet
 from latency_models.phone_profiles import phone_profile
 from latency_models.predictor import Predictor
 from objectives import Estimate, get_objective
+from objectives.denoising import mean_estimate
 from objectives.front import non_dominated
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from search_space import Architecture, design_names, get_design, get_scale, get_space, layer_plan
@@ -35,7 +39,10 @@ LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, 
 NUM_LATENCY_BANDS = 4
 NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
-JUDGED_AGAIN = "judged-again.json"  # losses by more samples, by digest
+BEST_PART = 8  # the best eighth of the random designs of the band of MACs
+EARLY = 200  # evaluations, at which fronts are compared, too
+JUDGED_AGAIN = "judged-again.json"  # losses by more samples, of each image, by digest
+MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 
 
@@ -83,19 +90,26 @@ class Found:
         config: of the base.
         runs: by searcher, one for each seed.
         published: outcomes of published designs, by name.
-        again: losses that were measured by more samples, by digest; they take the place of the search's where designs are
-            held against one another.
+        again: losses by more samples, by digest, one for each image; they take the place of the search's where designs are held
+            against one another, image by image.
     """
 
     folder: Path
     config: SweepConfig
     runs: Mapping[str, Sequence[Run]]
     published: Mapping[str, Evaluation]
-    again: Mapping[str, Estimate]
+    again: Mapping[str, np.ndarray]
 
     @classmethod
     def read(cls, folder: Path, config: SweepConfig, *, num_seeds: int) -> "Found":
-        """Reads all that there is."""
+        """Reads all that there is.
+
+        Raises:
+            InputError: no published design, or no search, has been judged.
+        """
+        for name in ("published", "search-0"):
+            if not (folder / name).is_dir():
+                raise InputError(f"{folder / name}: not there; run the stage `{name.removesuffix('-0')}`")
         runs = {
             name: [read_run(path) for seed in range(num_seeds) if (path := folder / f"{name}-{seed}").is_dir()]
             for name in ("search", "snapfusion")
@@ -104,7 +118,7 @@ class Found:
         judged = read_run(folder / "published").with_status("done")
         path = folder / JUDGED_AGAIN
         again = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        losses = {digest: Estimate.from_json(loss) for digest, loss in again.items()}
+        losses = {digest: np.array(of_images) for digest, of_images in again.items()}
         published = {names[x.digest]: x for x in judged if x.digest in names}
         return cls(folder, config, runs, published, losses)
 
@@ -113,9 +127,14 @@ class Found:
         return Costs(get_scale(self.config.deploy_scale), predictor)
 
     @functools.cached_property
+    def predictor(self) -> Predictor:
+        """Of the measured device."""
+        return Predictor.load(self.folder / "base" / "latency")
+
+    @functools.cached_property
     def costs(self) -> Costs:
         """On the measured device."""
-        return self.costs_on(Predictor.load(self.folder / "base" / "latency"))
+        return self.costs_on(self.predictor)
 
     @functools.cached_property
     def phone(self) -> Costs:
@@ -128,27 +147,30 @@ class Found:
         return [(run.path, member) for run in self.runs["search"] for member in spread(run.front, NUM_CONTENDERS)]
 
     def judged_again(self, outcome: Evaluation) -> Evaluation:
-        """The outcome with the loss by more samples, if it is known."""
-        if (loss := self.again.get(outcome.digest)) is None:
-            return outcome
-        return dataclasses.replace(outcome, objectives={**outcome.objectives, QUALITY.name: loss})
+        """The outcome with the loss by more samples.
 
-    @functools.cached_property
-    def evaluated(self) -> list[Evaluation]:
-        """Every distinct design that the searches judged."""
-        return list({x.digest: x for run in self.runs["search"] for x in run.with_status("done")}.values())
+        Raises:
+            InputError: it is not known.
+        """
+        if (losses := self.again.get(outcome.digest)) is None:
+            raise InputError(f"{self.folder / JUDGED_AGAIN} has no losses of design {outcome.digest}; run the stage `again`")
+        return dataclasses.replace(outcome, objectives={**outcome.objectives, QUALITY.name: mean_estimate(losses)})
 
-    @functools.cached_property
-    def phone_front(self) -> list[Evaluation]:
-        """The best of all that was judged, if it ran on the phone."""
-        latency = self.phone.columns([x.architecture for x in self.evaluated])["latency_ms"]
-        loss = np.array([x.objectives[QUALITY.name].value for x in self.evaluated])
-        return [self.evaluated[i] for i in np.flatnonzero(non_dominated(np.stack([loss, latency], axis=1)))]
+    def loss_lost(self, one: Evaluation, other: Evaluation) -> Estimate:
+        """The loss of one less that of another, paired by image."""
+        return mean_estimate(self.again[one.digest] - self.again[other.digest])
+
+    def phone_front(self, run: Run) -> tuple[Architecture, ...]:
+        """The best of all that a search judged, if they ran on the phone."""
+        evaluated = run.with_status("done")
+        latency = self.phone.columns([x.architecture for x in evaluated])["latency_ms"]
+        loss = np.array([x.objectives[QUALITY.name].value for x in evaluated])
+        return tuple(evaluated[i].architecture for i in np.flatnonzero(non_dominated(np.stack([loss, latency], axis=1))))
 
     def bands(self) -> tuple[Band, ...]:
         """Around MobileDiffusion: by MACs, by latency, by latency on the phone; and by latency below it, down to a quarter."""
         fronts = tuple(tuple(x.architecture for x in run.front) for run in self.runs["search"])
-        on_phone = (tuple(x.architecture for x in self.phone_front),)
+        on_phone = tuple(map(self.phone_front, self.runs["search"]))
 
         def by_latency(title: str, costs: Costs, fronts: tuple[tuple[Architecture, ...], ...], *, part: float = 1.0) -> Band:
             ms = part * costs(get_design("mobilediffusion").architecture)[COST.name].value
@@ -181,6 +203,9 @@ class Found:
         """The quickest design of the fronts whose loss is no higher than Stable Diffusion 1.5's on the same samples; its run.
 
         None where all are worse.
+
+        Raises:
+            InputError: as `judged_again`.
         """
         wanted = self.judged_again(self.published[COMPARED[0]]).objectives[QUALITY.name].value
         judged = [(run, self.judged_again(member)) for run, member in self.contenders]
@@ -190,20 +215,21 @@ class Found:
 
 def write_table(found: Found, folder: Path) -> Path:
     """Writes `rediscover.json` and prints it."""
-    numbers = evidence(found) | standing(found) | agreement(found)
-    for name, numbers_of in (("ablation", ablation), ("scales", scales), ("winner", winner)):
+    numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
+    for name, numbers_of in (("band", best_in_band), ("ablation", ablation), ("scales", scales), ("winner", winner)):
         if (path := found.folder / f"{name}.json").is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
-    if record := read_trust(read_run(found.folder / "base")):
-        numbers |= trust(record)
     config, seeds = found.config, len(found.runs["search"])
     path = write_result(
         "rediscover",
         shows=f"Fronts of {config.trials} evaluations in space {config.space}, quality judged at {config.proxy_scale}, "
-        f"latency predicted at {config.deploy_scale}; {seeds} seeds of the search. Odds ratios: how much more often "
-        f"designs of the fronts have a trait of MobileDiffusion's than {NUM_RANDOM} random ones in the same band, by "
-        "Fisher's exact test, p-values adjusted by Holm. Published designs beside the fronts of all seeds. Ratios of the "
-        "ablation: designs of the fronts given a trait that they lack, over the same designs without it.",
+        f"latency predicted at {config.deploy_scale}; {seeds} seeds of the search. All that rests on a loss is as true as the "
+        "rows `trust` say. Odds ratios: how much more often designs of the fronts have a trait of MobileDiffusion's than "
+        f"{NUM_RANDOM} random ones in the same band, by Fisher's exact test, p-values adjusted by Holm, and in how many seeds' "
+        "fronts their share is above the random designs'; of random designs of the band of MACs, the best eighth against the "
+        "others. Published designs beside the fronts of all seeds, paired by image. Predicted latencies have no interval: "
+        "measured over predicted says how far off they are at full width. Ratios of the ablation: designs of the fronts given "
+        "a trait that they lack, over the same designs without it.",
         command="python benchmarks/rediscover.py table",
         numbers=numbers,
         folder=folder,
@@ -216,15 +242,17 @@ def evidence(found: Found) -> dict[str, Any]:
     """Enrichment of every trait in every band.
 
     Designs of one front are relatives, so that a test which takes each for a draw of its own is too sure: the share in each
-    seed's front stands beside it.
+    seed's front stands beside it, and in how many it is above that of random designs.
     """
     numbers: dict[str, Any] = {}
     for band, together, each in found.enriched:
         title, num = f"band of {band.title}", sum(map(len, band.fronts))
         numbers[f"{title}: designs of fronts"] = exact(len(band.distinct), "designs", n=num)
         for i, row in enumerate(together):
-            by_seed = [list(rows[i].found) for rows in each if rows]
-            numbers[f"{title}: {row.trait.name}"] = {**odds(row), "front_by_seed": by_seed}
+            by_seed = [list(rows[i].found) for rows in each if rows and rows[i].found[1]]
+            usual = row.random[0] / row.random[1]
+            above = {"seeds_above": sum(has / num > usual for has, num in by_seed), "seeds": len(by_seed)}
+            numbers[f"{title}: {row.trait.name}"] = {**odds(row), "front_by_seed": by_seed, **above}
     return numbers
 
 
@@ -241,11 +269,12 @@ def standing(found: Found) -> dict[str, Any]:
     members, numbers = [found.judged_again(x) for _, x in found.contenders], dict[str, Any]()
     published = {name: found.judged_again(outcome) for name, outcome in found.published.items()}
     for name, outcome in published.items():
-        placed = position(outcome, members, quality=QUALITY, cost=COST)
+        placed = position(outcome, members, quality=QUALITY, cost=COST, lost=found.loss_lost)
         numbers |= of_design(found, name, outcome)
         numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=len(members))
+        numbers[f"{name}_is_dominated_surely"] = exact(int(placed.is_dominated_surely), "1", n=len(members))
         if placed.cost_ratio is not None:
-            numbers[f"{name}_latency_over_the_quickest_as_good"] = exact(placed.cost_ratio, "1", n=len(members))
+            numbers[f"{name}_latency_over_the_quickest_as_good"] = estimated(placed.cost_ratio, "1")
         if placed.quality_lost is not None:
             numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(placed.quality_lost, "1")
     chosen = found.winner()
@@ -255,10 +284,19 @@ def standing(found: Found) -> dict[str, Any]:
     _, best = chosen
     numbers |= of_design(found, WINNER, best)
     for name in COMPARED:
-        for objective in (QUALITY, COST):
-            own, other = (x.objectives[objective.name].value for x in (published[name], best))
-            numbers[f"{name}_over_winner_{objective.name}"] = exact(own / other, "1", n=1)
-    return numbers
+        own, other = (x.objectives[COST.name].value for x in (published[name], best))
+        numbers[f"{name}_over_winner_{COST.name}"] = exact(own / other, "1", n=1)
+        numbers[f"{name}_less_winner_{QUALITY.name}"] = estimated(found.loss_lost(published[name], best), "1")
+    return numbers | full_width(found)
+
+
+def full_width(found: Found) -> dict[str, Any]:
+    """Latencies of networks at full width that were measured and never fitted, published ones among them, over predictions."""
+    measured = list(MeasurementSet.load(MEASUREMENTS / WIDE).measurements.values())
+    predicted, *_ = found.predictor.predict([x.network for x in measured])
+    ratios = [x.timing.ms / ms for x, ms in zip(measured, predicted, strict=True)]
+    extremes = {"least": min(ratios), "most": max(ratios)}
+    return {"full_width_measured_over_predicted": {**exact(float(np.median(ratios)), "1", n=len(ratios)), **extremes}}
 
 
 def of_design(found: Found, name: str, outcome: Evaluation) -> dict[str, Any]:
@@ -269,23 +307,41 @@ def of_design(found: Found, name: str, outcome: Evaluation) -> dict[str, Any]:
         f"{name}_macs": exact(plan.macs, "1", n=1),
         f"{name}_peak_memory": estimated(found.costs(outcome.architecture)["peak_memory_bytes"], "bytes"),
         f"{name}_latency_on_{PHONE}": estimated(found.phone(outcome.architecture)["latency_ms"], "ms"),
-        **{f"{name}_{x.name}": estimated(outcome.objectives[x.name], x.unit or "1") for x in (QUALITY, COST)},
+        f"{name}_{QUALITY.name}": estimated(outcome.objectives[QUALITY.name], "1"),
+        f"{name}_{COST.name}": exact(outcome.objectives[COST.name].value, COST.unit or "1", n=1),
     }
 
 
 def agreement(found: Found) -> dict[str, Any]:
-    """Hypervolume of each seed's front, and by how much seeds differ."""
-    flat = [(name, run) for name, of_name in found.runs.items() for run in of_name]
-    volumes = hypervolumes([run.front for _, run in flat], (QUALITY, COST))
-    numbers: dict[str, Any] = {}
-    for name in found.runs:
-        values = [value for (of, _), value in zip(flat, volumes, strict=True) if of == name]
-        numbers |= {f"{name}_hypervolume_{seed}": exact(value, "1", n=1) for seed, value in enumerate(values)}
-        if values:
-            numbers[f"{name}_hypervolume_spread"] = exact(
-                (max(values) - min(values)) / float(np.mean(values)), "1", n=len(values)
-            )
+    """Hypervolume of each seed's front, after all evaluations and after few; by how much seeds and searchers differ."""
+    numbers, box = dict[str, Any](), [run.front for run in found.runs["search"]]
+    volumes = dict[str, np.ndarray]()
+    for name, runs in found.runs.items():
+        for num in (EARLY, found.config.trials) if runs else ():
+            fronts = [front_of(run.with_status("done")[:num], (QUALITY, COST)) for run in runs]
+            values = volumes[name] = np.array(hypervolumes(fronts, (QUALITY, COST), spanned_by=box))
+            title = f"{name}_hypervolume_after_{num}"
+            numbers |= {f"{title}_{seed}": exact(float(value), "1", n=1) for seed, value in enumerate(values)}
+            numbers[f"{title}_spread"] = exact(float(np.ptp(values) / values.mean()), "1", n=len(values))
+    if "snapfusion" in volumes:
+        ahead = mean_estimate(volumes["search"] - volumes["snapfusion"].mean())
+        numbers["search_less_snapfusion_hypervolume"] = estimated(ahead, "1")
     return numbers
+
+
+def best_in_band(found: Found, record: list[Any]) -> dict[str, Any]:
+    """Random designs of the band of MACs: the best of them, front after front, against the others.
+
+    All are independent draws, as Fisher's test takes them to be.
+    """
+    designs = [Architecture.from_json(row["design"]) for row in record]
+    values = np.stack([[row["loss"] for row in record], found.costs.columns(designs)[COST.name]], axis=1)
+    left, best = np.arange(len(designs)), list[int]()
+    while len(best) < len(designs) // BEST_PART:
+        front = left[non_dominated(values[left])]
+        best, left = [*best, *front.tolist()], np.setdiff1d(left, front)
+    rows = enrichments([designs[i] for i in best], [designs[i] for i in left], TRAITS)
+    return {f"best of random designs in the band of MACs: {row.trait.name}": odds(row) for row in rows}
 
 
 def ablation(found: Found, record: list[Any]) -> dict[str, Any]:
@@ -297,7 +353,8 @@ def ablation(found: Found, record: list[Any]) -> dict[str, Any]:
             continue
         pairs = [[Architecture.from_json(x) for x in row["designs"]] for row in rows]
         before, after = (found.costs.columns([pair[i] for pair in pairs])["latency_ms"].tolist() for i in (0, 1))
-        numbers[f"given {trait.name}: loss"] = estimated(ratio(*zip(*(row["losses"] for row in rows), strict=True)), "ratio")
+        losses = ([found.again[pair[i].digest] for pair in pairs] for i in (0, 1))
+        numbers[f"given {trait.name}: loss"] = estimated(ratio(*losses), "ratio")
         numbers[f"given {trait.name}: latency"] = estimated(ratio(before, after), "ratio")
     return numbers
 
@@ -316,23 +373,33 @@ def scales(found: Found, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def trust(record: TrustRecord) -> dict[str, Any]:
-    """How well the search's ranking agrees with training alone."""
-    taus = {"seeds of training alone": record.between_seeds}
+def trust(record: TrustRecord | None) -> dict[str, Any]:
+    """How well the search's ranking agrees with training alone; one row without a value while that is not measured."""
+    if record is None:
+        return {"trust": {"value": None, "unit": "tau", "n": 0, "low": None, "high": None}}
+    taus = {"trust, one seed of training alone with another": record.between_seeds}
     for title, of_scores in (("all pairs", record.tau), ("equal MACs", record.tau_equal_cost)):
         taus |= {f"trust, {title}: {name}": tau for name, tau in of_scores.items()}
     return {name: single(tau.model_dump(), "tau") for name, tau in taus.items() if tau is not None}
 
 
 def winner(found: Found, record: dict[str, Any]) -> dict[str, Any]:
-    """The winner and published designs after the same training, and their latencies measured at full width."""
-    numbers: dict[str, Any] = {}
+    """The winner and published designs after the same training, and their latencies measured at full width.
+
+    Raises:
+        InputError: another design has become the winner since.
+    """
+    numbers, chosen = dict[str, Any](), found.winner()
+    design = Architecture.from_json(record[WINNER]["design"])
+    if chosen is None or chosen[1].digest != design.digest:
+        raise InputError(
+            f"{found.folder / 'winner.json'}: design {design.digest} is no longer the winner; run the stage `winner`"
+        )
     for name, row in record.items():
         for steps, qualities in row["quality"].items():
             numbers |= {f"{name}_{steps}_{key}": single(value) for key, value in qualities.items()}
-        if measured := row["measured_latency_ms"]:
-            predicted = found.costs(Architecture.from_json(row["design"]))["latency_ms"].value
-            numbers[f"{name}_measured_latency"] = single(measured, "ms")
-            numbers[f"{name}_measured_over_predicted"] = exact(measured["value"] / predicted, "1", n=1)
+        predicted, measured = found.costs(Architecture.from_json(row["design"]))["latency_ms"].value, row["measured_latency_ms"]
+        numbers[f"{name}_measured_latency"] = {**single(measured, "ms"), "cpu": row["cpu"]}
+        numbers[f"{name}_measured_over_predicted"] = single({key: x / predicted for key, x in measured.items() if key != "n"})
     numbers["winner_exported"] = exact(record[WINNER]["exported_bytes"], "bytes", n=1)
     return numbers

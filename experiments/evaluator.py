@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from experiments.anchors import QualityPredictor, read_predictor
 from experiments.config import SweepConfig, judged_at, load_config
@@ -16,14 +17,14 @@ from experiments.config_sections import RungSection
 from experiments.latency import Costs
 from experiments.memory import trim_memory
 from experiments.proxies import Proxies
-from experiments.quality import FeatureDistances, loss_estimate, loss_program
+from experiments.quality import FeatureDistances, image_losses, loss_program
 from experiments.sample_features import judged_objectives, run_distances
 from experiments.subnet_training import tuning, tuning_batches
 from experiments.supernet_training import load_supernet, sweep_supernet, sweep_task
 from experiments.sweep_sampling import held_out, sweep_samples
 from latency_models.predictor import Predictor
 from objectives import Estimate
-from objectives.denoising import mid_band_times
+from objectives.denoising import mean_estimate, mid_band_times
 from objectives.objective import PREDICTED
 from search_space import Architecture, get_scale
 
@@ -99,7 +100,7 @@ class SupernetEvaluator:
         parameters = self._tune(self._shared, architecture)
         estimates: dict[str, Estimate] = {}
         if self._losses is not None:
-            estimates["denoising_loss"] = loss_estimate(self._losses(parameters, route), num_images=self._num_images)
+            estimates["denoising_loss"] = mean_estimate(self._image_losses(parameters, route))
         if self._draw is not None:
             assert self._distances is not None
             estimates |= self._distances.measure(self._draw(parameters, route), self._measured)
@@ -111,6 +112,21 @@ class SupernetEvaluator:
             trim_memory()  # the first call compiled
             self._is_compiled = True
         return estimates
+
+    def image_losses(self, architecture: Architecture) -> Float[np.ndarray, " images"]:
+        """The denoising loss on each held-out image, the same noise for all architectures; `denoising_loss` is their mean.
+
+        Raises:
+            ValueError: it is no objective of the sweep.
+        """
+        if self._losses is None:
+            raise ValueError("denoising_loss is no objective of this sweep; measure one that has it")
+        route = jnp.asarray(self._supernet.route(architecture))
+        return self._image_losses(self._tune(self._shared, architecture), route)
+
+    def _image_losses(self, parameters: Any, route: Any) -> Float[np.ndarray, " images"]:
+        assert self._losses is not None
+        return image_losses(self._losses(parameters, route), num_images=self._num_images)
 
 
 class SupernetEvaluators:

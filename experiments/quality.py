@@ -206,8 +206,13 @@ class FeatureDistances:
 
 def loss_estimate(losses: Float[np.ndarray, " n"], *, num_images: int) -> Estimate:
     """The mean denoising loss; losses of one image are no independent observations, and are averaged first."""
+    return mean_estimate(image_losses(losses, num_images=num_images))
+
+
+def image_losses(losses: Float[np.ndarray, " n"], *, num_images: int) -> Float[np.ndarray, " images"]:
+    """The mean loss on each image; sample i is of image i, counted round."""
     of_image = np.arange(len(losses)) % num_images
-    return mean_estimate(np.bincount(of_image, weights=losses) / np.bincount(of_image))
+    return np.bincount(of_image, weights=losses) / np.bincount(of_image)
 
 
 def mixed(n: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from search_space import Architecture, Stage
 from search_space.changes import with_stages
 
 LEAST_EXPANSION = 2  # of `mobile-sd`
+MOST_DEPTH = {2: 3}  # the same, by level; 1 at all others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +104,30 @@ def changed(architecture: Architecture, change: Callable[[bool, int, Stage], dic
     return with_stages(architecture, lambda level, stage: dataclasses.replace(stage, **change(level == last, level, stage)))
 
 
+def _gathered(architecture: Architecture) -> Architecture:
+    """An architecture with most transformer layers at its coarsest level.
+
+    They leave the finest level, as in MobileDiffusion, and the next where it takes that, for deeper stages at the coarsest:
+    of all such designs the first with as many layers as before, or as many as the space allows. The mid stage stays.
+    """
+    last, before = len(architecture.levels) - 1, _num_layers(architecture)
+
+    def design(num_left: int, depth: int) -> Architecture:
+        def deep(is_last: bool, level: int, stage: Stage) -> dict[str, Any]:
+            own = stage.transformer_depth
+            return {"transformer_depth": max(depth, own) if is_last else 0 if level < num_left else own}
+
+        return dataclasses.replace(changed(architecture, deep), mid=architecture.mid)
+
+    depths = range(1, MOST_DEPTH.get(last, 1) + 1)
+    designs = [design(num_left, depth) for num_left in range(1, last + 1) for depth in depths]
+    return max(filter(_transformers_coarsest, designs), key=lambda x: min(_num_layers(x), before))
+
+
+def _num_layers(architecture: Architecture) -> int:
+    return sum(num for *_, num in transformers(architecture))
+
+
 TRAITS = (
     Trait(
         "no self-attention at the finest level",
@@ -114,9 +139,7 @@ TRAITS = (
         "most transformer layers at the coarsest level",
         "more transformers in the middle of the UNet, where there are fewest positions",
         _transformers_coarsest,
-        lambda x: changed(
-            x, lambda is_last, _, stage: {"transformer_depth": max(1, stage.transformer_depth) if is_last else 0}
-        ),
+        _gathered,
     ),
     Trait(
         "cross-attention alone at the middle level",

@@ -27,6 +27,7 @@ from experiments.provenance import read_provenance
 from experiments.quality_measuring import measure_quality
 from experiments.run_folder import read_run
 from experiments.sample_features import sweep_classifier
+from objectives.denoising import mean_estimate
 from objectives.extractor import array_digest, function_extractor
 from objectives.fingerprint import fingerprint
 from objectives.inception_layers import LAYOUTS
@@ -132,6 +133,7 @@ def test_samples_are_judged_where_an_objective_says_so(run_dir, tmp_path):
     space = get_space("digits-small")
     evaluator = SupernetEvaluator(read_inputs(copy))
     found = [evaluator(architecture) for architecture in (space.smallest(), space.largest())]
+    assert mean_estimate(evaluator.image_losses(space.smallest())) == found[0]["denoising_loss"]
     for name in ("frechet_classifier", "kid_classifier"):
         assert all(estimates[name].is_finite for estimates in found)
         assert found[0][name].value != found[1][name].value

@@ -48,6 +48,17 @@ def test_the_interval_of_a_ratio_holds_the_truth_as_often_as_it_says():
     assert 0.92 <= num_held / 400 <= 0.98
 
 
+def test_images_that_all_designs_share_widen_the_interval():
+    rng, num_held = np.random.default_rng(0), 0
+    for _ in range(400):
+        before = rng.lognormal(size=(1, 60)) * rng.lognormal(sigma=0.1, size=(8, 60))
+        after = before * 1.3 * (1 + rng.uniform(-0.5, 0.5, size=(1, 60)))  # images gain differently, and alike for all designs
+        found = ratio(before, after)
+        num_held += found.low <= 1.3 <= found.high
+        assert ratio(before.mean(axis=1), after.mean(axis=1)).half_width < 0.5 * found.half_width
+    assert 0.92 <= num_held / 400 <= 0.99
+
+
 @pytest.mark.parametrize(("before", "after"), [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([1.0, 0.0], [1.0, 1.0])])
 def test_what_has_no_ratio_is_refused(before, after):
     with pytest.raises(ValueError, match=r"needs two pairs|above 0"):

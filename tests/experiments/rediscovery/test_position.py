@@ -19,27 +19,38 @@ def outcome(loss, latency, index=0):
 FRONT = [outcome(0.5, 2.0, 1), outcome(0.4, 4.0, 2), outcome(0.3, 8.0, 3)]
 
 
+def lost(one, other, half=0.03):
+    difference = one.objectives["denoising_loss"].value - other.objectives["denoising_loss"].value
+    return Estimate(difference, difference - half, difference + half, 100)
+
+
 def placed(loss, latency):
-    return position(outcome(loss, latency), FRONT, quality=LOSS, cost=LATENCY)
+    return position(outcome(loss, latency), FRONT, quality=LOSS, cost=LATENCY, lost=lost)
 
 
 def test_a_design_behind_the_front_is_told_by_how_much():
     found = placed(0.45, 6.0)
     assert found.is_dominated
-    assert found.cost_ratio == pytest.approx(1.5)
+    assert found.is_dominated_surely
+    assert found.cost_ratio == Estimate(1.5, 1.5, 1.5)
     assert found.quality_lost is not None
     assert found.quality_lost.value == pytest.approx(0.05)
-    assert (found.quality_lost.low, found.quality_lost.high) == (
-        pytest.approx(0.05 - 0.03 * 2**0.5),
-        pytest.approx(0.05 + 0.03 * 2**0.5),
-    )
+    assert (found.quality_lost.low, found.quality_lost.high) == (pytest.approx(0.02), pytest.approx(0.08))
     assert found.quality_lost.n == 100
+
+
+def test_what_cannot_be_told_apart_widens_the_ratio_of_costs_and_dominates_nobody_surely():
+    found = placed(0.41, 6.0)  # better than 0.5 beyond doubt, perhaps no better than 0.4, surely worse than 0.3
+    assert found.is_dominated
+    assert not found.is_dominated_surely
+    assert found.cost_ratio == Estimate(6 / 4, 6 / 8, 6 / 4)
+    assert placed(0.48, 6.0).cost_ratio == Estimate(6 / 4, 6 / 4, 6 / 2)
 
 
 def test_a_member_of_the_front_is_neither_ahead_nor_behind():
     found = placed(0.4, 4.0)
     assert not found.is_dominated
-    assert found.cost_ratio == 1.0
+    assert found.cost_ratio == Estimate(1.0, 0.5, 1.0)
     assert found.quality_lost is not None
     assert found.quality_lost.value == 0.0
 
@@ -52,13 +63,12 @@ def test_a_design_ahead_of_the_front_has_nothing_to_be_held_against():
     assert better.quality_lost.value == pytest.approx(-0.1)
     assert not cheaper.is_dominated
     assert cheaper.quality_lost is None
-    assert cheaper.cost_ratio == pytest.approx(0.5)
+    assert cheaper.cost_ratio == Estimate(0.5, 0.5, 0.5)
 
 
 def test_hypervolumes_of_fronts_are_shares_of_the_box_that_they_span():
     other = [outcome(0.5, 2.0, 4), outcome(0.3, 8.0, 5)]
-    assert hypervolumes([FRONT, FRONT], (LOSS, LATENCY))[0] == hypervolumes([FRONT, FRONT], (LOSS, LATENCY))[1]
-    one, two = hypervolumes([FRONT, other], (LOSS, LATENCY))
+    one, two = hypervolumes([FRONT, other], (LOSS, LATENCY), spanned_by=[FRONT])
     # In the box from (0.3, 2) to (0.5, 8): corners (1, 0), (0.5, 1/3) and (0, 1), seen from (1.1, 1.1).
     assert two == pytest.approx((1.1 * 1.1 - 1.0 * 1.0) / 1.21)
     assert one - two == pytest.approx(0.5 * (2 / 3) / 1.21)
