@@ -72,7 +72,8 @@ class Bench(Bundles):
 def knowledge(bench: Bench) -> None:
     """A small student, of digits with few images: trained alone, and beside its teacher, for as many steps.
 
-    Shapes have as many images as one likes, and there the student has them all.
+    Shapes have as many images as one likes, and there the student has them all. It learns from the teacher's outputs and
+    streams, and from its outputs alone.
     """
     architecture, teacher = student_architecture(bench.config), bench.teacher()
     data = few_images(bench) if bench.config.data == "digits" else None
@@ -80,9 +81,9 @@ def knowledge(bench: Bench) -> None:
         start = bench.fresh(f"student-{seed}-start", architecture, seed, learning_rate=STUDENT_RATE, sample_steps=32)
         common: dict[str, Any] = {"seed": seed, "data": data}
         bench.trained(f"student-{seed}-plain", start, steps=STUDENT_STEPS, **common)
-        bench.distilled(
-            f"student-{seed}-taught", start, "knowledge", teacher=teacher, updates=STUDENT_STEPS, **common, **LOSS_WEIGHTS
-        )
+        for name, weights in (("taught", LOSS_WEIGHTS), ("outputs", {**LOSS_WEIGHTS, "feature_weight": 0.0})):
+            keys = {**common, **weights, "teacher": teacher, "updates": STUDENT_STEPS}
+            bench.distilled(f"student-{seed}-{name}", start, "knowledge", **keys)
 
 
 def few_images(bench: Bench) -> str:
@@ -154,13 +155,14 @@ def inherited(bench: Bench) -> None:
         bench.distilled(f"inherited-{seed}-taught", WINNER, "knowledge", seed=seed, updates=INHERITED_STEPS)
 
 
-# By the first part of the name of bundles, the last parts of the two that are compared with each seed, and what both are
+# The first part of the name of bundles, the last parts of the two that are compared with each seed, and what both are
 # compared to.
-COMPARED = {
-    "student": ("plain", "taught", "teacher"),
-    "relu": ("softmax", "relu", "base"),
-    "inherited": ("plain", "taught", "base"),
-}
+COMPARED = (
+    ("student", "plain", "taught", "teacher"),
+    ("student", "plain", "outputs", "teacher"),
+    ("relu", "softmax", "relu", "base"),
+    ("inherited", "plain", "taught", "base"),
+)
 SHOWN = (
     "teacher",
     "base",
@@ -181,7 +183,9 @@ MEASURED = (
     *((name, 1, 1.0) for name in ("progressive-1", "progressive-1-longer", *ADVERSARIES)),
     *((name, n, GUIDANCE) for name, n in (("base", 32), ("base", 8), ("cfg-aware-8", 8), ("cfg-aware-narrow-8", 8))),
 )
-OF_SEEDS = tuple((f"{start}-{seed}-{end}", 32, 1.0) for start, (*ends, _) in COMPARED.items() for seed in SEEDS for end in ends)
+OF_SEEDS = tuple(
+    dict.fromkeys((f"{start}-{seed}-{end}", 32, 1.0) for start, *ends, _ in COMPARED for seed in SEEDS for end in ends)
+)
 STAGES = {"inherited": inherited, "knowledge": knowledge, "steps": steps, "one": one, "relu": relu}
 
 
@@ -236,8 +240,8 @@ def table(bench: Bench, data: str) -> None:
     for name in dict.fromkeys(name for name, *_ in MEASURED):
         if (seconds := bench.folder / name / "seconds.json").is_file():
             numbers[f"{name}_seconds"] = single(json.loads(seconds.read_text("utf-8")), unit="s of CPU")
-    for start, (one, other, reference) in COMPARED.items():
-        numbers |= compared(bench, start, one, other, reference)
+    for names in COMPARED:
+        numbers |= compared(bench, *names)
     if not numbers:
         raise SystemExit(f"{bench.folder}: nothing was measured; run a stage first: {', '.join(STAGES)}")
     images = f"{FEW} of its images" if data == "digits" else "its images"
@@ -246,8 +250,8 @@ def table(bench: Bench, data: str) -> None:
         shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
         "Frechet distances in the features of a classifier and in principal components of pixels, recall there, and how much "
         f"of the classes is covered. The teacher is the largest network of the space after {LONG_STEPS} steps; a student "
-        f"was trained for {STUDENT_STEPS} steps on {images}, alone (plain) and beside it (taught), {len(SEEDS)} "
-        f"seeds; a network of the student's size (base) was trained for {LONG_STEPS}, and for a tenth of that on, with ReLU "
+        f"was trained for {STUDENT_STEPS} steps on {images}, alone (plain) and beside it (taught; by its outputs alone: outputs), "
+        f"{len(SEEDS)} seeds; a network of the student's size (base) was trained for {LONG_STEPS}, and for a tenth of that on, with ReLU "
         "and with softmax attention.",
         command=f"python benchmarks/bench_distillation.py table --data {data}",
         numbers=numbers,
@@ -270,7 +274,7 @@ def compared(bench: Bench, start: str, one: str, other: str, reference: str) -> 
             numbers[f"{start}_{name}_minus_{reference}_{key}"] = over_seeds(gaps[:, i])
         numbers[f"{start}_{one}_minus_{other}_{key}"] = over_seeds(gained)
         if start == "student":
-            numbers[f"{start}_share_of_gap_closed_{key}"] = over_seeds(gained / gaps[:, 0].mean())
+            numbers[f"{start}_{other}_share_of_gap_closed_{key}"] = over_seeds(gained / gaps[:, 0].mean())
     return numbers
 
 

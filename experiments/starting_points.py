@@ -17,6 +17,7 @@ from experiments.run_folder import Run, read_run
 from search_space import Architecture, get_design, get_space, is_design
 
 _STAGES = ("features", "supernet", "latency", "anchors")  # folders of a run that decide numbers
+_JUDGED_BY = {"quality", "anchors"}  # keys that no stage but the anchors depends on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,20 +119,26 @@ def _run(key: str, folder: str) -> Run:
 
 
 def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
-    """The folders that decide numbers, of a run whose numbers are measured as this sweep's are."""
-    theirs, ours = earlier.ledger.header.get("fingerprint"), ledger_header(config)["fingerprint"]
-    if theirs != ours:
-        path = earlier.path / "sweep.yaml"
-        changed = ", ".join(changed_settings(load_config(path), config)) if path.is_file() else "no sweep.yaml there says which"
-        raise InputError(
-            f"start_from.{key}: {earlier.path} was measured in another way ({changed}), and its numbers must not mix with new "
-            "ones; start_from.front takes its designs alone"
-        )
-    stages = tuple(stage for name in _STAGES if (stage := earlier.path / name).is_dir())
-    needed = {"supernet", "latency"} | ({"anchors"} if config.anchors else set())
-    from experiments.sample_features import judged_objectives
+    """The folders that decide numbers, of a run whose numbers are measured as this sweep's are.
 
-    needed |= {"features"} if judged_objectives(judged_at(config, None)) else set()
+    Where no numbers are taken over, a run will do that only judged otherwise, without its anchors, or has no classifier.
+    """
+    path, taken = earlier.path / "sweep.yaml", _STAGES
+    if earlier.ledger.header.get("fingerprint") != ledger_header(config)["fingerprint"]:
+        changed = [*changed_settings(load_config(path), config)] if path.is_file() else ["no sweep.yaml there says which"]
+        if key != "stages" or not _JUDGED_BY.issuperset(changed):
+            raise InputError(
+                f"start_from.{key}: {earlier.path} was measured in another way ({', '.join(changed)}), and its numbers must "
+                "not mix with new ones; start_from.front takes its designs alone"
+            )
+        taken = tuple(name for name in _STAGES if name != "anchors")
+    stages = tuple(stage for name in taken if (stage := earlier.path / name).is_dir())
+    needed = {"supernet", "latency"}
+    if key == "ledger":
+        from experiments.sample_features import judged_objectives
+
+        needed |= {"anchors"} if config.anchors else set()
+        needed |= {"features"} if judged_objectives(judged_at(config, None)) else set()
     if missing := sorted(needed - {stage.name for stage in stages}):
         raise InputError(
             f"start_from.{key}: {earlier.path} has no {' and no '.join(missing)} folder, which decided its numbers; put it "

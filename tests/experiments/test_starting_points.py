@@ -192,6 +192,17 @@ def test_stages_come_without_what_was_found_with_them(tmp_path, earlier):
     assert [stage.name for stage in found.stages] == ["supernet", "latency"]
 
 
+def test_stages_are_taken_where_designs_will_be_judged_otherwise_but_for_the_anchors(tmp_path, earlier):
+    (earlier / "anchors").mkdir()
+    (earlier / "features").mkdir()
+    judged = ["objectives=[predicted_frechet, latency_ms]", "anchors={num: 8}", "quality.num_samples=333"]
+    stages, ledger = (f"start_from.{key}={json.dumps(str(earlier))}" for key in ("stages", "ledger"))
+    found = starting_points(load_config("digits-small", [*judged, stages]))
+    assert [stage.name for stage in found.stages] == ["features", "supernet", "latency"]
+    with pytest.raises(InputError, match=r"start_from.ledger: .* measured in another way \(anchors, quality\)"):
+        starting_points(load_config("digits-small", [*judged, ledger]))
+
+
 @pytest.mark.parametrize(
     ("start", "told"),
     [
