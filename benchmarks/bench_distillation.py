@@ -250,9 +250,9 @@ def table(bench: Bench, data: str) -> None:
         shows=f"Methods of distillation on {data}, by the denoising loss of a held-out split and by {NUM_SAMPLES} samples: "
         "Frechet distances in the features of a classifier and in principal components of pixels, recall there, and how much "
         f"of the classes is covered. The teacher is the largest network of the space after {LONG_STEPS} steps; a student "
-        f"was trained for {STUDENT_STEPS} steps on {images}, alone (plain) and beside it (taught; by its outputs alone: outputs), "
-        f"{len(SEEDS)} seeds; a network of the student's size (base) was trained for {LONG_STEPS}, and for a tenth of that on, with ReLU "
-        "and with softmax attention.",
+        f"was trained for {STUDENT_STEPS} steps on {images}, alone (plain), beside it (taught) and by its outputs alone "
+        f"(outputs), {len(SEEDS)} seeds; a network of the student's size (base) was trained for {LONG_STEPS}, and for a tenth "
+        "of that on, with ReLU and with softmax attention.",
         command=f"python benchmarks/bench_distillation.py table --data {data}",
         numbers=numbers,
     )
