@@ -1,6 +1,7 @@
 """How far to trust the search's ranking."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from experiments.errors import InputError
 from experiments.locks import locked
 from experiments.report_trust import trust_notes
 from experiments.run_folder import read_run
-from experiments.subnet_training import SubnetTraining
 from experiments.trust import correlations
 from experiments.trust_record import BASELINES, FILE, TrustRecord, read_trust, trust_text, trust_warnings
 from experiments.truths import stratified
@@ -158,7 +158,7 @@ SHRUNK += ("distill.num_steps=2",)
 
 
 @pytest.mark.slow
-def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
+def test_networks_are_trained_alone_once(tmp_path, capsys):
     from experiments import cli
     from experiments.pipeline import run_sweep
     from experiments.progress import silent_progress
@@ -166,15 +166,16 @@ def test_networks_are_trained_alone_once(tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     run_sweep(load_config("digits-small", [*SHRUNK, f"run_dir={json.dumps(str(run))}"]), silent_progress())
     capsys.readouterr()
-    trained = []
-    train = SubnetTraining.__call__
-    monkeypatch.setattr(SubnetTraining, "__call__", lambda *a, **b: trained.append(a) or train(*a, **b))
+    trained: dict[Path, int] = {}
     arguments = ["quality", "trust", str(run), "--n", "8", "--samples", "40", "--json"]
     for seeds, num_trained in (("1", 8), ("2", 16), ("2", 16)):
         with pytest.raises(SystemExit) as ended:
             cli.main([*arguments, "--seeds", seeds])
         assert not ended.value.code
-        assert len(trained) == num_trained
+        kept = {path: path.stat().st_mtime_ns for path in (run / FILE).parent.glob("*/*.json")}
+        assert len(kept) == num_trained
+        assert trained.items() <= kept.items()
+        trained = kept
     found = TrustRecord.model_validate_json(capsys.readouterr().out.split("\n}\n")[-2] + "\n}")
     assert read_trust(read_run(run)) == found
     assert len({x["digest"] for x in found.architectures}) == 8
