@@ -32,8 +32,9 @@ from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from kept import keep, put_back
 from record import RESULTS
+from rediscover_found import COMPARED, JUDGED_AGAIN, MACS_BAND, MEASUREMENTS, WINNER, Found
 from rediscover_picture import draw
-from rediscover_tables import COMPARED, JUDGED_AGAIN, MACS_BAND, WINNER, Found, write_table
+from rediscover_tables import write_table
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
@@ -161,9 +162,9 @@ class Experiment:
                 f"{path}: the designs here were judged by another supernet, whose weights are not kept: this machine came to "
                 f"others; `--folder` begins an experiment of its own, and without {KEPT} and {self.folder} this one begins anew"
             )
-        latency, measurements = self.folder / "base" / "latency", HERE / "measurements" / "litert_cpu"
+        latency = self.folder / "base" / "latency"
         if not (latency / RECORD_FILE).is_file():
-            known, wide = read(measurements), MeasurementSet.load(measurements / WIDE_BLOCKS)
+            known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
             fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(latency)
 
     def supernet(self, config: SweepConfig) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from rediscover_tables import COST, QUALITY, Found
+from rediscover_found import COST, QUALITY, Found
 
 from experiments.evaluation import Evaluation
 from experiments.rediscovery.traits import TRAITS

@@ -79,8 +79,8 @@ class SupernetEvaluator:
         self._losses = None
         if "denoising_loss" in config.objectives:
             times = mid_band_times(config.quality.loss_samples)
-            self._losses = loss_program(task, supernet.apply, inputs.images, prompts, times=times)
-        self._num_images = len(inputs.images)
+            losses, num_images = loss_program(task, supernet.apply, inputs.images, prompts, times=times), len(inputs.images)
+            self._losses = lambda parameters, route: image_losses(losses(parameters, route), num_images=num_images)
         self._is_compiled = False
         self._tune = tuning(config, inputs.batches)
         self._draw, self._distances = None, inputs.distances
@@ -100,7 +100,7 @@ class SupernetEvaluator:
         parameters = self._tune(self._shared, architecture)
         estimates: dict[str, Estimate] = {}
         if self._losses is not None:
-            estimates["denoising_loss"] = mean_estimate(self._image_losses(parameters, route))
+            estimates["denoising_loss"] = mean_estimate(self._losses(parameters, route))
         if self._draw is not None:
             assert self._distances is not None
             estimates |= self._distances.measure(self._draw(parameters, route), self._measured)
@@ -122,11 +122,7 @@ class SupernetEvaluator:
         if self._losses is None:
             raise ValueError("denoising_loss is no objective of this sweep; measure one that has it")
         route = jnp.asarray(self._supernet.route(architecture))
-        return self._image_losses(self._tune(self._shared, architecture), route)
-
-    def _image_losses(self, parameters: Any, route: Any) -> Float[np.ndarray, " images"]:
-        assert self._losses is not None
-        return image_losses(self._losses(parameters, route), num_images=self._num_images)
+        return self._losses(self._tune(self._shared, architecture), route)
 
 
 class SupernetEvaluators:

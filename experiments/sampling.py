@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from experiments.bundle import Bundle, apply_network, check_has_data, read_bundle, with_settings
 from experiments.control_file import condition_of, following, read_control
-from experiments.data import Dataset, DatasetInfo, Example, image_grid, prompt_tokens
+from experiments.data import DatasetInfo, Example, image_grid, prompt_tokens
 from experiments.data.image_grid import check_picture
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, open_examples
@@ -89,10 +89,9 @@ def sample_bundle(
     return save_grid(sampler_of(bundle, encoded, num=num, seed=seed, apply=follow)(bundle.parameters, plug_in), out)
 
 
-def shown_examples(bundle: Bundle) -> Dataset:
+def shown_split(info: DatasetInfo) -> str:
     """What pictures of a training are drawn for: the validation split, and of a set that has none the training images."""
-    sizes = open_examples(bundle.data, bundle.task.scale, split=ALL).info.split_sizes
-    return open_examples(bundle.data, bundle.task.scale, split="validation" if sizes.get("validation") else "train")
+    return "validation" if info.split_sizes.get("validation") else "train"
 
 
 def check_can_be_guided(bundle: Bundle, *, otherwise: str) -> None:
@@ -139,7 +138,7 @@ def _grid_prompts(bundle: Bundle) -> np.ndarray:
     task = bundle.task
     info = open_examples(bundle.data, task.scale, split=ALL).info
     if info.num_classes is None or info.has_captions or not task.scale.vocabulary:
-        dataset = shown_examples(bundle)
+        dataset = open_examples(bundle.data, task.scale, split=shown_split(info))
         return all_examples(dataset.at(range(min(len(dataset), _GRID_COLUMNS))), task.scale)[1]
     labels = range(info.num_classes)
     return np.stack([prompt_tokens({"label": label}, task.scale.context_length) for label in labels])

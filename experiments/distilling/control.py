@@ -16,12 +16,13 @@ from jaxtyping import Array, Float
 
 from experiments.bundle import Bundle
 from experiments.control_file import CONTROL_PART, condition_channels, controlled_apply, following
-from experiments.denoising_task import training_examples
+from experiments.data.splits import ALL
+from experiments.denoising_task import open_examples, training_examples
 from experiments.distilling.noised import denoised
 from experiments.distilling.settings import ControlSettings
 from experiments.distilling.ufogen import Generator, Images, against_denoiser
 from experiments.fitting import Fitting, Given, Parameters, Phase, Trainable
-from experiments.sampling import sampler_of, save_grid, shown_examples
+from experiments.sampling import sampler_of, save_grid, shown_split
 from objectives.conditions import CONDITIONS
 from supernet.control import control_parameters
 
@@ -43,7 +44,10 @@ def control(given: Given, settings: ControlSettings) -> list[Phase]:
 
 def _drawer(bundle: Bundle, seed: int, *, condition: str) -> Callable[[Parameters, Path], Path]:
     """Draws what follows one of the images that are shown, with its prompt, as one grid."""
-    image, prompt = next(training_examples(shown_examples(bundle), bundle.task.scale, batch_size=1, seed=seed))
+    scale = bundle.task.scale
+    split = shown_split(open_examples(bundle.data, scale, split=ALL).info)
+    shown = open_examples(bundle.data, scale, split=split)
+    image, prompt = next(training_examples(shown, scale, batch_size=1, seed=seed))
     follow = following(bundle, CONDITIONS[condition](jnp.asarray(image)))
     draw = sampler_of(bundle, prompt, num=_NUM_DRAWN, seed=seed, apply=follow)
     return lambda parameters, file: save_grid(draw(parameters, parameters[CONTROL_PART]), file)

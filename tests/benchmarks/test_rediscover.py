@@ -20,7 +20,7 @@ def rediscover():
         import rediscover  # pyright: ignore[reportMissingImports]
 
         yield rediscover
-    for name in ("rediscover", "rediscover_tables", "rediscover_picture"):
+    for name in ("rediscover", "rediscover_found", "rediscover_tables", "rediscover_picture"):
         sys.modules.pop(name, None)
 
 

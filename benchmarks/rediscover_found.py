@@ -1,0 +1,202 @@
+"""What the stages of `rediscover.py` have found: runs, the bands that are asked about, losses by more samples, the winner."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.config import SweepConfig
+from experiments.errors import InputError
+from experiments.evaluation import Evaluation
+from experiments.front import spread
+from experiments.latency import Costs
+from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
+from experiments.rediscovery.traits import TRAITS
+from experiments.run_folder import Run, read_run
+from latency_models.phone_profiles import phone_profile
+from latency_models.predictor import Predictor
+from objectives import Estimate, get_objective
+from objectives.denoising import mean_estimate
+from objectives.front import non_dominated
+from search_space import Architecture, design_names, get_design, get_scale, get_space
+
+WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
+PHONE = "Galaxy S24"
+MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
+LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, and below it bands that are as wide
+NUM_LATENCY_BANDS = 4
+NUM_CONTENDERS = 24  # of each front, evenly along it
+NUM_RANDOM = 2000
+JUDGED_AGAIN = "judged-again.json"  # losses by more samples, of each image, by digest
+QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
+MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Designs of about equal cost.
+
+    Attributes:
+        title: for people.
+        costs: by name, of architectures.
+        cost: the name of the one that counts.
+        least: of it.
+        most: of it.
+        fronts: the designs that are asked about, by seed of the search.
+    """
+
+    title: str
+    costs: Costs
+    cost: str
+    least: float
+    most: float
+    fronts: tuple[tuple[Architecture, ...], ...]
+
+    @functools.cached_property
+    def inside(self) -> list[list[Architecture]]:
+        """Designs of each front that lie in it."""
+        found = []
+        for front in self.fronts:
+            known = self.costs.columns(front)[self.cost]
+            found.append([front[i] for i in np.flatnonzero((known >= self.least) & (known <= self.most))])
+        return found
+
+    @property
+    def distinct(self) -> list[Architecture]:
+        """The same of all fronts together."""
+        return list({x.digest: x for front in self.inside for x in front}.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """The runs of an experiment, and what lies beside them.
+
+    Attributes:
+        folder: of all runs.
+        config: of the base.
+        runs: by searcher, one for each seed.
+        published: outcomes of published designs, by name.
+        again: losses by more samples, by digest, one for each image; they take the place of the search's where designs are held
+            against one another, image by image.
+    """
+
+    folder: Path
+    config: SweepConfig
+    runs: Mapping[str, Sequence[Run]]
+    published: Mapping[str, Evaluation]
+    again: Mapping[str, np.ndarray]
+
+    @classmethod
+    def read(cls, folder: Path, config: SweepConfig, *, num_seeds: int) -> "Found":
+        """Reads all that there is.
+
+        Raises:
+            InputError: no published design, or no search, has been judged.
+        """
+        for name in ("published", "search-0"):
+            if not (folder / name).is_dir():
+                raise InputError(f"{folder / name}: not there; run the stage `{name.removesuffix('-0')}`")
+        runs = {
+            name: [read_run(path) for seed in range(num_seeds) if (path := folder / f"{name}-{seed}").is_dir()]
+            for name in ("search", "snapfusion")
+        }
+        names = {get_design(name).architecture.digest: name for name in design_names()}
+        judged = read_run(folder / "published").with_status("done")
+        path = folder / JUDGED_AGAIN
+        again = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        losses = {digest: np.array(of_images) for digest, of_images in again.items()}
+        published = {names[x.digest]: x for x in judged if x.digest in names}
+        return cls(folder, config, runs, published, losses)
+
+    def costs_on(self, predictor: Predictor) -> Costs:
+        """Costs of architectures on a device."""
+        return Costs(get_scale(self.config.deploy_scale), predictor)
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """Of the measured device."""
+        return Predictor.load(self.folder / "base" / "latency")
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """On the measured device."""
+        return self.costs_on(self.predictor)
+
+    @functools.cached_property
+    def phone(self) -> Costs:
+        """On a phone that nobody measured."""
+        return self.costs_on(phone_profile(PHONE))
+
+    @functools.cached_property
+    def contenders(self) -> list[tuple[Path, Evaluation]]:
+        """Designs of each seed's front, with its run: those that are held against published ones."""
+        return [(run.path, member) for run in self.runs["search"] for member in spread(run.front, NUM_CONTENDERS)]
+
+    def judged_again(self, outcome: Evaluation) -> Evaluation:
+        """The outcome with the loss by more samples.
+
+        Raises:
+            InputError: it is not known.
+        """
+        if (losses := self.again.get(outcome.digest)) is None:
+            raise InputError(f"{self.folder / JUDGED_AGAIN} has no losses of design {outcome.digest}; run the stage `again`")
+        return dataclasses.replace(outcome, objectives={**outcome.objectives, QUALITY.name: mean_estimate(losses)})
+
+    def loss_lost(self, one: Evaluation, other: Evaluation) -> Estimate:
+        """The loss of one less that of another, paired by image."""
+        return mean_estimate(self.again[one.digest] - self.again[other.digest])
+
+    def phone_front(self, run: Run) -> tuple[Architecture, ...]:
+        """The best of all that a search judged, if they ran on the phone."""
+        evaluated = run.with_status("done")
+        latency = self.phone.columns([x.architecture for x in evaluated])["latency_ms"]
+        loss = np.array([x.objectives[QUALITY.name].value for x in evaluated])
+        return tuple(evaluated[i].architecture for i in np.flatnonzero(non_dominated(np.stack([loss, latency], axis=1))))
+
+    def bands(self) -> tuple[Band, ...]:
+        """Around MobileDiffusion: by MACs, by latency, by latency on the phone; and by latency below it, down to a quarter."""
+        fronts = tuple(tuple(x.architecture for x in run.front) for run in self.runs["search"])
+        on_phone = tuple(map(self.phone_front, self.runs["search"]))
+
+        def by_latency(title: str, costs: Costs, fronts: tuple[tuple[Architecture, ...], ...], *, part: float = 1.0) -> Band:
+            ms = part * costs(get_design("mobilediffusion").architecture)[COST.name].value
+            return Band(title, costs, COST.name, ms / LATENCY_SPREAD, ms * LATENCY_SPREAD, fronts)
+
+        parts = [LATENCY_SPREAD ** (-2 * below) for below in range(1, NUM_LATENCY_BANDS)]
+        return (
+            Band("MACs", self.costs, "macs", *MACS_BAND, fronts),
+            by_latency("latency", self.costs, fronts),
+            by_latency(f"latency on {PHONE}", self.phone, on_phone),
+            *(by_latency(f"{part:.2f} of the latency", self.costs, fronts, part=part) for part in parts),
+        )
+
+    @functools.cached_property
+    def enriched(self) -> list[tuple[Band, tuple[Enrichment, ...], list[tuple[Enrichment, ...]]]]:
+        """Every band; how much more often its designs of all fronts have each trait than random designs; and those of each."""
+        space, limits, bands, found = get_space(self.config.space), self.config.limits, self.bands(), []
+        random = dict[int, list[Architecture]]()
+        for costs in (self.costs, self.phone):
+            held = {i: band for i, band in enumerate(bands) if band.costs is costs and band.distinct}
+            ends = [(band.cost, band.least, band.most) for band in held.values()]
+            drawn = random_designs(space, costs.columns, num=NUM_RANDOM, seed=0, bands=ends, limits=limits)
+            random |= dict(zip(held, drawn, strict=True))
+        for i, band in enumerate(bands):
+            together, *each = (enrichments(x, random[i], TRAITS) if x else () for x in (band.distinct, *band.inside))
+            found.append((band, together, each))
+        return found
+
+    def winner(self) -> tuple[Path, Evaluation] | None:
+        """The quickest design of the fronts whose loss is no higher than Stable Diffusion 1.5's on the same samples; its run.
+
+        None where all are worse.
+
+        Raises:
+            InputError: as `judged_again`.
+        """
+        wanted = self.judged_again(self.published[COMPARED[0]]).objectives[QUALITY.name].value
+        judged = [(run, self.judged_again(member)) for run, member in self.contenders]
+        as_good = [(run, x) for run, x in judged if x.objectives[QUALITY.name].value <= wanted]
+        return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
