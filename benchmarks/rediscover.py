@@ -52,7 +52,7 @@ from experiments.rediscovery.enrichment import random_designs
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import read_run
 from experiments.supernet_training import load_supernet, train_supernet
-from experiments.trust import measure_trust
+from experiments.trust import SCORES_FILE, measure_trust
 from experiments.truths import stratified
 from experiments.whole_files import write_whole
 from latency_models.device import machine_fingerprint
@@ -64,7 +64,15 @@ from search_space import Architecture, design_names, get_space
 HERE = Path(__file__).parent
 KEPT = HERE / "measurements" / "rediscover"
 # What is kept of the folder: all that tables and pictures are made of.
-KEPT_FILES = ("*/ledger.jsonl", "*/sweep.yaml", "base/latency/*", "base/trust/*.json", "base/trust/*/*.json", "*.json")
+KEPT_FILES = (
+    "*/ledger.jsonl",
+    "*/sweep.yaml",
+    "base/latency/*",
+    "base/features/*",
+    "base/trust/*.json",
+    "base/trust/*/*.json",
+    "*.json",
+)
 LEDGER = "ledger.jsonl"
 IDENTITY = "supernet.json"  # of the weights by which all was judged
 NUM_ABLATED = 24  # designs of each trait
@@ -265,10 +273,12 @@ class Experiment:
 
     def trust(self) -> None:
         """The ranking, held against training alone."""
-        if (self.folder / "base" / "trust" / "trust.json").is_file():
+        base = self.folder / "base"
+        if (base / "trust" / "trust.json").is_file():
             return
-        self.base()
-        measure_trust(self.folder / "base", progress=self.progress, **self.size.trust)
+        if not (base / SCORES_FILE).is_file():
+            self.base()
+        measure_trust(base, progress=self.progress, **self.size.trust)
 
     def winner(self) -> None:
         """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
