@@ -10,14 +10,13 @@ the same with it), `again` (published designs, those of the fronts and of the ab
 `results/rediscover.json` and its picture. Without a stage, all of them.
 
 What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine, unless
-`--folder` asks for an experiment of its own. Bundles and supernets are made again where a stage needs them; another machine
-may come to a supernet with other weights, and what two have judged is never put together.
+`--folder` asks for an experiment of its own. Another machine would come to a supernet with other weights, so that its weights
+are kept, too, rounded to six significant bits, by which all is judged; bundles are made again where a stage needs them.
 """
 
 import argparse
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import shutil
@@ -26,8 +25,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from kept import keep, put_back
@@ -35,6 +32,7 @@ from record import RESULTS
 from rediscover_found import COMPARED, JUDGED_AGAIN, MACS_BAND, MEASUREMENTS, WINNER, Found
 from rediscover_picture import draw
 from rediscover_tables import write_table
+from rounded_weights import read_weights, write_weights
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
@@ -51,7 +49,7 @@ from experiments.rediscovery.counterparts import counterparts
 from experiments.rediscovery.enrichment import random_designs
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import read_run
-from experiments.supernet_training import load_supernet, train_supernet
+from experiments.supernet_training import first_state, load_supernet, train_supernet, write_supernet
 from experiments.trust import SCORES_FILE, measure_trust
 from experiments.truths import stratified
 from experiments.whole_files import write_whole
@@ -64,17 +62,10 @@ from search_space import Architecture, design_names, get_space
 HERE = Path(__file__).parent
 KEPT = HERE / "measurements" / "rediscover"
 # What is kept of the folder: all that tables and pictures are made of.
-KEPT_FILES = (
-    "*/ledger.jsonl",
-    "*/sweep.yaml",
-    "base/latency/*",
-    "base/features/*",
-    "base/trust/*.json",
-    "base/trust/*/*.json",
-    "*.json",
-)
 LEDGER = "ledger.jsonl"
-IDENTITY = "supernet.json"  # of the weights by which all was judged
+WEIGHTS = "supernet.npz"  # by which all is judged
+KEPT_FILES = (f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*", "base/trust/*.json", "base/trust/*/*.json")
+KEPT_FILES += ("*.json", JUDGED_AGAIN, WEIGHTS)
 NUM_ABLATED = 24  # designs of each trait
 AGAIN = 5  # times the search's samples
 
@@ -155,34 +146,26 @@ class Experiment:
         run_sweep(config, self.progress, address=self.address)
 
     def base(self) -> None:
-        """Trains the supernet and fits the predictor; every stage that needs them begins so.
-
-        Raises:
-            InputError: its weights are others than those by which the rest was judged.
-        """
-        config = self.config("base")
-        self.supernet(config)
-        found, path = {"sha256": weights_digest(load_supernet(config, self.folder / "base"))}, self.folder / IDENTITY
-        if not path.is_file():
-            write_whole(path, json.dumps(found))
-        elif json.loads(path.read_text("utf-8")) != found:
-            raise InputError(
-                f"{path}: the designs here were judged by another supernet, whose weights are not kept: this machine came to "
-                f"others; `--folder` begins an experiment of its own, and without {KEPT} and {self.folder} this one begins anew"
-            )
-        latency = self.folder / "base" / "latency"
+        """Trains the supernet, rounds its weights, and fits the predictor; every stage that needs them begins so."""
+        config, folder, kept = self.config("base"), self.folder / "base", self.folder / WEIGHTS
+        if not kept.is_file():
+            trained = self.config("trained")
+            self.supernet(trained)
+            write_weights(kept, load_supernet(trained, self.folder / "trained"))
+        try:
+            load_supernet(config, folder)
+        except FileNotFoundError:
+            begin(config)
+            write_supernet(config, folder, read_weights(kept, first_state(config).average))
+        latency = folder / "latency"
         if not (latency / RECORD_FILE).is_file():
             known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
             fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(latency)
 
     def supernet(self, config: SweepConfig) -> None:
         """Trains the supernet of a run that does not search."""
-        folder = Path(config.run_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        with Ledger.open(folder / LEDGER, header=ledger_header(config)):
-            write_whole(folder / "sweep.yaml", resolved_yaml(config))
-            record_session(folder)
-            train_supernet(config, folder, self.progress)
+        begin(config)
+        train_supernet(config, Path(config.run_dir), self.progress)
 
     def search(self) -> None:
         """The default searcher."""
@@ -232,7 +215,7 @@ class Experiment:
     def again(self) -> None:
         """Published designs, those of the fronts and of the ablation, most of whose samples the search did not see."""
         path, found = self.folder / JUDGED_AGAIN, self.found()
-        known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        known, lines = found.again, path.read_text("utf-8") if path.is_file() else ""
         ablated = [Architecture.from_json(x) for row in read_json(self.folder / "ablation.json") for x in row["designs"]]
         asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
         missing = [x for x in {x.digest: x for x in (*asked, *ablated)}.values() if x.digest not in known]
@@ -241,8 +224,9 @@ class Experiment:
         self.base()
         losses = self.losses("base", missing, num_samples=AGAIN * self.config("base").quality.loss_samples)
         for architecture, of_images in zip(missing, losses, strict=True):
-            known[architecture.digest] = [float(f"{loss:.5g}") for loss in of_images]
-            write_whole(path, json.dumps(known))
+            row = {"digest": architecture.digest, "losses": [float(f"{loss:.5g}") for loss in of_images]}
+            lines += f"{json.dumps(row)}\n"
+            write_whole(path, lines)
 
     def losses(self, name: str, architectures: Sequence[Architecture], *, num_samples: int | None = None) -> Iterator[Any]:
         """Losses on each image by the supernet of a run, of as many samples as the search takes or of others."""
@@ -297,10 +281,15 @@ class Experiment:
         bundles.folder.mkdir(exist_ok=True)
         trained, beside, halving, adversarial = self.size.updates
         judge, rows, teacher = None, dict[str, dict[str, Any]](), None
-        for name, (of, picked) in picks.items():
-            bundle = f"{name}-{picked.digest}"
-            make = functools.partial(hand_off, self.with_supernet(of), picked.digest, say=self.progress.say)
-            handed = bundles.made(f"{bundle}-handed-off", make)
+        handed_off = {  # all before anything is trained: latencies are measured here
+            name: bundles.made(
+                f"{name}-{picked.digest}-handed-off",
+                functools.partial(hand_off, self.with_supernet(of), picked.digest, say=self.progress.say),
+            )
+            for name, (of, picked) in picks.items()
+        }
+        for name, (_, picked) in picks.items():
+            bundle, handed = f"{name}-{picked.digest}", handed_off[name]
             if teacher is None:
                 last = teacher = bundles.trained(f"{bundle}-trained", handed, steps=trained + beside, seed=0)
             else:
@@ -349,13 +338,13 @@ class Experiment:
 STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion", "scales", "trust", "winner", "table")
 
 
-def weights_digest(parameters: Any) -> str:
-    """Of all arrays, in the order of their names."""
-    digest = hashlib.sha256()
-    for path, x in jax.tree_util.tree_leaves_with_path(parameters):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(x).tobytes())
-    return digest.hexdigest()
+def begin(config: SweepConfig) -> None:
+    """Makes the folder of a run that does not search."""
+    folder = Path(config.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with Ledger.open(folder / LEDGER, header=ledger_header(config)):
+        write_whole(folder / "sweep.yaml", resolved_yaml(config))
+        record_session(folder)
 
 
 def read_json(path: Path) -> Any:

@@ -30,7 +30,7 @@ LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, 
 NUM_LATENCY_BANDS = 4
 NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
-JUDGED_AGAIN = "judged-again.json"  # losses by more samples, of each image, by digest
+JUDGED_AGAIN = "judged-again.jsonl"  # a line for each design: losses of each image, by more samples
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
 
@@ -106,8 +106,8 @@ class Found:
         names = {get_design(name).architecture.digest: name for name in design_names()}
         judged = read_run(folder / "published").with_status("done")
         path = folder / JUDGED_AGAIN
-        again = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        losses = {digest: np.array(of_images) for digest, of_images in again.items()}
+        rows = map(json.loads, path.read_text("utf-8").splitlines() if path.is_file() else ())
+        losses = {row["digest"]: np.array(row["losses"]) for row in rows}
         published = {names[x.digest]: x for x in judged if x.digest in names}
         return cls(folder, config, runs, published, losses)
 

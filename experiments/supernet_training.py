@@ -1,5 +1,6 @@
 """Trains the supernet of a sweep and keeps it in the run folder, resumable from the last checkpoint."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,22 @@ def load_supernet(config: SweepConfig, run_dir: Path) -> dict[str, Any]:
                 except InputError as error:
                     raise InputError(f"{error}; delete it and run the sweep again, which goes on from the one before") from None
     raise FileNotFoundError(f"{run_dir / 'supernet'}: there is no finished supernet; run the sweep again to train it")
+
+
+def write_supernet(config: SweepConfig, run_dir: Path, average: dict[str, Any]) -> None:
+    """Puts averaged parameters that come from elsewhere in the place of those that the training would end with.
+
+    Args:
+        config: of the sweep.
+        run_dir: which has no supernet.
+        average: what `load_supernet` is to return.
+
+    Raises:
+        InputError: they cannot be written.
+    """
+    state = dataclasses.replace(first_state(config), parameters=average, average=average)
+    with Checkpoints(run_dir / _CHECKPOINTS) as checkpoints:
+        checkpoints.save(config.supernet.num_steps, state)
 
 
 def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: SeriesLog | None = None) -> None:

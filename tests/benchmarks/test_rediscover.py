@@ -1,8 +1,9 @@
 """The command of the experiment, and what it refuses."""
 
-import json
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def rediscover():
         import rediscover  # pyright: ignore[reportMissingImports]
 
         yield rediscover
-    for name in ("rediscover", "rediscover_found", "rediscover_tables", "rediscover_picture"):
+    for name in ("rediscover", "rediscover_found", "rediscover_tables", "rediscover_picture", "rounded_weights"):
         sys.modules.pop(name, None)
 
 
@@ -37,20 +38,33 @@ def test_an_unknown_stage_is_refused(rediscover, capsys):
     assert "no stage 'serch'; there are base, published" in capsys.readouterr().err
 
 
-def test_what_another_supernet_has_judged_is_not_gone_on_with(rediscover, tmp_path, monkeypatch):
-    weights = {"network": {"kernel": np.ones(3, np.float32)}}
-    monkeypatch.setattr(rediscover.Experiment, "supernet", lambda *_: None)
-    monkeypatch.setattr(rediscover, "load_supernet", lambda *_: weights)
+def test_a_machine_that_has_the_weights_trains_none(rediscover, tmp_path, monkeypatch):
+    trained = {"network": {"kernel": np.array([1 / 3, -0.7], np.float32)}}
+    folders, runs = {tmp_path / "one" / "trained": trained}, []
+
+    def load(_, folder):
+        if folder not in folders:
+            raise FileNotFoundError(folder)
+        return folders[folder]
+
+    monkeypatch.setattr(rediscover.Experiment, "supernet", lambda _, config: runs.append(config.run_dir))
+    monkeypatch.setattr(rediscover, "load_supernet", load)
+    monkeypatch.setattr(rediscover, "write_supernet", lambda _, folder, weights: folders.update({folder: weights}))
+    monkeypatch.setattr(rediscover, "first_state", lambda _: SimpleNamespace(average=trained))
     monkeypatch.setattr(rediscover, "fit", lambda *_: pytest.fail("the predictor is there"))
-    (tmp_path / "base" / "latency").mkdir(parents=True)
-    (tmp_path / "base" / "latency" / rediscover.RECORD_FILE).touch()
-    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
-    experiment.base()
-    experiment.base()
-    assert len(json.loads((tmp_path / rediscover.IDENTITY).read_text())["sha256"]) == 64
-    weights["network"]["kernel"] = np.nextafter(weights["network"]["kernel"], np.float32(2))
-    with pytest.raises(InputError, match=r"supernet\.json: the designs here were judged by another supernet"):
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        (folder / "base" / "latency").mkdir(parents=True)
+        (folder / "base" / "latency" / rediscover.RECORD_FILE).touch()
+        if name == "two":
+            shutil.copy(tmp_path / "one" / rediscover.WEIGHTS, folder)
+        experiment = rediscover.Experiment(folder, rediscover.SCALES["check"], silent_progress(), folder)
         experiment.base()
+        experiment.base()
+        np.testing.assert_allclose(folders[folder / "base"]["network"]["kernel"], trained["network"]["kernel"], rtol=1 / 64)
+    assert runs == [str(tmp_path / "one" / "trained")]
+    one, two = (folders[tmp_path / name / "base"]["network"]["kernel"] for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
 
 
 def test_a_stage_that_was_not_run_is_named(rediscover, tmp_path):

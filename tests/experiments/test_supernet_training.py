@@ -11,7 +11,7 @@ from experiments import supernet_training
 from experiments.config import load_config
 from experiments.errors import InputError
 from experiments.progress import silent_progress
-from experiments.supernet_training import first_state, load_supernet, train_supernet
+from experiments.supernet_training import first_state, load_supernet, train_supernet, write_supernet
 
 NUM_STEPS = 8  # a checkpoint behind every second
 SPACE = "digits-small[down*.convolution=separable,up*.convolution=separable,down*.attention=cross,up*.attention=cross]"
@@ -57,6 +57,14 @@ def test_it_is_trained_once_and_loaded(begun, tmp_path):
     for _ in range(2):
         train_supernet(CONFIG, tmp_path, silent_progress())
     assert begun[0] == [0]
+    assert is_trained(tmp_path)
+
+
+def test_weights_that_come_from_elsewhere_are_a_finished_supernet(begun, tmp_path):
+    average = jax.tree.map(lambda x: x + NUM_STEPS, first_state(CONFIG).average)
+    write_supernet(CONFIG, tmp_path, average)
+    train_supernet(CONFIG, tmp_path, silent_progress())
+    assert not begun[0]
     assert is_trained(tmp_path)
 
 
