@@ -41,6 +41,7 @@ from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.exports.export import export_bundle
 from experiments.front import spread
 from experiments.handoff import hand_off
+from experiments.latency_measuring import measure_into, usable_device
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import Progress, terminal_progress
@@ -53,10 +54,12 @@ from experiments.supernet_training import first_state, load_supernet, train_supe
 from experiments.trust import SCORES_FILE, measure_trust
 from experiments.truths import stratified
 from experiments.whole_files import write_whole
+from latency_models.calibration import calibrate, choose_for_calibration
 from latency_models.device import machine_fingerprint
 from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
-from latency_models.predictor import RECORD_FILE
+from latency_models.network import Network
+from latency_models.predictor import RECORD_FILE, Predictor
 from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
@@ -68,6 +71,7 @@ KEPT_FILES = (f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*"
 KEPT_FILES += ("*.json", JUDGED_AGAIN, WEIGHTS)
 NUM_ABLATED = 24  # designs of each trait
 AGAIN = 5  # times the search's samples
+NUM_CARRIED = 10  # networks, and blocks, that carry the latency predictor to another machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Size:
 
 SCALES = {
     "cores": Size(
-        (), "shapes16-narrow", 100, 800, {"num": 24, "num_seeds": 2, "num_steps": 600, "num_samples": 1000}, 5,
+        (), "shapes16-narrow", 100, 800, {"num": 16, "num_seeds": 2, "num_steps": 1000, "num_samples": 1000}, 5,
         (800, 200, 100, 200),
     ),
     "gpu": Size(
@@ -159,8 +163,7 @@ class Experiment:
             write_supernet(config, folder, read_weights(kept, first_state(config).average))
         latency = folder / "latency"
         if not (latency / RECORD_FILE).is_file():
-            known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
-            fit(part_of(known.rounds[0], known.fitted).merged(wide)).save(latency)
+            fit(measured_elsewhere()).save(latency)
 
     def supernet(self, config: SweepConfig) -> None:
         """Trains the supernet of a run that does not search."""
@@ -281,6 +284,7 @@ class Experiment:
         bundles.folder.mkdir(exist_ok=True)
         trained, beside, halving, adversarial = self.size.updates
         judge, rows, teacher = None, dict[str, dict[str, Any]](), None
+        costs_here = found.costs_on(self.predictor_here())
         handed_off = {  # all before anything is trained: latencies are measured here
             name: bundles.made(
                 f"{name}-{picked.digest}-handed-off",
@@ -306,6 +310,7 @@ class Experiment:
             rows[name] = {
                 "design": picked.architecture.to_json(),
                 "measured_latency_ms": latency,
+                "predicted_latency_ms": costs_here(picked.architecture)["latency_ms"].to_json(),
                 "cpu": machine_fingerprint()["cpu"],
                 "quality": {
                     f"{steps}_steps": measured(bundles, judge, path.name, steps)
@@ -319,6 +324,20 @@ class Experiment:
             export_bundle(wide, to="litert", out=exported)
         rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))
         write_whole(path, json.dumps(rows))
+
+    def predictor_here(self) -> Predictor:
+        """Of latencies on this machine: where that is another than the one that was measured, carried to it."""
+        known = Predictor.load(self.folder / "base" / "latency")
+        device = usable_device(self.config("base").latency.device)
+        if known.fingerprint == device.fingerprint():
+            return known
+        networks, chosen = [x.network for x in measured_elsewhere().measurements.values()], list[Network]()
+        for is_block in (False, True):
+            pool = [network for network in networks if (network.architecture is None) == is_block]
+            chosen += choose_for_calibration([known], pool, NUM_CARRIED)
+        into, rounds = self.folder / "here", self.config("base").latency.rounds
+        measured_here = measure_into(into, device, chosen, rounds=rounds, profiled=True, progress=self.progress)
+        return calibrate([known], measured_here)
 
     def with_supernet(self, run: Path) -> Path:
         """A run that has its supernet, which is not kept with it."""
@@ -345,6 +364,12 @@ def begin(config: SweepConfig) -> None:
     with Ledger.open(folder / LEDGER, header=ledger_header(config)):
         write_whole(folder / "sweep.yaml", resolved_yaml(config))
         record_session(folder)
+
+
+def measured_elsewhere() -> MeasurementSet:
+    """What the predictor is fitted on: random networks, and blocks at full width."""
+    known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
+    return part_of(known.rounds[0], known.fitted).merged(wide)
 
 
 def read_json(path: Path) -> Any:

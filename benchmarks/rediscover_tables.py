@@ -213,8 +213,10 @@ def winner(found: Found, record: dict[str, Any]) -> dict[str, Any]:
     for name, row in record.items():
         for steps, qualities in row["quality"].items():
             numbers |= {f"{name}_{steps}_{key}": single(value) for key, value in qualities.items()}
-        predicted, measured = found.costs(Architecture.from_json(row["design"]))["latency_ms"].value, row["measured_latency_ms"]
+        predicted, measured = row["predicted_latency_ms"], row["measured_latency_ms"]
+        over = {key: x / predicted["value"] for key, x in measured.items() if key != "n"}
         numbers[f"{name}_measured_latency"] = {**single(measured, "ms"), "cpu": row["cpu"]}
-        numbers[f"{name}_measured_over_predicted"] = single({key: x / predicted for key, x in measured.items() if key != "n"})
+        numbers[f"{name}_latency_predicted_there"] = single(predicted, "ms")
+        numbers[f"{name}_measured_over_predicted"] = single(over)
     numbers["winner_exported"] = exact(record[WINNER]["exported_bytes"], "bytes", n=1)
     return numbers
