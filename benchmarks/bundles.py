@@ -23,6 +23,7 @@ from experiments.quality import FeatureDistances
 from experiments.sample_features import data_classifier, labelled_images, sweep_distances
 from experiments.sampling import draw_images
 from experiments.training import train_bundle, with_fresh_weights
+from experiments.whole_files import write_whole
 from objectives.agreement import agreement, attribute_values, read_attributes
 from objectives.coverage import class_coverage, recall
 from objectives.extractor import FeatureExtractor, features, function_extractor
@@ -148,5 +149,5 @@ def measured(bundles: Bundles, judge: Judge, name: str, num_steps: int, guidance
     path = measured_file(bundles, name, num_steps, guidance)
     if not path.is_file():
         bundle = with_settings(read_bundle(bundles.folder / name), sample_steps=num_steps, guidance_scale=guidance)
-        path.write_text(json.dumps(judge.measure(bundle)), "utf-8")
+        write_whole(path, json.dumps(judge.measure(bundle)))
     return json.loads(path.read_text("utf-8"))

@@ -1,29 +1,60 @@
 """What a long benchmark has found, kept beside the measurements, from where it goes on on any machine; ledgers compressed."""
 
+import contextlib
 import gzip
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from experiments.whole_files import write_whole
 
 _PACKED = ".jsonl"
 
 
 def keep(files: Iterable[Path], *, folder: Path, kept: Path) -> None:
-    """Copies files of a folder to where they are kept."""
+    """Copies files of a folder to where they are kept, unless that has the same."""
     for path in files:
-        target, content = kept / path.relative_to(folder), path.read_bytes()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = kept / path.relative_to(folder)
         if path.suffix == _PACKED:
-            target.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content, mtime=0))
-        else:
-            target.write_bytes(content)
+            target = target.with_name(f"{path.name}.gz")
+        content = path.read_bytes()
+        if not target.is_file() or _unpacked(target) != content:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(target, gzip.compress(content, mtime=0) if path.suffix == _PACKED else content)
 
 
 def put_back(kept: Path, *, folder: Path) -> None:
-    """Copies what was kept to where the folder has nothing."""
+    """Copies what was kept to where the folder has nothing, or has something older."""
     for path in kept.rglob("*"):
         if path.is_file():
-            is_packed = path.suffix == ".gz"
-            target = folder / path.relative_to(kept).with_suffix("" if is_packed else path.suffix)
-            if not target.is_file():
+            target = folder / path.relative_to(kept).with_suffix("" if path.suffix == ".gz" else path.suffix)
+            if not target.is_file() or target.stat().st_mtime_ns < path.stat().st_mtime_ns:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes())
+                write_whole(target, _unpacked(path))
+
+
+@contextlib.contextmanager
+def keeping(patterns: Iterable[str], *, folder: Path, kept: Path, every_s: float = 60.0) -> Iterator[None]:
+    """Keeps the files of such names while the block runs, now and then, and when it ends: a kill loses the last minute."""
+    over = threading.Event()
+
+    def once() -> None:
+        for pattern in patterns:
+            keep(sorted(folder.glob(pattern)), folder=folder, kept=kept)
+
+    def now_and_then() -> None:
+        while not over.wait(every_s):
+            once()
+
+    keeper = threading.Thread(target=now_and_then, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+        once()
+
+
+def _unpacked(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

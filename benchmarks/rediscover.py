@@ -15,21 +15,23 @@ are kept, too, rounded to six significant bits, by which all is judged; bundles 
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
-from kept import keep, put_back
+from kept import keeping, put_back
 from record import RESULTS
-from rediscover_found import COMPARED, JUDGED_AGAIN, MACS_BAND, MEASUREMENTS, WINNER, Found
+from rediscover_found import COMPARED, IN_BAND, JUDGED_AGAIN, MACS_BAND, MEASUREMENTS, WINNER, Found, ranked_at, read_rows
 from rediscover_picture import draw
 from rediscover_tables import write_table
 from rounded_weights import read_weights, write_weights
@@ -51,7 +53,8 @@ from experiments.rediscovery.enrichment import random_designs
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import read_run
 from experiments.supernet_training import first_state, load_supernet, train_supernet, write_supernet
-from experiments.trust import SCORES_FILE, measure_trust
+from experiments.trust import measure_trust
+from experiments.trust_record import read_trust
 from experiments.truths import stratified
 from experiments.whole_files import write_whole
 from latency_models.calibration import calibrate, choose_for_calibration
@@ -60,6 +63,7 @@ from latency_models.fitting import fit
 from latency_models.measurements import MeasurementSet
 from latency_models.network import Network
 from latency_models.predictor import RECORD_FILE, Predictor
+from objectives.fingerprint import fingerprint
 from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
@@ -67,8 +71,8 @@ KEPT = HERE / "measurements" / "rediscover"
 # What is kept of the folder: all that tables and pictures are made of.
 LEDGER = "ledger.jsonl"
 WEIGHTS = "supernet.npz"  # by which all is judged
-KEPT_FILES = (f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*", "base/trust/*.json", "base/trust/*/*.json")
-KEPT_FILES += ("*.json", JUDGED_AGAIN, WEIGHTS)
+KEPT_FILES = (WEIGHTS, f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*", "base/trust/*.json")
+KEPT_FILES += ("base/trust/*/*.json", "*.json", "*.jsonl")
 NUM_ABLATED = 24  # designs of each trait
 AGAIN = 5  # times the search's samples
 NUM_CARRIED = 10  # networks, and blocks, that carry the latency predictor to another machine
@@ -150,17 +154,29 @@ class Experiment:
         run_sweep(config, self.progress, address=self.address)
 
     def base(self) -> None:
-        """Trains the supernet, rounds its weights, and fits the predictor; every stage that needs them begins so."""
+        """Trains the supernet, rounds its weights, and fits the predictor; every stage that needs them begins so.
+
+        Raises:
+            InputError: a supernet here has other weights than those that are kept.
+        """
         config, folder, kept = self.config("base"), self.folder / "base", self.folder / WEIGHTS
         if not kept.is_file():
+            if judged := [run for run in ("published", "search-0") if (self.folder / run / LEDGER).is_file()]:
+                raise InputError(
+                    f"{kept}: not there, and it has judged what is in {judged[0]}; copy it again, or delete {self.folder}"
+                )
             trained = self.config("trained")
             self.supernet(trained)
             write_weights(kept, load_supernet(trained, self.folder / "trained"))
+        weights = read_weights(kept, first_state(config).average)
         try:
-            load_supernet(config, folder)
+            found = load_supernet(config, folder)
         except FileNotFoundError:
             begin(config)
-            write_supernet(config, folder, read_weights(kept, first_state(config).average))
+            write_supernet(config, folder, weights)
+        else:
+            if not all(jax.tree.leaves(jax.tree.map(np.array_equal, weights, found))):
+                raise InputError(f"{folder / 'supernet'}: other weights than {kept}; delete it, and its copies in other runs")
         latency = folder / "latency"
         if not (latency / RECORD_FILE).is_file():
             fit(measured_elsewhere()).save(latency)
@@ -190,9 +206,6 @@ class Experiment:
 
     def band(self) -> None:
         """Random designs of the band of MACs, which fronts may have none in: what do the best have in common?"""
-        if (path := self.folder / "band.json").is_file():
-            return
-        self.base()
         config, ends = self.config("base"), [("macs", *MACS_BAND)]
         [designs] = random_designs(
             get_space(config.space),
@@ -202,8 +215,7 @@ class Experiment:
             bands=ends,
             limits=config.limits,
         )
-        losses = [float(of_images.mean()) for of_images in self.losses("base", designs)]
-        write_whole(path, json.dumps([{"design": x.to_json(), "loss": y} for x, y in zip(designs, losses, strict=True)]))
+        self.judge(designs, IN_BAND)
 
     def ablation(self) -> None:
         """Designs of the fronts in any of the bands without a trait, and the same designs with it."""
@@ -217,55 +229,59 @@ class Experiment:
 
     def again(self) -> None:
         """Published designs, those of the fronts and of the ablation, most of whose samples the search did not see."""
-        path, found = self.folder / JUDGED_AGAIN, self.found()
-        known, lines = found.again, path.read_text("utf-8") if path.is_file() else ""
+        found = self.found()
         ablated = [Architecture.from_json(x) for row in read_json(self.folder / "ablation.json") for x in row["designs"]]
         asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
-        missing = [x for x in {x.digest: x for x in (*asked, *ablated)}.values() if x.digest not in known]
-        if not missing:
-            return
-        self.base()
-        losses = self.losses("base", missing, num_samples=AGAIN * self.config("base").quality.loss_samples)
-        for architecture, of_images in zip(missing, losses, strict=True):
-            row = {"digest": architecture.digest, "losses": [float(f"{loss:.5g}") for loss in of_images]}
-            lines += f"{json.dumps(row)}\n"
-            write_whole(path, lines)
+        self.judge((*asked, *ablated), JUDGED_AGAIN, times=AGAIN)
 
-    def losses(self, name: str, architectures: Sequence[Architecture], *, num_samples: int | None = None) -> Iterator[Any]:
-        """Losses on each image by the supernet of a run, of as many samples as the search takes or of others."""
-        inputs = read_inputs(self.folder / name)
-        if num_samples is not None:
-            quality = inputs.config.quality.model_copy(update={"loss_samples": num_samples})
-            inputs = dataclasses.replace(inputs, config=inputs.config.model_copy(update={"quality": quality}))
+    def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", times: int = 1) -> None:
+        """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
+
+        Args:
+            designs: what is judged.
+            file: its name.
+            by: the run.
+            times: as many samples as the search takes; with several, the loss on each image is kept, too.
+        """
+        path = self.folder / file
+        known, lines = read_rows(path), path.read_text("utf-8") if path.is_file() else ""
+        if not (missing := [x for x in {x.digest: x for x in designs}.values() if x.digest not in known]):
+            return
+        if by == "base":
+            self.base()
+        else:
+            self.supernet(self.other())
+        inputs = read_inputs(self.folder / by)
+        quality = inputs.config.quality.model_copy(update={"loss_samples": times * inputs.config.quality.loss_samples})
+        inputs = dataclasses.replace(inputs, config=inputs.config.model_copy(update={"quality": quality}))
         evaluate = SupernetEvaluator(inputs)
-        with self.progress.stage(f"Losses by the supernet of {name}", len(architectures)) as stage:
-            for architecture in architectures:
-                yield evaluate.image_losses(architecture)
+        with self.progress.stage(f"Losses by the supernet of {by}", len(missing)) as stage:
+            for design in missing:
+                of_images = evaluate.image_losses(design)
+                row = {"design": design.to_json(), "loss": float(of_images.mean())}
+                if times > 1:
+                    row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
+                lines += f"{json.dumps(row)}\n"
+                write_whole(path, lines)
                 stage.advance()
+
+    def other(self) -> SweepConfig:
+        """The base at another proxy scale."""
+        return self.config("other", f"proxy_scale={self.size.other_scale}")
 
     def scales(self) -> None:
         """Random architectures by the supernets of two proxy scales, at each measured once."""
-        path, config = self.folder / "scales.json", self.config("other", f"proxy_scale={self.size.other_scale}")
-        architectures = stratified(config, self.size.num_ranked, stream=0x5CA1E)
-        losses = read_json(path)["losses"] if path.is_file() else {}
-        for scale, name in ((self.config("base").proxy_scale, "base"), (config.proxy_scale, "other")):
-            if scale in losses:
-                continue
-            if name == "other":
-                self.supernet(config)
-            else:
-                self.base()
-            losses[scale] = [float(of_images.mean()) for of_images in self.losses(name, architectures)]
-            write_whole(path, json.dumps({"architectures": [x.to_json() for x in architectures], "losses": losses}))
+        designs = stratified(self.config("base"), self.size.num_ranked, stream=0x5CA1E)
+        for config, by in ((self.config("base"), "base"), (self.other(), "other")):
+            self.judge(designs, ranked_at(config.proxy_scale), by=by)
 
     def trust(self) -> None:
         """The ranking, held against training alone."""
-        base = self.folder / "base"
-        if (base / "trust" / "trust.json").is_file():
-            return
-        if not (base / SCORES_FILE).is_file():
+        base, wanted = self.folder / "base", self.size.trust
+        known = read_trust(read_run(base)) if (base / LEDGER).is_file() else None
+        if known is None or any(getattr(known, key) != value for key, value in wanted.items()):
             self.base()
-        measure_trust(base, progress=self.progress, **self.size.trust)
+            measure_trust(base, progress=self.progress, **wanted)
 
     def winner(self) -> None:
         """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
@@ -287,11 +303,14 @@ class Experiment:
         costs_here = found.costs_on(self.predictor_here())
         handed_off = {  # all before anything is trained: latencies are measured here
             name: bundles.made(
-                f"{name}-{picked.digest}-handed-off",
+                f"{name}-{picked.digest}-handed-off-{self.machine()}",
                 functools.partial(hand_off, self.with_supernet(of), picked.digest, say=self.progress.say),
             )
             for name, (of, picked) in picks.items()
         }
+        latencies = {name: read_expected(path)["in_sweep"]["measured_latency_ms"] for name, path in handed_off.items()}
+        if missing := [str(handed_off[name]) for name, latency in latencies.items() if latency is None]:
+            raise InputError(f"{missing[0]}: its latency was not measured; make sure that the device is here, and delete it")
         for name, (_, picked) in picks.items():
             bundle, handed = f"{name}-{picked.digest}", handed_off[name]
             if teacher is None:
@@ -303,13 +322,9 @@ class Experiment:
             one = bundles.distilled(f"{bundle}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
             added = bundles.distilled(f"{bundle}-add", one, "adversarial", teacher=last, updates=adversarial)
             judge = judge or Judge.of(bundles, read_bundle(last).task)
-            if (latency := read_expected(handed)["in_sweep"]["measured_latency_ms"]) is None:
-                raise InputError(
-                    f"{handed}: its latency was not measured; make sure that the device is here, and delete the bundle"
-                )
             rows[name] = {
                 "design": picked.architecture.to_json(),
-                "measured_latency_ms": latency,
+                "measured_latency_ms": latencies[name],
                 "predicted_latency_ms": costs_here(picked.architecture)["latency_ms"].to_json(),
                 "cpu": machine_fingerprint()["cpu"],
                 "quality": {
@@ -335,9 +350,13 @@ class Experiment:
         for is_block in (False, True):
             pool = [network for network in networks if (network.architecture is None) == is_block]
             chosen += choose_for_calibration([known], pool, NUM_CARRIED)
-        into, rounds = self.folder / "here", self.config("base").latency.rounds
+        into, rounds = self.folder / f"here-{self.machine()}", self.config("base").latency.rounds
         measured_here = measure_into(into, device, chosen, rounds=rounds, profiled=True, progress=self.progress)
         return calibrate([known], measured_here)
+
+    def machine(self) -> str:
+        """Names the device and its versions, as latencies measured here depend on them."""
+        return fingerprint(**usable_device(self.config("base").latency.device).fingerprint())
 
     def with_supernet(self, run: Path) -> Path:
         """A run that has its supernet, which is not kept with it."""
@@ -407,7 +426,8 @@ def main() -> None:
     folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")
     if is_kept:
         put_back(KEPT, folder=folder)
-    with terminal_progress() as progress:
+    keeper = keeping(KEPT_FILES, folder=folder, kept=KEPT) if is_kept else contextlib.nullcontext()
+    with terminal_progress() as progress, keeper:
         experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder, given.address)
         for stage in given.stages or STAGES:
             try:
@@ -415,9 +435,6 @@ def main() -> None:
             except (InputError, OSError) as error:
                 print(f"{stage}: {error}", file=sys.stderr)
                 sys.exit(2)
-            finally:
-                if is_kept:
-                    keep(itertools.chain.from_iterable(map(folder.glob, KEPT_FILES)), folder=folder, kept=KEPT)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +31,20 @@ LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, 
 NUM_LATENCY_BANDS = 4
 NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
-JUDGED_AGAIN = "judged-again.jsonl"  # a line for each design: losses of each image, by more samples
+JUDGED_AGAIN, IN_BAND = "judged-again.jsonl", "band.jsonl"  # a line for each design
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Designs that a supernet has judged, each with its `loss`, by digest; none where the file is missing."""
+    rows = map(json.loads, path.read_text("utf-8").splitlines() if path.is_file() else ())
+    return {Architecture.from_json(row["design"]).digest: row for row in rows}
+
+
+def ranked_at(scale: str) -> str:
+    """The file of the losses at a proxy scale that are ranked."""
+    return f"scales-{scale}.jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Found:
     Attributes:
         folder: of all runs.
         config: of the base.
-        runs: by searcher, one for each seed.
+        runs: by searcher, one for each seed, of those that are finished.
         published: outcomes of published designs, by name.
         again: losses by more samples, by digest, one for each image; they take the place of the search's where designs are held
             against one another, image by image.
@@ -96,18 +108,19 @@ class Found:
         Raises:
             InputError: no published design, or no search, has been judged.
         """
-        for name in ("published", "search-0"):
-            if not (folder / name).is_dir():
-                raise InputError(f"{folder / name}: not there; run the stage `{name.removesuffix('-0')}`")
-        runs = {
+        searched = {
             name: [read_run(path) for seed in range(num_seeds) if (path := folder / f"{name}-{seed}").is_dir()]
             for name in ("search", "snapfusion")
         }
+        runs = {
+            name: [run for run in of if len(run.ledger.evaluations) >= (config.trials or 1)] for name, of in searched.items()
+        }
+        for name, is_there in (("published", (folder / "published").is_dir()), ("search", bool(runs["search"]))):
+            if not is_there:
+                raise InputError(f"{folder / name}: not there, or not finished; run the stage `{name}`")
         names = {get_design(name).architecture.digest: name for name in design_names()}
         judged = read_run(folder / "published").with_status("done")
-        path = folder / JUDGED_AGAIN
-        rows = map(json.loads, path.read_text("utf-8").splitlines() if path.is_file() else ())
-        losses = {row["digest"]: np.array(row["losses"]) for row in rows}
+        losses = {digest: np.array(row["of_images"]) for digest, row in read_rows(folder / JUDGED_AGAIN).items()}
         published = {names[x.digest]: x for x in judged if x.digest in names}
         return cls(folder, config, runs, published, losses)
 
@@ -135,19 +148,28 @@ class Found:
         """Designs of each seed's front, with its run: those that are held against published ones."""
         return [(run.path, member) for run in self.runs["search"] for member in spread(run.front, NUM_CONTENDERS)]
 
+    def losses(self, design: Evaluation | Architecture) -> np.ndarray:
+        """By more samples, one for each image.
+
+        Raises:
+            InputError: they are not known.
+        """
+        if (losses := self.again.get(design.digest)) is None:
+            raise InputError(f"{self.folder / JUDGED_AGAIN} has no losses of design {design.digest}; run the stage `again`")
+        return losses
+
     def judged_again(self, outcome: Evaluation) -> Evaluation:
         """The outcome with the loss by more samples.
 
         Raises:
-            InputError: it is not known.
+            InputError: as `losses`.
         """
-        if (losses := self.again.get(outcome.digest)) is None:
-            raise InputError(f"{self.folder / JUDGED_AGAIN} has no losses of design {outcome.digest}; run the stage `again`")
-        return dataclasses.replace(outcome, objectives={**outcome.objectives, QUALITY.name: mean_estimate(losses)})
+        objectives = {**outcome.objectives, QUALITY.name: mean_estimate(self.losses(outcome))}
+        return dataclasses.replace(outcome, objectives=objectives)
 
     def loss_lost(self, one: Evaluation, other: Evaluation) -> Estimate:
         """The loss of one less that of another, paired by image."""
-        return mean_estimate(self.again[one.digest] - self.again[other.digest])
+        return mean_estimate(self.losses(one) - self.losses(other))
 
     def phone_front(self, run: Run) -> tuple[Architecture, ...]:
         """The best of all that a search judged, if they ran on the phone."""
@@ -194,7 +216,7 @@ class Found:
         None where all are worse.
 
         Raises:
-            InputError: as `judged_again`.
+            InputError: as `losses`.
         """
         wanted = self.judged_again(self.published[COMPARED[0]]).objectives[QUALITY.name].value
         judged = [(run, self.judged_again(member)) for run, member in self.contenders]

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 from bench_latency import WIDE
 from record import estimated, exact, show, single, write_result
-from rediscover_found import COMPARED, COST, MEASUREMENTS, NUM_RANDOM, PHONE, QUALITY, WINNER, Found
+from rediscover_found import (
+    COMPARED,
+    COST,
+    IN_BAND,
+    MEASUREMENTS,
+    NUM_RANDOM,
+    PHONE,
+    QUALITY,
+    WINNER,
+    Found,
+    ranked_at,
+    read_rows,
+)
 
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
@@ -26,13 +38,15 @@ from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from search_space import Architecture, get_scale, layer_plan
 
 BEST_PART = 8  # the best eighth of the random designs of the band of MACs
+LEAST_RANKED = 6  # designs, for a rank correlation
 EARLY = 200  # evaluations, at which fronts are compared, too
 
 
 def write_table(found: Found, folder: Path) -> Path:
     """Writes `rediscover.json` and prints it."""
     numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
-    for name, numbers_of in (("band", best_in_band), ("ablation", ablation), ("scales", scales), ("winner", winner)):
+    numbers |= best_in_band(found, list(read_rows(found.folder / IN_BAND).values())) | scales(found)
+    for name, numbers_of in (("ablation", ablation), ("winner", winner)):
         if (path := found.folder / f"{name}.json").is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
     config, seeds = found.config, len(found.runs["search"])
@@ -139,7 +153,7 @@ def agreement(found: Found) -> dict[str, Any]:
             title = f"{name}_hypervolume_after_{num}"
             numbers |= {f"{title}_{seed}": exact(float(value), "1", n=1) for seed, value in enumerate(values)}
             numbers[f"{title}_spread"] = exact(float(np.ptp(values) / values.mean()), "1", n=len(values))
-    if "snapfusion" in volumes:
+    if "snapfusion" in volumes and len(volumes["search"]) > 1:
         ahead = mean_estimate(volumes["search"] - volumes["snapfusion"].mean())
         numbers["search_less_snapfusion_hypervolume"] = estimated(ahead, "1")
     return numbers
@@ -148,8 +162,10 @@ def agreement(found: Found) -> dict[str, Any]:
 def best_in_band(found: Found, record: list[Any]) -> dict[str, Any]:
     """Random designs of the band of MACs: the best of them, front after front, against the others.
 
-    All are independent draws, as Fisher's test takes them to be.
+    All are independent draws, as Fisher's test takes them to be. Nothing while there are too few for an eighth.
     """
+    if len(record) < BEST_PART:
+        return {}
     designs = [Architecture.from_json(row["design"]) for row in record]
     values = np.stack([[row["loss"] for row in record], found.costs.columns(designs)[COST.name]], axis=1)
     ranks = non_dominated_ranks(values)
@@ -168,24 +184,30 @@ def ablation(found: Found, record: list[Any]) -> dict[str, Any]:
             continue
         pairs = [[Architecture.from_json(x) for x in row["designs"]] for row in rows]
         before, after = (found.costs.columns([pair[i] for pair in pairs])["latency_ms"].tolist() for i in (0, 1))
-        losses = ([found.again[pair[i].digest] for pair in pairs] for i in (0, 1))
+        losses = ([found.losses(pair[i]) for pair in pairs] for i in (0, 1))
         numbers[f"given {trait.name}: loss"] = estimated(ratio(*losses), "ratio")
         numbers[f"given {trait.name}: latency"] = estimated(ratio(before, after), "ratio")
     return numbers
 
 
-def scales(found: Found, record: dict[str, Any]) -> dict[str, Any]:
-    """How well ranks at one proxy scale agree with ranks at another; nothing while they are known at one alone."""
-    if len(record["losses"]) < 2:
-        return {}
-    one, other = (np.array(losses) for losses in record["losses"].values())
-    architectures = [Architecture.from_json(x) for x in record["architectures"]]
-    macs = np.asarray(found.costs.columns(architectures)["macs"], np.float64)
-    title = " and ".join(record["losses"])
-    return {
-        f"ranks at {title}": estimated(kendall_tau(one, other), "tau"),
-        f"ranks at {title}, equal MACs": estimated(kendall_tau_at_equal_cost(one, other, cost=macs), "tau"),
-    }
+def scales(found: Found) -> dict[str, Any]:
+    """How well ranks at the search's proxy scale agree with those at others; nothing while few designs are known at both."""
+    own, numbers = found.config.proxy_scale, dict[str, Any]()
+    here = read_rows(found.folder / ranked_at(own))
+    for path in sorted(found.folder.glob(ranked_at("*"))):
+        there, scale = read_rows(path), path.stem.removeprefix("scales-")
+        both = [digest for digest in here if digest in there]
+        if scale == own or len(both) < LEAST_RANKED:
+            continue
+        one, other = (np.array([rows[digest]["loss"] for digest in both]) for rows in (here, there))
+        architectures = [Architecture.from_json(here[digest]["design"]) for digest in both]
+        macs = np.asarray(found.costs.columns(architectures)["macs"], np.float64)
+        title = f"ranks at {own} and {scale}"
+        numbers |= {
+            title: estimated(kendall_tau(one, other), "tau"),
+            f"{title}, equal MACs": estimated(kendall_tau_at_equal_cost(one, other, cost=macs), "tau"),
+        }
+    return numbers
 
 
 def trust(record: TrustRecord | None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def read_weights(path: Path, like: Any) -> Any:
     """
     planes, (flat, unravel) = read_npz(path, wants={_EXPONENTS, _REST}.__contains__), ravel_pytree(like)
     if planes.keys() != {_EXPONENTS, _REST} or any(plane.shape != flat.shape for plane in planes.values()):
-        raise InputError(f"{path}: these are not the {flat.size} weights of this supernet; delete the file to train it again")
+        raise InputError(f"{path}: these are not the {flat.size} weights of this supernet; copy the file again")
     exponents, rest = (planes[name].astype(np.uint32) for name in (_EXPONENTS, _REST))
     codes = rest >> _MANTISSA << (_MANTISSA + 8) | exponents << _MANTISSA | rest & ((1 << _MANTISSA) - 1)
     return unravel(jnp.asarray((codes << _DROPPED).view(np.float32)))

@@ -6,7 +6,6 @@ over all costs and not among networks of one size, so the rank correlation is to
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ from experiments.config import SweepConfig, load_config
 from experiments.data_record import check_unchanged
 from experiments.errors import InputError
 from experiments.evaluator import SupernetEvaluator, read_inputs
-from experiments.json_files import read_json
 from experiments.locks import locked
 from experiments.memory import drop_programs, use_compilation_cache
 from experiments.progress import Progress
 from experiments.quality import UnusableSamplesError
-from experiments.run_folder import Run, read_run
+from experiments.run_folder import read_run
 from experiments.sample_features import trained_distances
 from experiments.trust_record import BASELINES, EQUAL_COST, FILE, Tau, TrustRecord
 from experiments.truths import measure_truths, stand_alone_schedule, stratified
@@ -36,7 +34,6 @@ from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
 
 _STREAM = 0x7257  # of the draws
-SCORES_FILE = "trust/scores.json"
 _LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
 
 
@@ -69,7 +66,7 @@ def measure_trust(
     Raises:
         InputError: the search ranks by costs alone, the data set has no labels, the space has too few architectures within the
             limits, `sweep.yaml` or the data are no longer those of the run, or another process does the same here.
-        FileNotFoundError: the run folder has no trained supernet, and scores are missing.
+        FileNotFoundError: the run folder has no trained supernet.
     """
     run, config = read_run(run_dir), load_config(run_dir / "sweep.yaml")
     check_unchanged(run, config)
@@ -86,7 +83,7 @@ def measure_trust(
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
         distances = trained_distances(config, run_dir, progress)
-        scores = search_scores(run, qualities, architectures, progress)
+        scores = _scores(SupernetEvaluator(read_inputs(run_dir)), qualities, architectures, progress)
         drop_programs()
         baselines = _baselines(config, architectures, progress)
         drop_programs()
@@ -144,40 +141,6 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines
     }
 
 
-def search_scores(
-    run: Run, qualities: Sequence[str], architectures: Sequence[Architecture], progress: Progress
-) -> dict[str, np.ndarray]:
-    """How the search judges architectures, kept in the run folder, so that truths can be gone on with where no supernet is.
-
-    Args:
-        run: whose supernet judges.
-        qualities: names of the objectives.
-        architectures: what is judged.
-        progress: where to report.
-
-    Returns:
-        By objective, one for each architecture; NaN where samples cannot be judged.
-
-    Raises:
-        FileNotFoundError: one was not judged before, and there is no trained supernet.
-    """
-    path, name = run.path / SCORES_FILE, run.ledger.header.get("fingerprint")
-    kept = read_json(path)
-    known = dict(kept["scores"]) if kept is not None and kept["search_fingerprint"] == name else {}
-    if missing := [x for x in architectures if x.digest not in known]:
-        evaluator = SupernetEvaluator(read_inputs(run.path))
-        with progress.stage("Scoring with the supernet's weights", len(missing)) as stage:
-            for architecture in missing:
-                try:
-                    found = {name: estimate.value for name, estimate in evaluator(architecture).items()}
-                except UnusableSamplesError:
-                    found = {}
-                known[architecture.digest] = found
-                stage.advance()
-        write_whole(path, json.dumps({"search_fingerprint": name, "scores": known}))
-    return {name: np.array([known[x.digest].get(name, np.nan) for x in architectures]) for name in qualities}
-
-
 def _tau(correlation: Callable[..., Estimate], score: np.ndarray, truth: np.ndarray, **settings: Any) -> Tau | None:
     """None where there is no ranking: scores that are all the same, or fewer than three of them."""
     try:
@@ -200,3 +163,17 @@ def _baselines(config: SweepConfig, architectures: Sequence[Architecture], progr
             stage.advance()
     columns = {**counted, **{name: [row[name] for row in rows] for name in ZERO_COST}}
     return {name: np.asarray(columns[name], np.float64) for name in BASELINES}
+
+
+def _scores(
+    evaluator: SupernetEvaluator, qualities: Sequence[str], architectures: Sequence[Architecture], progress: Progress
+) -> dict[str, np.ndarray]:
+    with progress.stage("Scoring with the supernet's weights", len(architectures)) as stage:
+        rows = []
+        for architecture in architectures:
+            try:
+                rows.append({name: estimate.value for name, estimate in evaluator(architecture).items()})
+            except UnusableSamplesError:
+                rows.append({})
+            stage.advance()
+    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in qualities}

@@ -1,5 +1,6 @@
 """The command of the experiment, and what it refuses."""
 
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from experiments.errors import InputError
 from experiments.progress import silent_progress
+from search_space import get_space
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -21,7 +23,7 @@ def rediscover():
         import rediscover  # pyright: ignore[reportMissingImports]
 
         yield rediscover
-    for name in ("rediscover", "rediscover_found", "rediscover_tables", "rediscover_picture", "rounded_weights"):
+    for name in ("rediscover", "rediscover_found", "rediscover_tables", "rediscover_picture", "rounded_weights", "kept"):
         sys.modules.pop(name, None)
 
 
@@ -65,10 +67,59 @@ def test_a_machine_that_has_the_weights_trains_none(rediscover, tmp_path, monkey
     assert runs == [str(tmp_path / "one" / "trained")]
     one, two = (folders[tmp_path / name / "base"]["network"]["kernel"] for name in ("one", "two"))
     np.testing.assert_array_equal(one, two)
+    folders[tmp_path / "two" / "base"] = trained
+    with pytest.raises(InputError, match=r"supernet: other weights than .*supernet\.npz; delete it, and its copies"):
+        experiment.base()
+
+
+def test_without_the_weights_that_have_judged_nothing_is_trained(rediscover, tmp_path, monkeypatch):
+    monkeypatch.setattr(rediscover.Experiment, "supernet", lambda *_: pytest.fail("it would be another"))
+    (tmp_path / "search-0").mkdir()
+    (tmp_path / "search-0" / "ledger.jsonl").touch()
+    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
+    with pytest.raises(InputError, match=r"supernet\.npz: not there, and it has judged what is in search-0; copy it again"):
+        experiment.base()
+
+
+def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch):
+    judged, quality = [], SimpleNamespace(loss_samples=3, model_copy=lambda update: SimpleNamespace(**update))
+    config = SimpleNamespace(quality=quality, model_copy=lambda update: SimpleNamespace(**update))
+
+    class Evaluator:
+        def __init__(self, inputs):
+            self.num = inputs.config.quality.loss_samples
+
+        def image_losses(self, design):
+            judged.append(design.digest)
+            if len(judged) == 3:
+                raise KeyboardInterrupt
+            return np.arange(self.num) / 7
+
+    monkeypatch.setattr(rediscover.Experiment, "base", lambda _: None)
+    monkeypatch.setattr(rediscover, "read_inputs", lambda _: Inputs(config))
+    monkeypatch.setattr(rediscover, "SupernetEvaluator", Evaluator)
+    space, rng = get_space("mobile-sd"), np.random.default_rng(0)
+    designs = [space.sample(rng) for _ in range(4)]
+    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.judge(designs, "found.jsonl", times=2)
+    experiment.judge([*designs, designs[0]], "found.jsonl", times=2)
+    assert judged == [designs[i].digest for i in (0, 1, 2, 2, 3)]
+    rows = rediscover.read_rows(tmp_path / "found.jsonl")
+    assert list(rows) == [x.digest for x in designs]
+    assert all(row["of_images"] == [0, 0.14286, 0.28571, 0.42857, 0.57143, 0.71429] for row in rows.values())
+    assert rows[designs[0].digest]["loss"] == pytest.approx(2.5 / 7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What an evaluator is made of."""
+
+    config: SimpleNamespace
 
 
 def test_a_stage_that_was_not_run_is_named(rediscover, tmp_path):
     with pytest.raises(InputError, match=r"ablation\.json: not there; run the stage `ablation`"):
         rediscover.read_json(tmp_path / "ablation.json")
-    with pytest.raises(InputError, match=r"published: not there; run the stage `published`"):
+    with pytest.raises(InputError, match=r"published: not there, or not finished; run the stage `published`"):
         rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path).table()

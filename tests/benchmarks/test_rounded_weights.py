@@ -47,7 +47,7 @@ def test_a_weight_takes_little_more_than_a_byte(weights, tmp_path):
 def test_weights_of_another_network_or_a_torn_file_are_refused(weights, tmp_path):
     path = tmp_path / "weights.npz"
     weights.write_weights(path, tree())
-    with pytest.raises(InputError, match=r"these are not the 3 weights of this supernet; delete the file to train it again"):
+    with pytest.raises(InputError, match=r"these are not the 3 weights of this supernet; copy the file again"):
         weights.read_weights(path, {"one": np.zeros(3, np.float32)})
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="no whole npz file"):

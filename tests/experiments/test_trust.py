@@ -1,25 +1,20 @@
 """How far to trust the search's ranking."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from experiments_fixtures.run_folders import make_run
 
-from experiments import trust
 from experiments.config import load_config
 from experiments.errors import InputError
 from experiments.locks import locked
-from experiments.progress import silent_progress
-from experiments.quality import UnusableSamplesError
 from experiments.report_trust import trust_notes
 from experiments.run_folder import read_run
-from experiments.trust import SCORES_FILE, correlations
+from experiments.trust import correlations
 from experiments.trust_record import BASELINES, FILE, TrustRecord, read_trust, trust_text, trust_warnings
 from experiments.truths import stratified
-from objectives import Estimate
 from objectives.cost import counted_costs
 from search_space import get_scale
 
@@ -118,36 +113,6 @@ def test_where_no_two_are_of_equal_cost_nothing_is_claimed():
     assert found["tau_equal_cost"] == {"denoising_loss": None, "macs": None, "parameters": None}
 
 
-def test_scores_of_the_search_are_asked_for_once(tmp_path, monkeypatch):
-    asked = []
-
-    class Evaluator:
-        def __init__(self, inputs):
-            pass
-
-        def __call__(self, architecture):
-            asked.append(architecture)
-            if len(asked) == 2:
-                raise UnusableSamplesError("all the same")
-            return {"denoising_loss": Estimate(float(len(asked)))}
-
-    path = make_run(tmp_path / "run")
-    monkeypatch.setattr(trust, "read_inputs", lambda _: None)
-    monkeypatch.setattr(trust, "SupernetEvaluator", Evaluator)
-    one, two, three = stratified(load_config("digits"), 3, stream=1)
-    (path / SCORES_FILE).parent.mkdir()
-
-    def scores(*architectures):
-        return trust.search_scores(read_run(path), ["denoising_loss"], architectures, silent_progress())["denoising_loss"]
-
-    np.testing.assert_array_equal(scores(one, two), [1, np.nan])
-    np.testing.assert_array_equal(scores(three, two, one), [3, np.nan, 1])
-    assert asked == [one, two, three]
-    kept = json.loads((path / SCORES_FILE).read_text("utf-8"))
-    (path / SCORES_FILE).write_text(json.dumps({**kept, "search_fingerprint": "another"}))
-    assert scores(one) == [4]
-
-
 def test_architectures_are_spread_over_the_costs_and_keep_the_limits():
     config = load_config("digits")
     found = stratified(config, 12, stream=1)
@@ -196,6 +161,7 @@ SHRUNK += ("distill.num_steps=2",)
 def test_networks_are_trained_alone_once(tmp_path, capsys):
     from experiments import cli
     from experiments.pipeline import run_sweep
+    from experiments.progress import silent_progress
 
     run = tmp_path / "run"
     run_sweep(load_config("digits-small", [*SHRUNK, f"run_dir={json.dumps(str(run))}"]), silent_progress())
@@ -210,7 +176,6 @@ def test_networks_are_trained_alone_once(tmp_path, capsys):
         assert len(kept) == num_trained
         assert trained.items() <= kept.items()
         trained = kept
-        shutil.rmtree(run / "supernet", ignore_errors=True)  # its scores are kept
     found = TrustRecord.model_validate_json(capsys.readouterr().out.split("\n}\n")[-2] + "\n}")
     assert read_trust(read_run(run)) == found
     assert len({x["digest"] for x in found.architectures}) == 8
