@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,15 +13,16 @@ _PACKED = ".jsonl"
 
 
 def keep(files: Iterable[Path], *, folder: Path, kept: Path) -> None:
-    """Copies files of a folder to where they are kept, unless that has the same."""
+    """Copies files of a folder, with their times, to where they are kept, unless that has the same."""
     for path in files:
         target = kept / path.relative_to(folder)
         if path.suffix == _PACKED:
             target = target.with_name(f"{path.name}.gz")
-        content = path.read_bytes()
+        read_at, content = path.stat().st_mtime_ns, path.read_bytes()  # what is added meanwhile is newer
         if not target.is_file() or _unpacked(target) != content:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_whole(target, gzip.compress(content, mtime=0) if path.suffix == _PACKED else content)
+            os.utime(target, ns=(read_at, read_at))
 
 
 def put_back(kept: Path, *, folder: Path) -> None:

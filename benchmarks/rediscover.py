@@ -21,7 +21,7 @@ import functools
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,9 @@ from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
 KEPT = HERE / "measurements" / "rediscover"
-# What is kept of the folder: all that tables and pictures are made of.
 LEDGER = "ledger.jsonl"
 WEIGHTS = "supernet.npz"  # by which all is judged
+# What is kept of the folder: the weights, and all that tables and pictures are made of.
 KEPT_FILES = (WEIGHTS, f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*", "base/trust/*.json")
 KEPT_FILES += ("base/trust/*/*.json", "*.json", "*.jsonl")
 NUM_ABLATED = 24  # designs of each trait
@@ -172,8 +172,8 @@ class Experiment:
         try:
             found = load_supernet(config, folder)
         except FileNotFoundError:
-            begin(config)
-            write_supernet(config, folder, weights)
+            with begun(config):
+                write_supernet(config, folder, weights)
         else:
             if not all(jax.tree.leaves(jax.tree.map(np.array_equal, weights, found))):
                 raise InputError(f"{folder / 'supernet'}: other weights than {kept}; delete it, and its copies in other runs")
@@ -183,8 +183,8 @@ class Experiment:
 
     def supernet(self, config: SweepConfig) -> None:
         """Trains the supernet of a run that does not search."""
-        begin(config)
-        train_supernet(config, Path(config.run_dir), self.progress)
+        with begun(config):
+            train_supernet(config, Path(config.run_dir), self.progress)
 
     def search(self) -> None:
         """The default searcher."""
@@ -376,13 +376,15 @@ class Experiment:
 STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion", "scales", "trust", "winner", "table")
 
 
-def begin(config: SweepConfig) -> None:
-    """Makes the folder of a run that does not search."""
+@contextlib.contextmanager
+def begun(config: SweepConfig) -> Iterator[None]:
+    """Makes the folder of a run that does not search, and locks it while the block runs."""
     folder = Path(config.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     with Ledger.open(folder / LEDGER, header=ledger_header(config)):
         write_whole(folder / "sweep.yaml", resolved_yaml(config))
         record_session(folder)
+        yield
 
 
 def measured_elsewhere() -> MeasurementSet:

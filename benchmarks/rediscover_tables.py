@@ -45,7 +45,7 @@ EARLY = 200  # evaluations, at which fronts are compared, too
 def write_table(found: Found, folder: Path) -> Path:
     """Writes `rediscover.json` and prints it."""
     numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
-    numbers |= best_in_band(found, list(read_rows(found.folder / IN_BAND).values())) | scales(found)
+    numbers |= best_in_band(found) | scales(found)
     for name, numbers_of in (("ablation", ablation), ("winner", winner)):
         if (path := found.folder / f"{name}.json").is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
@@ -159,20 +159,21 @@ def agreement(found: Found) -> dict[str, Any]:
     return numbers
 
 
-def best_in_band(found: Found, record: list[Any]) -> dict[str, Any]:
+def best_in_band(found: Found) -> dict[str, Any]:
     """Random designs of the band of MACs: the best of them, front after front, against the others.
 
     All are independent draws, as Fisher's test takes them to be. Nothing while there are too few for an eighth.
     """
-    if len(record) < BEST_PART:
+    rows = list(read_rows(found.folder / IN_BAND).values())
+    if len(rows) < BEST_PART:
         return {}
-    designs = [Architecture.from_json(row["design"]) for row in record]
-    values = np.stack([[row["loss"] for row in record], found.costs.columns(designs)[COST.name]], axis=1)
+    designs = [Architecture.from_json(row["design"]) for row in rows]
+    values = np.stack([[row["loss"] for row in rows], found.costs.columns(designs)[COST.name]], axis=1)
     ranks = non_dominated_ranks(values)
     is_best = ranks <= np.sort(ranks)[len(ranks) // BEST_PART - 1]
     best, others = ([designs[i] for i in np.flatnonzero(side)] for side in (is_best, ~is_best))
-    rows = enrichments(best, others, TRAITS)
-    return {f"best of random designs in the band of MACs: {row.trait.name}": odds(row) for row in rows}
+    enriched = enrichments(best, others, TRAITS)
+    return {f"best of random designs in the band of MACs: {row.trait.name}": odds(row) for row in enriched}
 
 
 def ablation(found: Found, record: list[Any]) -> dict[str, Any]:

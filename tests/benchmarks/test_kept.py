@@ -2,23 +2,12 @@
 
 import gzip
 import os
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def kept():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import kept  # pyright: ignore[reportMissingImports]
-
-        yield kept
-    sys.modules.pop("kept", None)
+from benchmarks import kept
 
 
 @pytest.fixture
@@ -34,7 +23,7 @@ def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_files_come_back_as_they_were(kept, folders, tmp_path):
+def test_files_come_back_as_they_were(folders, tmp_path):
     runs, where = folders
     kept.keep(files(runs), folder=runs, kept=where)
     assert gzip.decompress((where / "base" / "ledger.jsonl.gz").read_bytes()) == b"{}\n"
@@ -43,7 +32,7 @@ def test_files_come_back_as_they_were(kept, folders, tmp_path):
     assert found == {Path("base/ledger.jsonl"): "{}\n", Path("band.json"): "[]"}
 
 
-def test_the_newer_of_two_stays(kept, folders):
+def test_the_newer_of_two_stays(folders):
     runs, where = folders
     kept.keep(files(runs), folder=runs, kept=where)
     (runs / "band.json").write_text("[1]")
@@ -57,15 +46,16 @@ def test_the_newer_of_two_stays(kept, folders):
     assert (runs / "base" / "ledger.jsonl").read_text() == "{}\n{}\n"
 
 
-def test_what_is_kept_already_is_not_written_again(kept, folders):
+def test_what_is_kept_already_is_not_written_again(folders):
     runs, where = folders
     kept.keep(files(runs), folder=runs, kept=where)
     before = {path: path.stat().st_mtime_ns for path in files(where)}
+    assert sorted(before.values()) == sorted(path.stat().st_mtime_ns for path in files(runs))
     kept.keep(files(runs), folder=runs, kept=where)
     assert {path: path.stat().st_mtime_ns for path in files(where)} == before
 
 
-def test_files_are_kept_while_they_grow_and_after_a_failure(kept, folders):
+def test_files_are_kept_while_they_grow_and_after_a_failure(folders):
     runs, where = folders
 
     def fail_late():

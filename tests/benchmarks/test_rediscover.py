@@ -118,6 +118,13 @@ class Inputs:
     config: SimpleNamespace
 
 
+def test_a_run_is_locked_while_it_is_trained(rediscover, tmp_path):
+    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
+    config = experiment.config("base")
+    with rediscover.begun(config), pytest.raises(InputError, match="another process"), rediscover.begun(config):
+        pytest.fail("two would train it")
+
+
 def test_a_stage_that_was_not_run_is_named(rediscover, tmp_path):
     with pytest.raises(InputError, match=r"ablation\.json: not there; run the stage `ablation`"):
         rediscover.read_json(tmp_path / "ablation.json")

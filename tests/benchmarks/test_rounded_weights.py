@@ -1,24 +1,10 @@
 """Weights that are kept in few bits."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from benchmarks import rounded_weights as weights
 from experiments.errors import InputError
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def weights():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        import rounded_weights  # pyright: ignore[reportMissingImports]
-
-        yield rounded_weights
-    sys.modules.pop("rounded_weights", None)
 
 
 def tree():
@@ -27,7 +13,7 @@ def tree():
     return {"one": numbers.astype(np.float32), "two": {"bias": np.array([0, -0.0, 1, -1, 31 / 32, 1 / 3], np.float32)}}
 
 
-def test_every_number_is_the_nearest_of_six_significant_bits(weights, tmp_path):
+def test_every_number_is_the_nearest_of_six_significant_bits(tmp_path):
     path, given = tmp_path / "weights.npz", tree()
     weights.write_weights(path, given)
     found = weights.read_weights(path, given)
@@ -38,13 +24,13 @@ def test_every_number_is_the_nearest_of_six_significant_bits(weights, tmp_path):
     np.testing.assert_array_equal(weights.read_weights(path, given)["one"], found["one"])
 
 
-def test_a_weight_takes_little_more_than_a_byte(weights, tmp_path):
+def test_a_weight_takes_little_more_than_a_byte(tmp_path):
     path = tmp_path / "weights.npz"
     weights.write_weights(path, np.random.default_rng(0).normal(size=100_000).astype(np.float32))
     assert path.stat().st_size < 120_000
 
 
-def test_weights_of_another_network_or_a_torn_file_are_refused(weights, tmp_path):
+def test_weights_of_another_network_or_a_torn_file_are_refused(tmp_path):
     path = tmp_path / "weights.npz"
     weights.write_weights(path, tree())
     with pytest.raises(InputError, match=r"these are not the 3 weights of this supernet; copy the file again"):
