@@ -8,15 +8,15 @@ _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 def amount(value: float, unit: str) -> str:
     """A number with its unit, short.
 
-    >>> amount(12_345_678, "MACs"), amount(4.5, "ms"), amount(1234.5, "ms"), amount(0.0432, ""), amount(2048, "bytes")
-    ('12.3 M', '4.50 ms', '1,234 ms', '0.04320', '2.05 kB')
+    >>> amount(12_345_678, "MACs"), amount(4.5, "ms"), amount(999.6, "ms"), amount(0.0432, ""), amount(999_960, "bytes")
+    ('12.3 M', '4.50 ms', '1,000 ms', '0.04320', '1 MB')
     """
     if unit in ("MACs", "parameters", "bytes"):
-        factor, prefix = next(((f, p) for f, p in _PREFIXES if abs(value) >= f), (1.0, ""))
+        factor, prefix = next(((f, p) for f, p in _PREFIXES if abs(float(f"{value:.3g}")) >= f), (1.0, ""))
         return f"{value / factor:.3g} {prefix}{'B' if unit == 'bytes' else ''}".strip()
-    if unit and abs(value) >= 1000:
-        return f"{value:,.0f} {unit}"
     digits = f"{value:#.3g}" if unit else f"{value:#.4g}"
+    if unit and abs(float(digits)) >= 1000:
+        return f"{value:,.0f} {unit}"
     return f"{digits.rstrip('.')} {unit}".strip()
 
 

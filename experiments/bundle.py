@@ -20,6 +20,7 @@ from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNeg
 from experiments.config_reading import Document, read_document, read_text, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
+from experiments.json_files import read_json
 from experiments.safetensors_stream import StoredTensor, mismatch, read_header, shapes_of, type_of, write_safetensors
 from search_space import Architecture, LayerPlan, Scale, layer_plan
 from supernet import XLA, Lowering, UNet, load_unet, training_lowering, unet_parameters
@@ -175,15 +176,21 @@ def write_description(
     (path / EXPECTED).write_text(json.dumps(expected, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, *, as_written: bool = True) -> Bundle:
     """Reads a bundle, and holds its weights to its architecture; whatever they are stored in, they become float32.
+
+    Args:
+        path: its folder.
+        as_written: whether its weights have to be those that it was written with.
 
     Raises:
         NotADirectoryError: there is no such folder.
         FileNotFoundError: a file of it is missing.
-        InputError: a file is damaged, or the weights belong to another architecture.
+        InputError: a file is damaged, or the weights belong to another architecture or were changed.
     """
     bundle, stored = open_bundle(path)
+    if as_written:
+        _check_weights(path)
     for name, tensor in stored.items():
         part, _, rest = name.partition("/")
         bundle.parameters[part][rest] = jnp.asarray(tensor.read(), jnp.float32)
@@ -254,7 +261,8 @@ def read_bundle_with(path: Path, data: str | None) -> Bundle:
     if data is None:
         check_has_data(path)
         return read_bundle(path)
-    return with_settings(read_bundle(path), data=data)
+    where = str(Path(data).resolve()) if Path(data).is_dir() else data  # what is made of it is used from elsewhere, too
+    return with_settings(read_bundle(path), data=where)
 
 
 def file_sha256(path: Path) -> str:
@@ -263,20 +271,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_weights(path: Path) -> str:
-    """The digest of a bundle's weights, held to the one that its `expected.json` has of them; older bundles have none.
-
-    Raises:
-        InputError: they were changed, or `expected.json` is missing or damaged.
-    """
-    written = read_expected(path).get(WEIGHTS_DIGEST)
-    found = file_sha256(path / WEIGHTS)
-    if written is not None and written != found:
+def _check_weights(path: Path) -> None:
+    """Raises InputError where weights are not those that `expected.json` has the digest of; older bundles have none."""
+    record = read_json(path / EXPECTED)
+    written = record.get(WEIGHTS_DIGEST) if isinstance(record, dict) else None
+    if written is not None and written != file_sha256(path / WEIGHTS):
         raise InputError(
             f"{path / WEIGHTS}: it is not the file that the bundle was written with (by {WEIGHTS_DIGEST} in {EXPECTED}); "
-            "copy the bundle again, or make it anew"
+            f"copy the bundle again, or make it anew; where the change is meant, take the key out of {EXPECTED}"
         )
-    return found
 
 
 def check_has_data(path: Path) -> None:

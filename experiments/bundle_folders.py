@@ -28,19 +28,21 @@ def new_folder(path: Path) -> Iterator[Path]:
     """A folder that appears under its name only when the block ends well; what a kill leaves is `NAME.partial`.
 
     Raises:
-        InputError: the folder is there, or a training that is to have its name is not finished.
+        InputError: the folder is there, another process makes it, a training that is to have its name is not finished, or
+            what has the name of what a kill leaves is something else.
     """
-    refuse_existing(path)
-    partial = path.with_name(f"{path.name}.partial")
+    partial = _partial(path)
     if (partial / MADE_BY).is_file():
         raise InputError(f"{partial}: holds a training that is not finished; choose another folder with --out, or delete it")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
+    with locked(partial, what="folder"):
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            lock_path(partial).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -50,12 +52,12 @@ def resumable_folder(path: Path, made_by: dict[str, Any]) -> Iterator[Path]:
     Its `made_by.json` says what was asked for; what is in `work/` is dropped at the end.
 
     Raises:
-        InputError: the folder is there, another process works in it, or it was begun with another request.
+        InputError: the folder is there, another process works in it, it was begun with another request, or what has the
+            name of what a kill leaves is something else.
     """
-    refuse_existing(path)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
     with locked(partial, what="training"):
+        partial.mkdir(exist_ok=True)
         if (partial / MADE_BY).is_file():
             check_made_by(partial, made_by)
         (partial / WORK).mkdir(exist_ok=True)
@@ -69,6 +71,19 @@ def resumable_folder(path: Path, made_by: dict[str, Any]) -> Iterator[Path]:
                 shutil.rmtree(partial)
             if not partial.is_dir():
                 lock_path(partial).unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where a folder is made; if it is there, a kill has left it, whose lock lies beside it."""
+    refuse_existing(path)
+    partial = path.with_name(f"{path.name}.partial")
+    if partial.exists() and not lock_path(partial).is_file():
+        raise InputError(
+            f"{partial}: it is in the way, and no interrupted command has left it; choose another folder with --out, or move "
+            "it away"
+        )
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    return partial
 
 
 def check_made_by(path: Path, made_by: dict[str, Any]) -> None:

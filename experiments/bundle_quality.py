@@ -137,7 +137,7 @@ def verify_bundle(path: Path) -> list[Check]:
     Raises:
         InputError: the bundle is damaged, or its promises were measured in another way than here.
     """
-    bundle, expected = read_bundle(path), read_expected(path)
+    bundle, expected = read_bundle(path, as_written=False), read_expected(path)
     promises = expected["promises"]
     split = None
     if "denoising_loss" in promises:

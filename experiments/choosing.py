@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import math
 import re
+import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -122,9 +123,11 @@ def _by_digest(run: Run, pick: str) -> Evaluation:
         raise InputError(
             f"{pick}: {len(found)} architectures of {run.path} have a digest that begins so: {listed}; give more of it"
         )
-    nearest = ", ".join(difflib.get_close_matches(pick, known, n=3, cutoff=0.5))
+    may_be_one = bool(pick) and set(pick) <= set(string.hexdigits)
+    nearest = ", ".join(difflib.get_close_matches(pick, known, n=3, cutoff=0)) if may_be_one else ""
     raise InputError(
-        f"{pick}: no architecture of {run.path} has a digest that begins so{f'; near it are {nearest}' if nearest else ''}; "
+        f"{pick}: no architecture of {run.path} has a digest that begins so"
+        f"{f'; the nearest are {nearest}' if nearest else ''}; "
         f"give {GRAMMAR}; `pocketunet front {run.path}` lists digests"
     )
 

@@ -7,22 +7,21 @@ Gaussian process over the run's evaluations otherwise, with an interval of the d
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.choosing import choose, half_width_of_difference
-from experiments.config import SweepConfig, load_config
+from experiments.config import load_config
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
-from experiments.latency import Costs
+from experiments.latency import Costs, run_costs
 from experiments.ledger_export import study_of
 from experiments.limits import broken_limits
+from experiments.progress import Progress, silent_progress
 from experiments.run_folder import Run
 from experiments.searchers.described import DescribedArchitectures
 from experiments.searchers.gaussian_process import GaussianProcess
-from latency_models.predictor import RECORD_FILE, Predictor
 from objectives import Estimate, Objective
 from objectives.rank import kendall_tau
 from search_space import Architecture, Scale, SearchSpace, get_scale, get_space
@@ -78,8 +77,13 @@ class Explanation:
     importance: Mapping[str, Mapping[str, float]]
 
 
-def explain(run: Run, pick: str) -> Explanation:
-    """Explains one design of a run.
+def explain(run: Run, pick: str, *, progress: Progress | None = None) -> Explanation:
+    """Explains one design of a run; with thousands of evaluations in minutes.
+
+    Args:
+        run: a run, finished or not.
+        pick: which design, as `experiments.choosing.choose` reads it.
+        progress: where to report; by default nowhere.
 
     Raises:
         InputError: nothing fits `pick`, it was not evaluated to the end, or the run has too few evaluations for a model.
@@ -93,21 +97,30 @@ def explain(run: Run, pick: str) -> Explanation:
         raise InputError(
             f"{run.path}: {len(search.done)} evaluations are too few to explain by; let the sweep make {LEAST_DONE}"
         )
-    space, costs = get_space(config.space), _costs(config, run.path)
+    space, scale = get_space(config.space), get_scale(config.deploy_scale)
+    costs = run_costs(run.path, scale, config.latency.image)
     changed = one_choice_changes(space, evaluation.architecture)
     model = _Model(space, costs, search.done)
     names = [objective.name for objective in search.objectives]
     modelled = [name for name in names if name not in model.described.cost_names]
     before = {**costs(evaluation.architecture), **{name: evaluation.objectives[name] for name in modelled}}
     measured = {evaluation.digest: evaluation for evaluation in search.done}
-    told = model.differences(evaluation, [architecture for *_, architecture in changed], modelled)
+    with (progress or silent_progress()).stage(f"Explaining by {len(search.done):,} evaluations", len(modelled) + 2) as stage:
+        told = model.differences(evaluation, [architecture for *_, architecture in changed], modelled)
+        stage.advance(note="differences")
+        held_out = dict[str, Estimate | None]()
+        for name in modelled:
+            held_out[name] = model.held_out_tau(name)
+            stage.advance(note=f"how well the model ranks {name}")
+        shares = importance(run, space)
+        stage.advance(note="importance of genes")
     return Explanation(
         evaluation,
-        get_scale(config.deploy_scale),
+        scale,
         search.objectives,
         tuple(_change(run, costs, before, measured, change, told[i], names) for i, change in enumerate(changed)),
-        {name: model.held_out_tau(name) for name in modelled},
-        importance(run, space),
+        held_out,
+        shares,
     )
 
 
@@ -203,9 +216,3 @@ def _difference(one: Estimate, other: Estimate) -> Estimate:
     """
     half, value = half_width_of_difference(one, other), one.value - other.value
     return Estimate(value, value - half, value + half, one.n)
-
-
-def _costs(config: SweepConfig, run_dir: Path) -> Costs:
-    folder = run_dir / "latency"
-    predictor = Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
-    return Costs(get_scale(config.deploy_scale), predictor, config.latency.image)

@@ -178,7 +178,7 @@ def _table(run: Run, shown: Sequence[Evaluation], alike: Collection[str]) -> Tab
     table.add_column("digest", no_wrap=True, min_width=_DIGEST_WIDTH)  # whole on the narrowest terminal: it is copied
     known = [get_objective(name) for name in shown_objectives(run)]
     for objective in known:
-        table.add_column(objective.name, justify="right")
+        table.add_column(objective.name, justify="right", overflow="fold")
     for evaluation in shown:
         is_knee = evaluation is run.knee
         cells = [_cell(evaluation, objective) for objective in known]

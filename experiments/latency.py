@@ -99,6 +99,17 @@ def _objectives_among(estimates: dict[str, Estimate]) -> dict[str, Estimate]:
     return {x.name: estimates[x.name] for x in OBJECTIVES if x.name in estimates}
 
 
+def run_costs(run_dir: Path, scale: Scale, image: ImageSection | None = None) -> "Costs":
+    """Costs as a run tells them; a run whose predictor is not there has those that can be counted.
+
+    Raises:
+        ValueError: the predictor is damaged.
+        FileNotFoundError: a file of it is missing.
+    """
+    folder = run_dir / "latency"
+    return Costs(scale, Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None, image)
+
+
 class Costs:
     """Costs of architectures at the deploy scale: counted, or predicted with an interval; a pure function of both."""
 

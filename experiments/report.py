@@ -1,10 +1,13 @@
 """The report of a run: one HTML file, no server, no network; it says what was found and how far to trust it."""
 
+import base64
+import gzip
 import importlib.resources
 import json
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import InputError
 from experiments.report_data import report_data
 from experiments.report_front import front_sections
 from experiments.report_html import text
@@ -30,12 +33,15 @@ def write_report(run_dir: str | Path, *, out: Path | None = None) -> Path:
     Raises:
         NotADirectoryError: there is no such folder.
         FileNotFoundError: the folder holds no ledger.
-        InputError: a file in it is damaged.
+        InputError: a file in it is damaged, or the folder is not to be written into and no other file is named.
     """
     run = read_run(run_dir)
     page = render(run)
     path = out or run.path / "report.html"
-    write_whole(path, page)
+    try:
+        write_whole(path, page)
+    except PermissionError:
+        raise InputError(f"{path}: permission denied; choose another file with --out") from None
     return path
 
 
@@ -58,8 +64,8 @@ def render(run: Run) -> str:
         "<footer>Written by PocketUNet from the ledger of the run.</footer></main>"
         '<dialog id="details" aria-labelledby="details-title"></dialog><div id="tip" role="status" hidden></div>'
         f'<script type="application/json" id="data">{_inside_script(data)}</script>'
-        # No script to the browser until the page is painted: reading it takes longer than all the rest.
-        f'<script type="text/plain" id="plotly">{get_plotlyjs()}</script>'
+        # No script to the browser until the page is painted: reading it takes longer than all the rest. It is packed.
+        f'<script type="text/plain" id="plotly">{_packed(get_plotlyjs())}</script>'
         f'<script>"use strict";\n{"".join(map(_page_file, _SCRIPTS))}</script></body></html>\n'
     )
 
@@ -68,6 +74,10 @@ def _inside_script(data: dict[str, Any]) -> str:
     """JSON that cannot end the script element it stands in."""
     written = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return written.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _packed(script: str) -> str:
+    return base64.b64encode(gzip.compress(script.encode("utf-8"), mtime=0)).decode("ascii")
 
 
 def _page_file(name: str) -> str:

@@ -15,7 +15,14 @@ import numpy as np
 
 from experiments.evaluation import Evaluation
 from experiments.json_files import is_number, read_json
-from experiments.report_designs import counted_costs, deployed_at, gene_columns, published_designs, stage_costs
+from experiments.report_designs import (
+    costs_unjudged,
+    counted_costs,
+    deployed_at,
+    gene_columns,
+    published_designs,
+    stage_columns,
+)
 from experiments.report_trust import failures
 from experiments.run_folder import Run
 from experiments.searchers.minimized import minimized_values
@@ -32,14 +39,18 @@ _DIGITS = 6
 
 def report_data(run: Run) -> dict[str, Any]:
     """Everything that the page draws."""
-    evaluations = [*run.judged.done, *run.with_status("infeasible"), *failures(run)]
+    failed = failures(run)
+    evaluations = [*run.judged.done, *run.with_status("infeasible"), *failed]
     row_of = {evaluation.digest: row for row, evaluation in reversed([*enumerate(evaluations)])}
     designs, scale = published_designs(run), deployed_at(run)
     others = [design for design in designs if design.architecture.digest not in row_of]
     row_of |= {design.architecture.digest: len(evaluations) + i for i, design in enumerate(others)}
     rows = {design.name: row_of[design.architecture.digest] for design in designs}
     architectures = [e.architecture for e in evaluations] + [design.architecture for design in others]
-    estimates = [e.objectives for e in evaluations] + [_estimates(x.architecture, run, scale) for x in others if scale]
+    estimates: list[Mapping[str, Estimate]] = [e.objectives for e in evaluations]
+    if scale and failed:
+        estimates[-len(failed) :] = costs_unjudged([e.architecture for e in failed], run, scale)
+    estimates += [_estimates(x.architecture, run, scale) for x in others if scale]
     front = [row_of[member.digest] for member in run.front]
     return {
         "run": shlex.quote(str(run.path)),
@@ -50,7 +61,7 @@ def report_data(run: Run) -> dict[str, Any]:
         "objectives": [_column(name, [known.get(name) for known in estimates]) for name in objective_names(run)],
         "genes": gene_columns(architectures),
         "scale": {"resolution": scale.resolution, "base_width": scale.base_width} if scale else None,
-        "stages": _stages({row: architectures[row] for row in (*front, *rows.values())}, run),
+        "stages": stage_columns(architectures, scale) if scale else None,
         "published": {rows[x.name]: {"name": x.name, "title": x.title, "source": x.source} for x in designs},
         "front": front,
         "knee": row_of[run.knee.digest] if run.knee else None,
@@ -131,12 +142,6 @@ def _fronts(run: Run) -> list[dict[str, Any]]:
 def _half_widths(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> np.ndarray:
     """As [evaluations, objectives]; 0 where no interval is known."""
     return np.array([[e.objectives[o.name].half_width or 0.0 for o in objectives] for e in evaluations])
-
-
-def _stages(architectures: Mapping[int, Architecture], run: Run) -> dict[int, list[dict[str, Any]]]:
-    """Costs by stage, by row: of the front and of what was published, since every plan takes milliseconds."""
-    scale = deployed_at(run)
-    return {row: stage_costs(architecture, scale) for row, architecture in architectures.items()} if scale else {}
 
 
 def _column(name: str, estimates: Sequence[Estimate | None]) -> dict[str, Any]:

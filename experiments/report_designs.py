@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.run_folder import Run
+from objectives import Estimate
 from search_space import (
     Architecture,
     PublishedDesign,
@@ -65,19 +66,25 @@ def deployed_at(run: Run) -> Scale | None:
     return get_scale(name) if name in scale_names() else None
 
 
-def stage_costs(architecture: Architecture, scale: Scale) -> list[dict[str, Any]]:
-    """Parameters and MACs of each stage, and the bytes of activations alive at most while it runs, in execution order."""
-    plan = layer_plan(architecture, scale)
-    return [
-        {
-            "stage": name,
-            "resolution": blocks[0].resolution,
-            "parameters": sum(block.parameters for block in blocks),
-            "macs": sum(block.macs for block in blocks),
-            "peak_activation_bytes": plan.stage_peak_bytes[name],
-        }
-        for name, blocks in plan.stages.items()
-    ]
+def stage_columns(architectures: Sequence[Architecture], scale: Scale) -> dict[str, list[Any]]:
+    """Costs of many architectures by stage.
+
+    Returns:
+        In `layouts` the distinct lists of stages, in execution order, each with its `stage` and `resolution`; in `of` the index
+        of each architecture's; and for each its `parameters`, `macs` and the bytes of activations alive at most
+        (`peak_activation_bytes`), stage by stage.
+    """
+    layouts: dict[tuple[tuple[str, int], ...], int] = {}
+    columns: dict[str, list[Any]] = {"of": [], **{name: [] for name in _COUNTED}}
+    for architecture in architectures:
+        plan = layer_plan(architecture, scale)
+        layout = tuple((name, blocks[0].resolution) for name, blocks in plan.stages.items())
+        columns["of"].append(layouts.setdefault(layout, len(layouts)))
+        columns["parameters"].append([sum(block.parameters for block in blocks) for blocks in plan.stages.values()])
+        columns["macs"].append([sum(block.macs for block in blocks) for blocks in plan.stages.values()])
+        columns["peak_activation_bytes"].append([plan.stage_peak_bytes[name] for name in plan.stages])
+    listed = [[{"stage": name, "resolution": resolution} for name, resolution in layout] for layout in layouts]
+    return {"layouts": listed, **columns}
 
 
 def published_designs(run: Run) -> list[PublishedDesign]:
@@ -94,6 +101,17 @@ def counted_costs(architecture: Architecture, scale: Scale) -> dict[str, int]:
     """The objectives that can be told of any design without a device: MACs, parameters, activation memory."""
     plan = layer_plan(architecture, scale)
     return {name: getattr(plan, name) for name in _COUNTED}
+
+
+def costs_unjudged(architectures: Sequence[Architecture], run: Run, scale: Scale) -> list[dict[str, Estimate]]:
+    """Costs of designs that have no evaluation: counted, and predicted where the run's predictor can be read."""
+    from experiments.latency import Costs, run_costs  # only where something failed: it brings all that measures networks
+
+    try:
+        costs = run_costs(run.path, scale)
+    except (ValueError, OSError):
+        costs = Costs(scale, None)
+    return [costs(architecture) for architecture in architectures]
 
 
 def _effective(stage: Stage) -> dict[str, Any]:

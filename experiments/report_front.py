@@ -14,7 +14,7 @@ from experiments.report_html import paragraph, section, text
 from experiments.run_folder import Run
 from objectives import get_objective
 
-# Of all pictures together, before base64 makes them a third longer: the page stays below 8 MB.
+# Of all pictures together, before base64 makes them a third longer: the page stays far below 8 MB.
 PICTURES_LIMIT = 900_000
 
 
@@ -45,7 +45,7 @@ def _figure(run: Run, data: dict[str, Any]) -> str:
     )
     failed = data["kinds"].count("failed")
     if failed:
-        words += f" {failed} failed: they have no values to draw, and are listed below."
+        words += f" {failed} failed, with costs at most, and are listed below."
     if data["published"]:
         words += " Published designs stand where both objectives are known of them."
     words += f" {why_one(run)}"

@@ -42,6 +42,7 @@ INSIDE_ONE_FILE = {
     "pyarrow": ("experiments", ("ledger_export",)),
     "optuna_dashboard": ("experiments", ("dashboard",)),
     "tensorboardX": ("experiments", ("training_curve",)),
+    "threadpoolctl": ("experiments", ("gaussian_process",)),
     "mlflow": ("experiments", ("mlflow_tracker",)),
     "wandb": ("experiments", ("wandb_tracker",)),
 }

@@ -109,9 +109,11 @@ def explain(run: Path, *, pick: str, as_json: bool) -> None:
     """Say which choice buys what around a design, and which genes matter over the run."""
     from experiments.explain_texts import explanation_json, explanation_text
     from experiments.explaining import explain as explain_design
+    from experiments.progress import terminal_progress
     from experiments.run_folder import read_run
 
-    found = explain_design(read_run(run), pick)
+    with terminal_progress() as progress:
+        found = explain_design(read_run(run), pick, progress=progress)
     click.echo(json.dumps(explanation_json(found), indent=2) if as_json else explanation_text(found))
 
 

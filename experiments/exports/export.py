@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import WEIGHTS_DIGEST, Bundle, check_weights, file_sha256, read_bundle
+from experiments.bundle import WEIGHTS, WEIGHTS_DIGEST, Bundle, file_sha256, read_bundle
 from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.errors import InputError
 from experiments.exports.comparison import LIMITS, Comparison, WrongExportError, compare_outputs
@@ -43,7 +43,7 @@ def export_bundle(
     out = out or path / f"{to}-{dtype}{batch}"
     refuse_existing(out)
     chosen, bundle = get_format(to, dtype), read_bundle(path)
-    weights = check_weights(path)
+    weights = file_sha256(path / WEIGHTS)
     graphs = bundle_graphs(path, bundle, batch_size=batch_size, num_calls=NUM_CALLS)
     comparisons, records = {}, {}
     with new_folder(out) as folder:

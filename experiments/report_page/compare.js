@@ -30,6 +30,7 @@ function drawComparison() {
       ...genes.filter((row) => row.className === "differs"),
     ),
   );
+  table.style.setProperty("--designs", rows.length);
   const same = genes.filter((row) => row.className === "same").length;
   return home.replaceChildren(scrolled(table), element("p", { className: "key" }, `${same} genes are the same in all, and not listed.`));
 }

@@ -14,19 +14,21 @@ function headed(kind, heads, rows) {
 
 function objectiveRows(row) {
   return data.objectives.map(({ name, low, high, n }) => {
-    const interval = hasInterval(objective[name], row) ? `${amount(low[row], "")} to ${amount(high[row], "")}` : "exact";
+    const { unit } = objective[name];
+    const interval = hasInterval(objective[name], row) ? `${amount(low[row], unit)} to ${amount(high[row], unit)}` : "exact";
     const known = objective[name].values[row] !== null;
     return rowOfCells(name, estimate(name, row), known ? interval : "", known && n && interval !== "exact" ? String(n) : "");
   });
 }
 
 function stageRows(row) {
-  const costs = data.stages[row];
   const described = new Map(stagesOf(row).map((name) => [name, stageOf(row, name)]));
-  if (!costs) return [...described].map(([name, stage]) => rowOfCells(name, labelOf(stage), stageText(stage)));
-  return costs.map(({ stage, resolution: pixels, parameters, macs, peak_activation_bytes: bytes }) => {
+  if (!data.stages) return [...described].map(([name, stage]) => rowOfCells(name, labelOf(stage), stageText(stage)));
+  const { layouts, of, parameters, macs, peak_activation_bytes: bytes } = data.stages;
+  return layouts[of[row]].map(({ stage, resolution: pixels }, i) => {
     const known = described.get(stage);
-    return rowOfCells(stage, known ? labelOf(known) : `${pixels}×${pixels}`, known ? stageText(known) : "", amount(parameters, "parameters"), amount(macs, "MACs"), amount(bytes, "bytes"));
+    const costs = [amount(parameters[row][i], "parameters"), amount(macs[row][i], "MACs"), amount(bytes[row][i], "bytes")];
+    return rowOfCells(stage, known ? labelOf(known) : `${pixels}×${pixels}`, known ? stageText(known) : "", ...costs);
   });
 }
 
@@ -55,8 +57,7 @@ function openDetails(row) {
   const chance = onFront.has(row) ? `, with a probability of ${onFront.get(row).toFixed(2)}` : "";
   const source = data.published[row] && data.published[row].source;
   const pairs = pairTexts(row, data.fronts);
-  const costs = Boolean(data.stages[row]);
-  const heads = ["stage", "input", "made of", ...(costs ? ["parameters", "MACs", "activations"] : [])];
+  const heads = ["stage", "input", "made of", ...(data.stages ? ["parameters", "MACs", "activations"] : [])];
   dialog.replaceChildren(
     element("header", {},
       element("h2", { id: "details-title", tabIndex: -1 }, nameOf(row)),
@@ -67,7 +68,6 @@ function openDetails(row) {
     headed("numbers", ["objective", "value", "95 % interval", "n"], objectiveRows(row)),
     pairs.length ? element("p", { className: "key" }, `P(front) of two objectives alone: ${pairs.join("; ")}.`) : "",
     headed("stages", heads, stageRows(row)),
-    costs ? "" : element("p", { className: "key" }, "Costs by stage are kept of the front and of published designs; what is handed over tells its own."),
     samplesOf(row) || "",
     data.kinds[row] === "published" ? element("p", { className: "key" }, "The run has not evaluated it, so there is nothing to hand over.") : commandOf(row),
     element("p", { className: "key" }, `digest ${data.digests[row]}${data.kinds[row] === "done" ? `, measured the way of fingerprint ${data.fingerprint}` : ""}`),

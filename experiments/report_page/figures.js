@@ -2,9 +2,11 @@
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const config = { displayModeBar: false, responsive: true };
 
-function readPlotly() {
+async function readPlotly() {
+  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (letter) => letter.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const script = document.createElement("script");
-  script.textContent = document.getElementById("plotly").textContent;
+  script.textContent = await new Response(unpacked).text();
   document.head.append(script);
 }
 

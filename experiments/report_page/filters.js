@@ -2,7 +2,7 @@
 function filterOf(name) {
   const ends = ["least", "greatest"].map((end, i) => {
     const label = `${name}, ${end}`;
-    if (objective[name]) return element("input", { type: "number", step: "any", className: end, ariaLabel: label, placeholder: `${Number(extent(name)[i].toPrecision(4))}` });
+    if (objective[name]) return element("input", { type: "number", step: "any", className: end, ariaLabel: label, placeholder: short(extent(name)[i]) });
     const options = gene[name].choices.map((choice, n) => element("option", { value: n }, choiceText(choice)));
     return element("select", { className: end, ariaLabel: label }, ...options);
   });

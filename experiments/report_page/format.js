@@ -4,13 +4,16 @@ const PREFIXES = [[1e9, "G"], [1e6, "M"], [1e3, "k"]];
 function amount(value, unit) {
   if (value === null || value === undefined) return "not known";
   if (["MACs", "parameters", "bytes"].includes(unit)) {
-    const [factor, prefix] = PREFIXES.find(([least]) => Math.abs(value) >= least) || [1, ""];
+    const [factor, prefix] = PREFIXES.find(([least]) => Math.abs(value.toPrecision(3)) >= least) || [1, ""];
     return `${Number((value / factor).toPrecision(3))} ${prefix}${unit === "bytes" ? "B" : ""}`.trim();
   }
-  if (unit && Math.abs(value) >= 1000) return `${Math.round(value).toLocaleString("en")} ${unit}`;
-  return `${value.toPrecision(unit ? 3 : 4)} ${unit}`.trim();
+  const digits = value.toPrecision(unit ? 3 : 4);
+  if (unit && Math.abs(digits) >= 1000) return `${Math.round(value).toLocaleString("en")} ${unit}`;
+  return `${digits} ${unit}`.trim();
 }
 
+// A number that fits a narrow field, and that a field of numbers takes.
+const short = (value) => (Math.abs(value) < 1e6 ? String(Number(value.toPrecision(4))) : value.toExponential(2).replace("e+", "e"));
 const title = (name) => (objective[name].unit && objective[name].unit !== name ? `${name} (${objective[name].unit})` : name);
 const hasInterval = (column, row) => column.low && column.low[row] !== null && column.high[row] > column.low[row];
 

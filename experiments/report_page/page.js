@@ -61,8 +61,8 @@ function begin() {
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   // The first frame is the text and the tables; Plotly is read after it.
-  requestAnimationFrame(() => setTimeout(() => {
-    readPlotly();
+  requestAnimationFrame(() => setTimeout(async () => {
+    await readPlotly();
     drawScatter();
     drawCurves();
     performance.mark("figures-drawn");

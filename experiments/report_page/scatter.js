@@ -2,13 +2,14 @@
 const SHAPES = {
   done: { label: "dominated", symbol: "circle", size: 6, opacity: 0.7 },
   infeasible: { label: "infeasible", symbol: "x-thin-open", size: 7 },
+  failed: { label: "failed", symbol: "y-down-open", size: 9 },
   other: { label: "on the sweep's front", symbol: "diamond-open", size: 8 },
   front: { label: "front", symbol: "circle", size: 9 },
   knee: { label: "knee", symbol: "star", size: 15 },
   published: { label: "published", symbol: "square-open", size: 11 },
   compared: { label: "compared", symbol: "circle-open", size: 20 },
 };
-const SHADES = { done: "dominated", other: "front", compared: "ink", published: "ink" };
+const SHADES = { done: "dominated", other: "front", compared: "ink", published: "ink", failed: "ink" };
 const LETTERS = "ABCD";
 let pointed = null; // the row that the keyboard is at
 
@@ -21,22 +22,23 @@ function bars(rows, name, shade) {
 function points(kind, rows, values, extra = {}) {
   const { label, ...marker } = SHAPES[kind];
   const shade = colour(SHADES[kind] || kind);
-  const width = { infeasible: 1.5, published: 2, compared: 1.5, other: 1.5 }[kind] || 0;
+  const width = { infeasible: 1.5, failed: 1.5, published: 2, compared: 1.5, other: 1.5 }[kind] || 0;
   return {
-    type: "scatter", mode: "markers", name: `${label} (${rows.length})`, x: rows.map((row) => values.x[row]), y: rows.map((row) => values.y[row] ?? 0),
+    type: "scatter", mode: "markers", name: `${label} (${rows.length})`, x: rows.map((row) => values.x[row] ?? 0), y: rows.map((row) => values.y[row] ?? 0),
     customdata: rows, hoverinfo: "none", marker: { ...marker, color: shade, line: { width, color: shade } }, ...extra,
   };
 }
 
-// By kind, the rows that are kept and have both values; `strip` are those whose `y` was not measured.
+// By kind, the rows that are kept and have both values; those that were not judged lack one: `y` those below, `x` those beside.
 function rowsByKind() {
   const members = new Set((frontOf(state.x, state.y) || { rows: data.front }).rows);
-  const found = { done: [], infeasible: [], other: [], front: [], knee: [], published: [], strip: [] };
+  const found = { done: [], infeasible: [], failed: [], other: [], front: [], knee: [], published: [], below: [], beside: [] };
   for (let row = 0; row < numRows; row++) {
-    if (valueOn(state.x, row) === null || !isKept(row)) continue;
+    if (!isKept(row)) continue;
     const kind = data.kinds[row];
-    if (valueOn(state.y, row) === null) {
-      if (kind === "infeasible") found.strip.push(row);
+    const [hasX, hasY] = [state.x, state.y].map((name) => valueOn(name, row) !== null);
+    if (!hasX || !hasY) {
+      if ((hasX || hasY) && (kind === "infeasible" || kind === "failed")) found[hasX ? "below" : "beside"].push(row);
     } else if (kind !== "done") found[kind].push(row);
     else if (row === data.knee) found.knee.push(row);
     else if (members.has(row)) found.front.push(row);
@@ -58,7 +60,7 @@ function stairs(values) {
 
 function tracesOf(found, values) {
   const traces = stairs(values);
-  for (const kind of ["done", "infeasible", "other", "front", "knee"]) {
+  for (const kind of ["done", "infeasible", "failed", "other", "front", "knee"]) {
     if (!found[kind].length) continue;
     const shade = colour(SHADES[kind] || kind);
     const isMember = kind === "front" || kind === "knee";
@@ -71,7 +73,12 @@ function tracesOf(found, values) {
   if (known.length) traces.push(points("published", known, values, named(known.map((row) => ` ${data.published[row].title} `), known.map(side))));
   const compared = state.compared.filter((row) => values.x[row] !== null && values.y[row] !== null);
   if (compared.length) traces.push(points("compared", compared, values, { ...named(compared.map((row) => LETTERS[state.compared.indexOf(row)]), "middle left"), showlegend: false }));
-  if (found.strip.length) traces.push(points("infeasible", found.strip, values, { yaxis: "y2", name: `infeasible, ${state.y} not measured (${found.strip.length})` }));
+  for (const [strip, axis, name] of [["below", { yaxis: "y2" }, state.y], ["beside", { xaxis: "x2" }, state.x]]) {
+    for (const kind of ["infeasible", "failed"]) {
+      const rows = found[strip].filter((row) => data.kinds[row] === kind);
+      if (rows.length) traces.push(points(kind, rows, values, { ...axis, name: `${kind}, ${name} not measured (${rows.length})` }));
+    }
+  }
   return traces;
 }
 
@@ -82,10 +89,16 @@ function drawScatter() {
   const found = rowsByKind();
   const shape = layout(title(state.x), title(state.y));
   shape.uirevision = `${state.x} ${state.y}`; // a zoom lasts as long as the axes do
-  if (found.strip.length) {
+  const strip = { domain: [0, 0.08], showticklabels: false, showgrid: false, zeroline: false, fixedrange: true };
+  if (found.below.length) {
     shape.yaxis.domain = [0.12, 1];
     shape.xaxis.anchor = "y2";
-    shape.yaxis2 = { domain: [0, 0.08], showticklabels: false, showgrid: false, zeroline: false, fixedrange: true };
+    shape.yaxis2 = strip;
+  }
+  if (found.beside.length) {
+    shape.xaxis.domain = [0.12, 1];
+    shape.yaxis.anchor = "x2";
+    shape.xaxis2 = strip;
   }
   Plotly.react(figure, tracesOf(found, values), shape, config);
   if (!figure.dataset.listens) listen(figure);
@@ -102,14 +115,16 @@ function listen(figure) {
 function drawnRows() {
   const found = rowsByKind();
   const rows = Object.values(found).flat();
-  return rows.sort((a, b) => objective[state.x].values[a] - objective[state.x].values[b]);
+  const { values } = objective[state.x];
+  return rows.sort((a, b) => (values[a] ?? -Infinity) - (values[b] ?? -Infinity));
 }
 
 function place(figure, row) {
-  const { xaxis, yaxis, yaxis2 } = figure._fullLayout;
-  const [value, axis] = objective[state.y].values[row] === null ? [0, yaxis2] : [objective[state.y].values[row], yaxis];
+  const { xaxis, xaxis2, yaxis, yaxis2 } = figure._fullLayout;
+  const at = (value, axis, strip) => (value === null ? strip._offset + strip.d2p(0) : axis._offset + axis.d2p(value));
   const box = figure.getBoundingClientRect();
-  return [box.left + xaxis._offset + xaxis.d2p(objective[state.x].values[row]), box.top + axis._offset + axis.d2p(value)];
+  const [x, y] = [objective[state.x].values[row], objective[state.y].values[row]];
+  return [box.left + at(x, xaxis, xaxis2), box.top + at(y, yaxis, yaxis2)];
 }
 
 function moveOnScatter(event) {

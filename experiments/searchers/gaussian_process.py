@@ -1,5 +1,6 @@
 """A Gaussian process: what an objective of an architecture will be, and how sure that is, from few evaluations."""
 
+import functools
 import warnings
 from typing import Any
 
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from scipy.linalg import cholesky, solve_triangular
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
+from threadpoolctl import ThreadpoolController
 
 _GROWTH = 1.5  # hyperparameters are fitted again each time that there are so many times as many observations
 _MAX_FITTED = 300  # observations that hyperparameters are fitted to
@@ -40,7 +42,8 @@ class GaussianProcess:
             values: what was observed.
             queries: features of what is asked about.
         """
-        means, across, deviation = self._posterior(features, values, queries)
+        with _one_thread():
+            means, across, deviation = self._posterior(features, values, queries)
         variances = np.maximum(self._kernel.diag(queries) - np.einsum("oq,oq->q", across, across), 0.0)
         return means, deviation * np.sqrt(variances)
 
@@ -51,7 +54,8 @@ class GaussianProcess:
         queries: Float[np.ndarray, "queries features"],
     ) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, "queries queries"]]:
         """Mean and covariance at the queries, noise not included; the arguments are those of `predict`."""
-        means, across, deviation = self._posterior(features, values, queries)
+        with _one_thread():
+            means, across, deviation = self._posterior(features, values, queries)
         return means, deviation**2 * (self._kernel(queries) - across.T @ across)
 
     def _posterior(self, features: np.ndarray, values: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
@@ -78,6 +82,16 @@ class GaussianProcess:
         factor[:count, :count], factor[count, :count] = self._factor, row
         factor[count, count] = np.sqrt(max(rest, self._noise))
         self._factor = factor
+
+
+def _one_thread() -> Any:
+    """Matrices here are small: beside workers on the same cores, threads of a product wait for each other most of the time."""
+    return _threads().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _milestone(count: int) -> int:

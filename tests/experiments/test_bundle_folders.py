@@ -7,6 +7,7 @@ import pytest
 from experiments import bundle_folders
 from experiments.bundle_folders import WORK, new_folder, resumable_folder
 from experiments.errors import InputError
+from experiments.locks import lock_path, locked
 
 
 def work(folder, files):
@@ -46,6 +47,28 @@ def test_a_training_that_is_not_finished_is_not_deleted_for_another_folder_of_it
     ):
         pass
     assert (tmp_path / "made.partial" / WORK / "checkpoint").read_text() == "1"
+
+
+@pytest.mark.parametrize("begin", [new_folder, lambda path: resumable_folder(path, {"a": 1})])
+def test_a_folder_that_only_has_the_name_of_what_a_kill_leaves_is_not_touched(tmp_path, begin):
+    other = tmp_path / "made.partial"
+    other.mkdir()
+    (other / "notes").write_text("mine")
+    with pytest.raises(InputError, match=r"made\.partial: it is in the way"), begin(tmp_path / "made"):
+        pass
+    assert (other / "notes").read_text() == "mine"
+
+
+def test_what_a_kill_has_left_of_a_new_folder_is_made_again_unless_it_is_being_made(tmp_path):
+    left = tmp_path / "made.partial"
+    left.mkdir()
+    (left / "half").write_text("1")
+    lock_path(left).touch()
+    with locked(left, what="folder"), pytest.raises(InputError, match="another process"), new_folder(tmp_path / "made"):
+        pass
+    with new_folder(tmp_path / "made") as folder:
+        (folder / "whole").write_text("2")
+    assert {path.name for path in tmp_path.rglob("*")} == {"made", "whole"}
 
 
 def test_where_something_has_taken_the_name_that_is_told_and_the_work_stays(tmp_path):

@@ -126,6 +126,7 @@ def test_a_digest_means_its_evaluation_on_the_highest_rung(tmp_path):
     ("pick", "told"),
     [
         ("zzz", "zzz: no architecture of .* has a digest that begins so; give knee, a digest"),
+        ("ffffffff", "has a digest that begins so; the nearest are [0-9a-f]{16}, [0-9a-f]{16}, [0-9a-f]{16}; give knee"),
         ("", "no architecture of .* has a digest"),
         ("2", "2: 4 architectures of .* have a digest that begins so: 2d74991428a19658, .*; give more of it"),
         ("best quality with latency_ms <= 1e999", "'1e999' is no number"),
@@ -152,7 +153,7 @@ def test_what_fits_nothing_is_refused(run, pick, told):
 def test_a_digest_with_a_slip_names_the_nearest(run):
     digest = run.front[0].digest
     slipped = f"{digest[:8]}{'0' if digest[8] != '0' else '1'}{digest[9:]}"
-    with pytest.raises(InputError, match=f"near it are {digest}"):
+    with pytest.raises(InputError, match=f"the nearest are {digest}"):
         choose(run, slipped)
 
 

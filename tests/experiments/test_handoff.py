@@ -143,6 +143,25 @@ def test_verify_fails_where_any_one_tensor_is_off_by_a_thousandth(handed, tmp_pa
         assert _run("verify", folder) == 1
 
 
+def test_what_uses_weights_refuses_others_than_were_written(handed, tmp_path, capsys):
+    folder = tmp_path / "unet"
+    shutil.copytree(handed[0], folder)
+    bundle, expected = read_bundle(folder), (folder / "expected.json").read_text()
+    bundle.parameters["network"]["blocks/output_head/conv/bias"] += 1e-3
+    write_bundle(folder, bundle, expected={}, card="")
+    (folder / "expected.json").write_text(expected)
+    commands = (
+        ["train", folder, "--steps", 1],
+        ["sample", folder],
+        ["distill", folder],
+        ["export", folder, "--format", "onnx"],
+    )
+    for command in commands:
+        assert _run(*command) == 2
+        assert "weights.safetensors: it is not the file that the bundle was written with" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"unet"}
+
+
 def test_the_prediction_tells_other_weights_even_where_the_digest_is_theirs(handed, tmp_path, capsys):
     folder = tmp_path / "unet"
     shutil.copytree(handed[0], folder)

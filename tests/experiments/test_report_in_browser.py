@@ -72,7 +72,22 @@ def test_every_kind_has_a_shape_of_its_own(page, data):
     counts = _drawn(page)
     assert counts == {"circle": 59, "star": 1, "x-thin-open": 3}
     shapes = page.evaluate("Object.values(SHAPES).map(({ symbol, size }) => `${symbol} ${size}`)")
-    assert len(set(shapes)) == len(shapes) == 7
+    assert len(set(shapes)) == len(shapes) == 8
+
+
+def test_what_was_not_judged_is_drawn_beside_whichever_axis_it_lacks(page, data):
+    page.select_option("#axis-x", "macs")
+    assert _drawn(page) == {"circle": 59, "star": 1, "x-thin-open": 3, "y-down-open": 2}
+    page.select_option("#axis-x", "denoising_loss")
+    page.select_option("#axis-y", "macs")
+    assert _drawn(page) == {"circle": 59, "star": 1, "x-thin-open": 3, "y-down-open": 2}
+    row = data["kinds"].index("failed")
+    page.locator("#scatter").scroll_into_view_if_needed()
+    x, y = _place(page, row)
+    page.mouse.click(x, y)
+    dialog = page.locator("dialog[open]")
+    assert dialog.locator("h2").inner_text() == data["digests"][row]
+    assert len(dialog.locator("table.stages tbody td").all_inner_texts()) > 20  # costs, too
 
 
 def test_a_click_on_a_point_opens_it(page, data):
@@ -86,8 +101,8 @@ def test_a_click_on_a_point_opens_it(page, data):
     dialog = page.locator("dialog[open]")
     assert dialog.locator("h2").inner_text() == data["digests"][row]
     assert "On the front, with a probability of" in dialog.inner_text()
-    stages = {stage["stage"] for stage in data["stages"][str(row)]}
-    assert set(dialog.locator("table.stages tbody th").all_inner_texts()) == stages
+    stages = [stage["stage"] for stage in data["stages"]["layouts"][data["stages"]["of"][row]]]
+    assert dialog.locator("table.stages tbody th").all_inner_texts() == stages
     assert dialog.locator("code").inner_text().endswith(f"--pick {data['digests'][row]} --out {data['digests'][row]}")
 
 
