@@ -5,9 +5,9 @@ was measured on litert-cpu), `published` (published designs, judged as the searc
 five seeds), `band` (random designs of MobileDiffusion's band of MACs), `ablation` (designs of the fronts that lack a trait, and
 the same with it), `again` (published designs, those of the fronts and of the ablation, by more samples), `snapfusion`
 (SnapFusion's evolution on the same evaluator, for as many evaluations; its seeds differ little, so that there is one),
-`scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone),
-`winner` (handed off, trained, distilled and timed beside published designs), and `table`, which writes
-`results/rediscover.json` and its picture. Without a stage, all of them.
+`timed` (the winner and published designs at full width, on a quiet machine), `winner` (the same trained and distilled alike),
+`scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone), and
+`table`, which writes `results/rediscover.json` and its picture. Without a stage, all of them.
 
 What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine, unless
 `--folder` asks for an experiment of its own. Another machine would come to a supernet with other weights, so that its weights
@@ -21,7 +21,7 @@ import functools
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,19 @@ from bench_latency import WIDE_BLOCKS, part_of, read
 from bundles import Bundles, Judge, measured
 from kept import keeping, put_back
 from record import RESULTS
-from rediscover_found import COMPARED, IN_BAND, JUDGED_AGAIN, MACS_BAND, MEASUREMENTS, WINNER, Found, ranked_at, read_rows
+from rediscover_found import (
+    COMPARED,
+    IN_BAND,
+    JUDGED_AGAIN,
+    MACS_BAND,
+    MEASUREMENTS,
+    TIMED,
+    TRAINED,
+    WINNER,
+    Found,
+    ranked_at,
+    read_rows,
+)
 from rediscover_picture import draw
 from rediscover_tables import write_table
 from rounded_weights import read_weights, write_weights
@@ -39,6 +51,7 @@ from rounded_weights import read_weights, write_weights
 from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.errors import InputError
+from experiments.evaluation import Evaluation
 from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.exports.export import export_bundle
 from experiments.front import spread
@@ -105,7 +118,7 @@ class Size:
 SCALES = {
     "cores": Size(
         (), "shapes16-narrow", 100, 800, {"num": 16, "num_seeds": 2, "num_steps": 1000, "num_samples": 1000}, 5,
-        (800, 200, 100, 200),
+        (400, 100, 50, 100),
     ),
     "gpu": Size(
         ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000",
@@ -285,36 +298,24 @@ class Experiment:
 
     def winner(self) -> None:
         """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
-        found, path = self.found(), self.folder / "winner.json"
-        chosen = found.winner()
-        if chosen is None:
-            self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
-            return
-        run, winner = chosen
-        if path.is_file() and Architecture.from_json(read_json(path)[WINNER]["design"]).digest == winner.digest:
+        picks, path = self.picks(), self.folder / TRAINED
+        rows = self.rows_of(TRAINED, picks)
+        if rows.keys() == picks.keys():
             return
         self.base()
-        picks = {name: (self.folder / "published", found.published[name]) for name in COMPARED}
-        picks |= {WINNER: (run, winner)}
-        bundles = Bundles(self.config("base"), self.folder / "bundles", self.progress)
-        bundles.folder.mkdir(exist_ok=True)
-        trained, beside, halving, adversarial = self.size.updates
-        judge, rows, teacher = None, dict[str, dict[str, Any]](), None
-        costs_here = found.costs_on(self.predictor_here())
-        handed_off = {  # all before anything is trained: latencies are measured here
-            name: bundles.made(
-                f"{name}-{picked.digest}-handed-off-{self.machine()}",
-                functools.partial(hand_off, self.with_supernet(of), picked.digest, say=self.progress.say),
-            )
-            for name, (of, picked) in picks.items()
-        }
-        latencies = {name: read_expected(path)["in_sweep"]["measured_latency_ms"] for name, path in handed_off.items()}
-        if missing := [str(handed_off[name]) for name, latency in latencies.items() if latency is None]:
-            raise InputError(f"{missing[0]}: its latency was not measured; make sure that the device is here, and delete it")
-        for name, (_, picked) in picks.items():
-            bundle, handed = f"{name}-{picked.digest}", handed_off[name]
-            if teacher is None:
+        bundles, (trained, beside, halving, adversarial) = self.bundles(), self.size.updates
+        judge, teacher = None, None
+        for name, (run, picked) in picks.items():
+            is_teacher = name == COMPARED[0]
+            if name in rows and not is_teacher:
+                continue
+            bundle, source = f"{name}-{picked.digest}", self.with_supernet(run)
+            made = functools.partial(hand_off, source, picked.digest, is_timed=False, say=self.progress.say)
+            handed = bundles.made(f"{bundle}-handed-off", made)
+            if is_teacher:
                 last = teacher = bundles.trained(f"{bundle}-trained", handed, steps=trained + beside, seed=0)
+                if name in rows:
+                    continue
             else:
                 last = bundles.trained(f"{bundle}-trained", handed, steps=trained, seed=0)
                 last = bundles.distilled(f"{bundle}-taught", last, "knowledge", updates=beside, teacher=teacher)
@@ -322,23 +323,60 @@ class Experiment:
             one = bundles.distilled(f"{bundle}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
             added = bundles.distilled(f"{bundle}-add", one, "adversarial", teacher=last, updates=adversarial)
             judge = judge or Judge.of(bundles, read_bundle(last).task)
+            quality = {
+                f"{steps}_steps": measured(bundles, judge, path.name, steps)
+                for path, steps in ((last, 32), (eight, 8), (added, 1))
+            }
+            rows[name] = {"design": picked.architecture.to_json(), "quality": quality}
+            write_whole(path, json.dumps(rows))
+
+    def timed(self) -> None:
+        """The winner and published designs at full width on this machine, which has to be quiet; and the winner exported."""
+        picks, path = self.picks(), self.folder / TIMED
+        if not picks or WINNER in self.rows_of(TIMED, picks):
+            return
+        self.base()
+        bundles, rows = self.bundles(), dict[str, dict[str, Any]]()
+        costs_here = self.found().costs_on(self.predictor_here())
+        for name, (run, picked) in picks.items():
+            made = functools.partial(hand_off, self.with_supernet(run), picked.digest, say=self.progress.say)
+            handed = bundles.made(f"{name}-{picked.digest}-handed-off-{self.machine()}", made)
+            if (latency := read_expected(handed)["in_sweep"]["measured_latency_ms"]) is None:
+                raise InputError(f"{handed}: its latency was not measured; make sure that the device is here, and delete it")
             rows[name] = {
                 "design": picked.architecture.to_json(),
-                "measured_latency_ms": latencies[name],
+                "measured_latency_ms": latency,
                 "predicted_latency_ms": costs_here(picked.architecture)["latency_ms"].to_json(),
                 "cpu": machine_fingerprint()["cpu"],
-                "quality": {
-                    f"{steps}_steps": measured(bundles, judge, path.name, steps)
-                    for path, steps in ((last, 32), (eight, 8), (added, 1))
-                },
             }
+        run, winner = picks[WINNER]
         name = f"{WINNER}-{winner.digest}-full-width"
-        wide = bundles.made(name, functools.partial(hand_off, run, winner.digest, scale="deploy"))
+        wide = bundles.made(name, functools.partial(hand_off, run, winner.digest, scale="deploy", is_timed=False))
         exported = bundles.folder / f"{name}-litert"
         if not exported.is_dir():
             export_bundle(wide, to="litert", out=exported)
         rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))
         write_whole(path, json.dumps(rows))
+
+    def picks(self) -> dict[str, tuple[Path, Evaluation]]:
+        """Published designs and the winner, by name, each with the run that judged it; none where there is no winner."""
+        found = self.found()
+        if (chosen := found.winner()) is None:
+            self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
+            return {}
+        return {**{name: (self.folder / "published", found.published[name]) for name in COMPARED}, WINNER: chosen}
+
+    def rows_of(self, file: str, picks: Mapping[str, tuple[Path, Evaluation]]) -> dict[str, dict[str, Any]]:
+        """What a file knows of these designs; that of an earlier winner is left out."""
+        rows = read_json(self.folder / file) if (self.folder / file).is_file() else {}
+        digests = {name: Architecture.from_json(row["design"]).digest for name, row in rows.items()}
+        return {name: rows[name] for name, (_, picked) in picks.items() if digests.get(name) == picked.digest}
+
+    def bundles(self) -> Bundles:
+        """Where bundles are made."""
+        folder = self.folder / "bundles"
+        folder.mkdir(exist_ok=True)
+        return Bundles(self.config("base"), folder, self.progress)
 
     def predictor_here(self) -> Predictor:
         """Of latencies on this machine: where that is another than the one that was measured, carried to it."""
@@ -373,7 +411,8 @@ class Experiment:
         draw(found, path.with_suffix(".png"))
 
 
-STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion", "scales", "trust", "winner", "table")
+STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion")
+STAGES += ("timed", "winner", "scales", "trust", "table")
 
 
 @contextlib.contextmanager

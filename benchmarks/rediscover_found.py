@@ -24,6 +24,7 @@ from objectives.denoising import mean_estimate
 from objectives.front import non_dominated
 from search_space import Architecture, design_names, get_design, get_scale, get_space
 
+TIMED, TRAINED = "timed.json", "winner.json"
 WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
 PHONE = "Galaxy S24"
 MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies

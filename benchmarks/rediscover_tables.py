@@ -16,6 +16,8 @@ from rediscover_found import (
     NUM_RANDOM,
     PHONE,
     QUALITY,
+    TIMED,
+    TRAINED,
     WINNER,
     Found,
     ranked_at,
@@ -46,8 +48,8 @@ def write_table(found: Found, folder: Path) -> Path:
     """Writes `rediscover.json` and prints it."""
     numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
     numbers |= best_in_band(found) | scales(found)
-    for name, numbers_of in (("ablation", ablation), ("winner", winner)):
-        if (path := found.folder / f"{name}.json").is_file():
+    for name, numbers_of in (("ablation.json", ablation), (TIMED, timed), (TRAINED, trained)):
+        if (path := found.folder / name).is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
     config, seeds = found.config, len(found.runs["search"])
     path = write_result(
@@ -221,21 +223,30 @@ def trust(record: TrustRecord | None) -> dict[str, Any]:
     return {name: single(tau.model_dump(), "tau") for name, tau in taus.items() if tau is not None}
 
 
-def winner(found: Found, record: dict[str, Any]) -> dict[str, Any]:
-    """The winner and published designs after the same training, and their latencies measured at full width.
+def trained(found: Found, record: dict[str, Any]) -> dict[str, Any]:
+    """The winner and published designs, as many as there are yet, after the same training.
 
     Raises:
         InputError: another design has become the winner since.
     """
-    numbers, chosen = dict[str, Any](), found.winner()
-    design = Architecture.from_json(record[WINNER]["design"])
-    if chosen is None or chosen[1].digest != design.digest:
-        raise InputError(
-            f"{found.folder / 'winner.json'}: design {design.digest} is no longer the winner; run the stage `winner`"
-        )
+    check_winner(found, TRAINED, record)
+    return {
+        f"{name}_{steps}_{key}": single(value)
+        for name, row in record.items()
+        for steps, qualities in row["quality"].items()
+        for key, value in qualities.items()
+    }
+
+
+def timed(found: Found, record: dict[str, Any]) -> dict[str, Any]:
+    """Their latencies measured at full width, beside predictions.
+
+    Raises:
+        InputError: another design has become the winner since.
+    """
+    check_winner(found, TIMED, record)
+    numbers = dict[str, Any]()
     for name, row in record.items():
-        for steps, qualities in row["quality"].items():
-            numbers |= {f"{name}_{steps}_{key}": single(value) for key, value in qualities.items()}
         predicted, measured = row["predicted_latency_ms"], row["measured_latency_ms"]
         over = {key: x / predicted["value"] for key, x in measured.items() if key != "n"}
         numbers[f"{name}_measured_latency"] = {**single(measured, "ms"), "cpu": row["cpu"]}
@@ -243,3 +254,13 @@ def winner(found: Found, record: dict[str, Any]) -> dict[str, Any]:
         numbers[f"{name}_measured_over_predicted"] = single(over)
     numbers["winner_exported"] = exact(record[WINNER]["exported_bytes"], "bytes", n=1)
     return numbers
+
+
+def check_winner(found: Found, file: str, record: dict[str, Any]) -> None:
+    """Raises InputError where a file is about an earlier winner."""
+    chosen = found.winner()
+    if WINNER not in record:
+        return
+    design = Architecture.from_json(record[WINNER]["design"])
+    if chosen is None or chosen[1].digest != design.digest:
+        raise InputError(f"{found.folder / file}: design {design.digest} is no longer the winner; run its stage again")

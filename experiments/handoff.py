@@ -51,7 +51,14 @@ class _HandOff:
 
 
 def hand_off(
-    run_dir: Path, pick: str, out: Path, *, scale: str = "proxy", teacher: Path | None = None, say: Say = lambda _: None
+    run_dir: Path,
+    pick: str,
+    out: Path,
+    *,
+    scale: str = "proxy",
+    teacher: Path | None = None,
+    is_timed: bool = True,
+    say: Say = lambda _: None,
 ) -> Path:
     """Writes a bundle of one architecture, with a teacher and the block map to it where there is one.
 
@@ -65,6 +72,7 @@ def hand_off(
         out: the bundle's folder; it must not exist.
         scale: "proxy" or "deploy".
         teacher: a bundle at the deploy scale, with the levels and widths of the space's largest network.
+        is_timed: whether its latency is measured, where the run's device is here.
         say: is told what a person should know of the choice, the weights, the data and the device.
 
     Returns:
@@ -86,7 +94,7 @@ def hand_off(
         made = _at_deploy_scale(config, architecture, teacher, say)
     else:
         made = _at_proxy_scale(config, run_dir, architecture, say)
-    measured = _measured(run, config, architecture, say)
+    measured = _measured(run, config, architecture, say, is_timed=is_timed)
     runs = scale == "proxy"
     no_loss = "the data set cannot be read here, so that no loss is promised"
     has_data = runs and _can_open(made.bundle, promise_split, say, no_loss)
@@ -181,15 +189,15 @@ def training_settings(config: SweepConfig, origin: str, *, task: DenoisingTask |
     )
 
 
-def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Say) -> dict[str, Any]:
-    """What the sweep found out about the architecture, and its latency measured on the device; for information.
+def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Say, *, is_timed: bool) -> dict[str, Any]:
+    """What the sweep found out about the architecture, and its latency measured on the device if it is timed; for information.
 
     Promises are about the bundle's own network; these numbers are the sweep's, and the latency is that of the deploy scale.
     """
     best_judged = [*(e for level in reversed(run.levels) for e in level.done), *run.ledger.evaluations]
     evaluation = next(e for e in best_judged if e.digest == architecture.digest)
     try:
-        latency = measure_latency(config, architecture).to_json()
+        latency = measure_latency(config, architecture).to_json() if is_timed else None
     except (ValueError, OSError) as error:  # of a device that is not here, or does not take the network
         say(f"its latency is not measured: {error}")
         latency = None
