@@ -327,11 +327,13 @@ class Experiment:
                 f"{steps}_steps": measured(bundles, judge, path.name, steps)
                 for path, steps in ((last, 32), (eight, 8), (added, 1))
             }
-            rows[name] = {"design": picked.architecture.to_json(), "quality": quality}
+            exported = bundles.made(f"{bundle}-litert", lambda out, added=added: export_bundle(added, to="litert", out=out))
+            num_bytes = sum(path.stat().st_size for path in exported.glob("*.tflite"))
+            rows[name] = {"design": picked.architecture.to_json(), "quality": quality, "exported_bytes": num_bytes}
             write_whole(path, json.dumps(rows))
 
     def timed(self) -> None:
-        """The winner and published designs at full width on this machine, which has to be quiet; and the winner exported."""
+        """The winner and published designs at full width on this machine, which has to be quiet."""
         picks, path = self.picks(), self.folder / TIMED
         if not picks or WINNER in self.rows_of(TIMED, picks):
             return
@@ -349,13 +351,6 @@ class Experiment:
                 "predicted_latency_ms": costs_here(picked.architecture)["latency_ms"].to_json(),
                 "cpu": machine_fingerprint()["cpu"],
             }
-        run, winner = picks[WINNER]
-        name = f"{WINNER}-{winner.digest}-full-width"
-        wide = bundles.made(name, functools.partial(hand_off, run, winner.digest, scale="deploy", is_timed=False))
-        exported = bundles.folder / f"{name}-litert"
-        if not exported.is_dir():
-            export_bundle(wide, to="litert", out=exported)
-        rows[WINNER]["exported_bytes"] = sum(path.stat().st_size for path in exported.glob("*.tflite"))
         write_whole(path, json.dumps(rows))
 
     def picks(self) -> dict[str, tuple[Path, Evaluation]]:

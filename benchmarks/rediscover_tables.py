@@ -230,12 +230,12 @@ def trained(found: Found, record: dict[str, Any]) -> dict[str, Any]:
         InputError: another design has become the winner since.
     """
     check_winner(found, TRAINED, record)
-    return {
-        f"{name}_{steps}_{key}": single(value)
-        for name, row in record.items()
-        for steps, qualities in row["quality"].items()
-        for key, value in qualities.items()
-    }
+    numbers = dict[str, Any]()
+    for name, row in record.items():
+        for steps, qualities in row["quality"].items():
+            numbers |= {f"{name}_{steps}_{key}": single(value) for key, value in qualities.items()}
+        numbers[f"{name}_exported"] = exact(row["exported_bytes"], "bytes", n=1)
+    return numbers
 
 
 def timed(found: Found, record: dict[str, Any]) -> dict[str, Any]:
@@ -252,7 +252,6 @@ def timed(found: Found, record: dict[str, Any]) -> dict[str, Any]:
         numbers[f"{name}_measured_latency"] = {**single(measured, "ms"), "cpu": row["cpu"]}
         numbers[f"{name}_latency_predicted_there"] = single(predicted, "ms")
         numbers[f"{name}_measured_over_predicted"] = single(over)
-    numbers["winner_exported"] = exact(record[WINNER]["exported_bytes"], "bytes", n=1)
     return numbers
 
 
