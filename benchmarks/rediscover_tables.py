@@ -41,13 +41,14 @@ from search_space import Architecture, get_scale, layer_plan
 
 BEST_PART = 8  # the best eighth of the random designs of the band of MACs
 LEAST_RANKED = 6  # designs, for a rank correlation
+NUM_LEVELS = 3  # of MobileDiffusion's UNet
 EARLY = 200  # evaluations, at which fronts are compared, too
 
 
 def write_table(found: Found, folder: Path) -> Path:
     """Writes `rediscover.json` and prints it."""
     numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
-    numbers |= best_in_band(found) | scales(found)
+    numbers |= stages_of_fronts(found) | best_in_band(found) | scales(found)
     for name, numbers_of in (("ablation.json", ablation), (TIMED, timed), (TRAINED, trained)):
         if (path := found.folder / name).is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
@@ -85,6 +86,30 @@ def evidence(found: Found) -> dict[str, Any]:
             usual = row.random[0] / row.random[1]
             above = {"seeds_above": sum(has / num > usual for has, num in by_seed), "seeds": len(by_seed)}
             numbers[f"{title}: {row.trait.name}"] = {**odds(row), "front_by_seed": by_seed, **above}
+    return numbers
+
+
+def stages_of_fronts(found: Found) -> dict[str, Any]:
+    """What stages of the fronts' designs with three levels are made of, band by band: shares, of those that have the stage."""
+    numbers = dict[str, Any]()
+    for band in found.bands():
+        designs = [architecture for architecture in band.distinct if len(architecture.levels) == NUM_LEVELS]
+        stages = {
+            f"{side}{i}": [getattr(x.levels[i], side) for x in designs] for side in ("down", "up") for i in range(NUM_LEVELS)
+        }
+        stages["mid"] = [x.mid for x in designs if x.mid]
+        for name, all_of in stages.items():
+            if not (there := [stage for stage in all_of if stage.num_blocks]):
+                continue
+            deep = [stage for stage in there if stage.transformer_depth]
+            shares = {
+                "separable": np.mean([stage.convolution == "separable" for stage in there]),
+                "cross_attention_alone": np.mean([stage.attention == "cross" for stage in deep]) if deep else None,
+                "relu": np.mean([stage.attention_function == "relu" for stage in deep]) if deep else None,
+            }
+            shares = {key: None if share is None else float(share) for key, share in shares.items()}
+            title = f"band of {band.title}: {name} has transformers"
+            numbers[title] = {**exact(len(deep) / len(there), "share", n=len(there)), "designs": len(designs), **shares}
     return numbers
 
 

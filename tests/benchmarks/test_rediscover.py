@@ -1,6 +1,7 @@
 """The command of the experiment, and what it refuses."""
 
 import dataclasses
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from experiments.errors import InputError
 from experiments.progress import silent_progress
-from search_space import get_space
+from search_space import Architecture, Level, Stage, get_space
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -130,3 +131,30 @@ def test_a_stage_that_was_not_run_is_named(rediscover, tmp_path):
         rediscover.read_json(tmp_path / "ablation.json")
     with pytest.raises(InputError, match=r"published: not there, or not finished; run the stage `published`"):
         rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path).table()
+
+
+def test_a_trained_row_stays_until_another_design_wins(rediscover, tmp_path):
+    space, rng = get_space("mobile-sd"), np.random.default_rng(0)
+    designs = {name: space.sample(rng) for name in (*rediscover.COMPARED, rediscover.WINNER)}
+    picks = {name: (tmp_path, SimpleNamespace(digest=design.digest)) for name, design in designs.items()}
+    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
+    assert experiment.rows_of(rediscover.TRAINED, picks) == {}
+    known = {name: {"design": designs[name].to_json()} for name in ("sd15", rediscover.WINNER)}
+    (tmp_path / rediscover.TRAINED).write_text(json.dumps(known))
+    assert experiment.rows_of(rediscover.TRAINED, picks) == known
+    picks[rediscover.WINNER] = (tmp_path, SimpleNamespace(digest=space.sample(rng).digest))
+    assert experiment.rows_of(rediscover.TRAINED, picks).keys() == {"sd15"}
+
+
+def test_stages_of_fronts_are_shares_of_the_designs_that_have_them(rediscover):
+    import rediscover_tables  # pyright: ignore[reportMissingImports]
+
+    level = Level(2, Stage(1, transformer_depth=1, attention="cross"), Stage(2, "separable"))
+    with_mid = Architecture((level, level, level), Stage(1))
+    bands = (SimpleNamespace(title="MACs", distinct=[with_mid, Architecture((level, level, level)), Architecture((level,))]),)
+    rows = rediscover_tables.stages_of_fronts(SimpleNamespace(bands=lambda: bands))
+    assert [name for name in rows if "mid" in name] == ["band of MACs: mid has transformers"]
+    assert rows["band of MACs: mid has transformers"]["n"] == 1
+    down, up = rows["band of MACs: down1 has transformers"], rows["band of MACs: up1 has transformers"]
+    assert (down["value"], down["cross_attention_alone"], down["separable"], down["designs"]) == (1, 1, 0, 2)
+    assert (up["value"], up["relu"], up["separable"]) == (0, None, 1)

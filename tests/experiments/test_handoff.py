@@ -20,6 +20,7 @@ from experiments.bundle import (
     TrainingSettings,
     file_sha256,
     read_bundle,
+    read_bundle_with,
     read_expected,
     write_bundle,
 )
@@ -160,6 +161,13 @@ def test_what_uses_weights_refuses_others_than_were_written(handed, tmp_path, ca
         assert _run(*command) == 2
         assert "weights.safetensors: it is not the file that the bundle was written with" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {"unet"}
+
+
+def test_a_folder_of_other_data_is_named_from_the_root(handed, tmp_path, monkeypatch):
+    (tmp_path / "images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_bundle_with(handed[0], "images").settings.data == str(tmp_path / "images")
+    assert read_bundle_with(handed[0], "shapes").settings.data == "shapes"
 
 
 def test_the_prediction_tells_other_weights_even_where_the_digest_is_theirs(handed, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import errno
 import itertools
 import json
 import platform
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from experiments_fixtures.run_folders import add_rung, add_side_files, make_run, reopened
 
-from experiments import cli
+from experiments import cli, report
 from experiments.errors import InputError
 from experiments.front import front_of
 from experiments.provenance import read_provenance, record_session
@@ -323,6 +324,15 @@ def test_samples_are_inlined(run_dir):
     page = write_report(run_dir).read_text("utf-8")
     (run_dir / "samples.png").unlink()
     assert 'src="data:image/png;base64,iVBORyByZXN0"' in page
+
+
+def test_a_run_that_may_only_be_read_asks_for_another_file(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    monkeypatch.setattr(report, "write_whole", refuse)
+    with pytest.raises(InputError, match=r"report\.html: permission denied; choose another file with --out"):
+        write_report(make_run(tmp_path / "run", num_done=3))
 
 
 def test_a_damaged_side_file_is_named(tmp_path):
