@@ -170,8 +170,11 @@ def _grids(run: Run, data: dict[str, Any], pictures: "_Pictures") -> str:
             )
         else:
             left_out.append(str(path.relative_to(run.path)))
-    if not figures and not left_out:
+    if not members:
         return ""
+    if not figures and not left_out:
+        command = f"pocketunet quality measure {data['run']} --ids front"
+        return section("Samples", paragraph(f"None of the front's designs are here yet: {command} draws and measures them."))
     words = "What pocketunet quality measure drew with the supernet's weights, the first samples of each."
     rest = paragraph(f"Not in here, to keep this page small: {', '.join(left_out)}.") if left_out else ""
     return section("Samples", paragraph(words), f'<div class="grids">{"".join(figures)}</div>', rest, name="samples")

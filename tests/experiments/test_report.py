@@ -97,6 +97,12 @@ def test_every_outcome_is_a_row_and_what_failed_has_costs_alone(page):
     assert "2 failed, with costs at most, and are listed below." in page
 
 
+def test_where_no_samples_are_the_page_says_how_to_draw_them(run_dir, tmp_path, page):
+    assert f"pocketunet quality measure {run_dir} --ids front draws and measures them." in page
+    empty = write_report(make_run(tmp_path / "run", num_done=0)).read_text("utf-8")
+    assert "quality measure" not in _own_markup(empty)
+
+
 def test_the_front_of_any_two_objectives_is_on_the_page(run_dir):
     run = read_run(run_dir)
     data = report_data(run)
