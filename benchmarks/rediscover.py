@@ -32,6 +32,7 @@ from bundles import Bundles, Judge, measured
 from kept import keeping, put_back
 from record import RESULTS
 from rediscover_found import (
+    ABLATED,
     COMPARED,
     IN_BAND,
     JUDGED_AGAIN,
@@ -42,6 +43,7 @@ from rediscover_found import (
     WINNER,
     Found,
     ranked_at,
+    read_lines,
     read_rows,
 )
 from rediscover_picture import draw
@@ -56,6 +58,7 @@ from experiments.evaluator import SupernetEvaluator, read_inputs
 from experiments.exports.export import export_bundle
 from experiments.front import spread
 from experiments.handoff import hand_off
+from experiments.json_files import read_json
 from experiments.latency_measuring import measure_into, usable_device
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep
@@ -235,15 +238,17 @@ class Experiment:
         found, space = self.found(), get_space(self.config("base").space)
         designs = list({x.digest: x for band in found.bands() for x in band.distinct}.values())
         pairs = {trait.name: spread(counterparts(designs, trait, space), NUM_ABLATED) for trait in TRAITS}
-        record = [
+        rows = [
             {"trait": name, "designs": [x.to_json() for x in pair]} for name, of_trait in pairs.items() for pair in of_trait
         ]
-        write_whole(self.folder / "ablation.json", json.dumps(record))
+        write_whole(self.folder / ABLATED, "".join(f"{json.dumps(row)}\n" for row in rows))
 
     def again(self) -> None:
         """Published designs, those of the fronts and of the ablation, most of whose samples the search did not see."""
         found = self.found()
-        ablated = [Architecture.from_json(x) for row in read_json(self.folder / "ablation.json") for x in row["designs"]]
+        if not (rows := read_lines(self.folder / ABLATED)):
+            raise InputError(f"{self.folder / ABLATED}: not there; run the stage `ablation`")
+        ablated = [Architecture.from_json(x) for row in rows for x in row["designs"]]
         asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
         self.judge((*asked, *ablated), JUDGED_AGAIN, times=AGAIN)
 
@@ -363,7 +368,7 @@ class Experiment:
 
     def rows_of(self, file: str, picks: Mapping[str, tuple[Path, Evaluation]]) -> dict[str, dict[str, Any]]:
         """What a file knows of these designs; that of an earlier winner is left out."""
-        rows = read_json(self.folder / file) if (self.folder / file).is_file() else {}
+        rows = read_json(self.folder / file) or {}
         digests = {name: Architecture.from_json(row["design"]).digest for name, row in rows.items()}
         return {name: rows[name] for name, (_, picked) in picks.items() if digests.get(name) == picked.digest}
 
@@ -425,17 +430,6 @@ def measured_elsewhere() -> MeasurementSet:
     """What the predictor is fitted on: random networks, and blocks at full width."""
     known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
     return part_of(known.rounds[0], known.fitted).merged(wide)
-
-
-def read_json(path: Path) -> Any:
-    """What a stage has written.
-
-    Raises:
-        InputError: it was not run.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: not there; run the stage `{path.stem}`")
-    return json.loads(path.read_text("utf-8"))
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

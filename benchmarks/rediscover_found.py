@@ -24,7 +24,7 @@ from objectives.denoising import mean_estimate
 from objectives.front import non_dominated
 from search_space import Architecture, design_names, get_design, get_scale, get_space
 
-TIMED, TRAINED = "timed.json", "winner.json"
+ABLATED, TIMED, TRAINED = "ablation.jsonl", "timed.json", "winner.json"
 WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
 PHONE = "Galaxy S24"
 MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
@@ -37,10 +37,14 @@ QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; none where it is missing."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     """Designs that a supernet has judged, each with its `loss`, by digest; none where the file is missing."""
-    rows = map(json.loads, path.read_text("utf-8").splitlines() if path.is_file() else ())
-    return {Architecture.from_json(row["design"]).digest: row for row in rows}
+    return {Architecture.from_json(row["design"]).digest: row for row in read_lines(path)}
 
 
 def ranked_at(scale: str) -> str:

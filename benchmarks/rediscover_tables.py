@@ -9,6 +9,7 @@ import numpy as np
 from bench_latency import WIDE
 from record import estimated, exact, show, single, write_result
 from rediscover_found import (
+    ABLATED,
     COMPARED,
     COST,
     IN_BAND,
@@ -21,6 +22,7 @@ from rediscover_found import (
     WINNER,
     Found,
     ranked_at,
+    read_lines,
     read_rows,
 )
 
@@ -48,8 +50,8 @@ EARLY = 200  # evaluations, at which fronts are compared, too
 def write_table(found: Found, folder: Path) -> Path:
     """Writes `rediscover.json` and prints it."""
     numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
-    numbers |= stages_of_fronts(found) | best_in_band(found) | scales(found)
-    for name, numbers_of in (("ablation.json", ablation), (TIMED, timed), (TRAINED, trained)):
+    numbers |= stages_of_fronts(found) | best_in_band(found) | scales(found) | ablation(found)
+    for name, numbers_of in ((TIMED, timed), (TRAINED, trained)):
         if (path := found.folder / name).is_file():
             numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
     config, seeds = found.config, len(found.runs["search"])
@@ -179,7 +181,8 @@ def agreement(found: Found) -> dict[str, Any]:
             values = volumes[name] = np.array(hypervolumes(fronts, (QUALITY, COST), spanned_by=box))
             title = f"{name}_hypervolume_after_{num}"
             numbers |= {f"{title}_{seed}": exact(float(value), "1", n=1) for seed, value in enumerate(values)}
-            numbers[f"{title}_spread"] = exact(float(np.ptp(values) / values.mean()), "1", n=len(values))
+            if len(values) > 1 and values.any():  # a front that is not yet in the box has no volume
+                numbers[f"{title}_spread"] = exact(float(np.ptp(values) / values.mean()), "1", n=len(values))
     if "snapfusion" in volumes and len(volumes["search"]) > 1:
         ahead = mean_estimate(volumes["search"] - volumes["snapfusion"].mean())
         numbers["search_less_snapfusion_hypervolume"] = estimated(ahead, "1")
@@ -203,11 +206,11 @@ def best_in_band(found: Found) -> dict[str, Any]:
     return {f"best of random designs in the band of MACs: {row.trait.name}": odds(row) for row in enriched}
 
 
-def ablation(found: Found, record: list[Any]) -> dict[str, Any]:
+def ablation(found: Found) -> dict[str, Any]:
     """What each trait does to designs that lack it."""
     numbers: dict[str, Any] = {}
     for trait in TRAITS:
-        rows = [row for row in record if row["trait"] == trait.name]
+        rows = [row for row in read_lines(found.folder / ABLATED) if row["trait"] == trait.name]
         if len(rows) < 2:
             continue
         pairs = [[Architecture.from_json(x) for x in row["designs"]] for row in rows]
