@@ -128,11 +128,12 @@ def test_a_run_is_locked_while_it_is_trained(rediscover, tmp_path):
 
 def test_a_stage_that_was_not_run_is_named(rediscover, tmp_path, monkeypatch):
     experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
-    monkeypatch.setattr(rediscover.Experiment, "found", lambda _: SimpleNamespace(published={}, contenders=[]))
-    with pytest.raises(InputError, match=r"ablation\.jsonl: not there; run the stage `ablation`"):
-        experiment.again()
+    with monkeypatch.context() as patched:
+        patched.setattr(rediscover.Experiment, "found", lambda _: SimpleNamespace(published={}, contenders=[]))
+        with pytest.raises(InputError, match=r"ablation\.jsonl: not there; run the stage `ablation`"):
+            experiment.again()
     with pytest.raises(InputError, match=r"published: not there, or not finished; run the stage `published`"):
-        rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path).table()
+        experiment.table()
 
 
 def test_a_trained_row_stays_until_another_design_wins(rediscover, tmp_path):
