@@ -20,7 +20,6 @@ from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNeg
 from experiments.config_reading import Document, read_document, read_text, validated
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
-from experiments.json_files import read_json
 from experiments.safetensors_stream import StoredTensor, mismatch, read_header, shapes_of, type_of, write_safetensors
 from search_space import Architecture, LayerPlan, Scale, layer_plan
 from supernet import XLA, Lowering, UNet, load_unet, training_lowering, unet_parameters
@@ -273,13 +272,20 @@ def file_sha256(path: Path) -> str:
 
 def _check_weights(path: Path) -> None:
     """Raises InputError where weights are not those that `expected.json` has the digest of; older bundles have none."""
-    record = read_json(path / EXPECTED)
-    written = record.get(WEIGHTS_DIGEST) if isinstance(record, dict) else None
+    expected = _read_expected(path)
+    written = expected.get(WEIGHTS_DIGEST) if isinstance(expected, dict) else None
     if written is not None and written != file_sha256(path / WEIGHTS):
         raise InputError(
             f"{path / WEIGHTS}: it is not the file that the bundle was written with (by {WEIGHTS_DIGEST} in {EXPECTED}); "
             f"copy the bundle again, or make it anew; where the change is meant, take the key out of {EXPECTED}"
         )
+
+
+def _read_expected(path: Path) -> Any:
+    try:
+        return json.loads((path / EXPECTED).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path / EXPECTED}: cannot be read ({error}); make the bundle anew") from None
 
 
 def check_has_data(path: Path) -> None:
@@ -298,11 +304,7 @@ def read_expected(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing or damaged, or of another schema version.
     """
-    file = path / EXPECTED
-    try:
-        expected = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); make the bundle anew") from None
+    file, expected = path / EXPECTED, _read_expected(path)
     if not isinstance(expected, dict) or expected.get("schema") != EXPECTED_SCHEMA:
         raise InputError(f"{file}: key 'schema' must be {EXPECTED_SCHEMA}; read it with the version that wrote it")
     promises = expected.get("promises")

@@ -17,7 +17,7 @@ def naming(path: Path, *, partial: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename in (None, str(partial)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
 
 
