@@ -303,7 +303,7 @@ class Experiment:
 
     def winner(self) -> None:
         """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
-        picks, path = self.picks(), self.folder / TRAINED
+        picks, path = self.picks(self.found()), self.folder / TRAINED
         rows = self.rows_of(TRAINED, picks)
         if rows.keys() == picks.keys():
             return
@@ -339,12 +339,13 @@ class Experiment:
 
     def timed(self) -> None:
         """The winner and published designs at full width on this machine, which has to be quiet."""
-        picks, path = self.picks(), self.folder / TIMED
+        found = self.found()
+        picks, path = self.picks(found), self.folder / TIMED
         if not picks or WINNER in self.rows_of(TIMED, picks):
             return
         self.base()
         bundles, rows = self.bundles(), dict[str, dict[str, Any]]()
-        costs_here = self.found().costs_on(self.predictor_here())
+        costs_here = found.costs_on(self.predictor_here())
         for name, (run, picked) in picks.items():
             made = functools.partial(hand_off, self.with_supernet(run), picked.digest, say=self.progress.say)
             handed = bundles.made(f"{name}-{picked.digest}-handed-off-{self.machine()}", made)
@@ -358,9 +359,8 @@ class Experiment:
             }
         write_whole(path, json.dumps(rows))
 
-    def picks(self) -> dict[str, tuple[Path, Evaluation]]:
+    def picks(self, found: Found) -> dict[str, tuple[Path, Evaluation]]:
         """Published designs and the winner, by name, each with the run that judged it; none where there is no winner."""
-        found = self.found()
         if (chosen := found.winner()) is None:
             self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
             return {}

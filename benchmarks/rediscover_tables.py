@@ -1,7 +1,7 @@
 """What the stages of `rediscover.py` found, as numbers with their intervals; made of the kept files alone."""
 
-import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from rediscover_found import (
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.front import front_of
+from experiments.json_files import read_json
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments
 from experiments.rediscovery.position import hypervolumes, position
@@ -48,12 +49,17 @@ EARLY = 200  # evaluations, at which fronts are compared, too
 
 
 def write_table(found: Found, folder: Path) -> Path:
-    """Writes `rediscover.json` and prints it."""
+    """Writes `rediscover.json` and prints it.
+
+    Raises:
+        InputError: another design has become the winner since it was timed or trained.
+    """
     numbers = trust(read_trust(read_run(found.folder / "base"))) | evidence(found) | standing(found) | agreement(found)
     numbers |= stages_of_fronts(found) | best_in_band(found) | scales(found) | ablation(found)
     for name, numbers_of in ((TIMED, timed), (TRAINED, trained)):
-        if (path := found.folder / name).is_file():
-            numbers |= numbers_of(found, json.loads(path.read_text("utf-8")))
+        if record := read_json(found.folder / name):
+            check_winner(found, name, record)
+            numbers |= numbers_of(record)
     config, seeds = found.config, len(found.runs["search"])
     path = write_result(
         "rediscover",
@@ -105,14 +111,19 @@ def stages_of_fronts(found: Found) -> dict[str, Any]:
                 continue
             deep = [stage for stage in there if stage.transformer_depth]
             shares = {
-                "separable": np.mean([stage.convolution == "separable" for stage in there]),
-                "cross_attention_alone": np.mean([stage.attention == "cross" for stage in deep]) if deep else None,
-                "relu": np.mean([stage.attention_function == "relu" for stage in deep]) if deep else None,
+                "separable": share(stage.convolution == "separable" for stage in there),
+                "cross_attention_alone": share(stage.attention == "cross" for stage in deep),
+                "relu": share(stage.attention_function == "relu" for stage in deep),
             }
-            shares = {key: None if share is None else float(share) for key, share in shares.items()}
             title = f"band of {band.title}: {name} has transformers"
             numbers[title] = {**exact(len(deep) / len(there), "share", n=len(there)), "designs": len(designs), **shares}
     return numbers
+
+
+def share(found: Iterable[bool]) -> float | None:
+    """How many are true, of all; None of none."""
+    known = list(found)
+    return sum(known) / len(known) if known else None
 
 
 def odds(found: Enrichment) -> dict[str, Any]:
@@ -208,9 +219,9 @@ def best_in_band(found: Found) -> dict[str, Any]:
 
 def ablation(found: Found) -> dict[str, Any]:
     """What each trait does to designs that lack it."""
-    numbers: dict[str, Any] = {}
+    numbers, record = dict[str, Any](), read_lines(found.folder / ABLATED)
     for trait in TRAITS:
-        rows = [row for row in read_lines(found.folder / ABLATED) if row["trait"] == trait.name]
+        rows = [row for row in record if row["trait"] == trait.name]
         if len(rows) < 2:
             continue
         pairs = [[Architecture.from_json(x) for x in row["designs"]] for row in rows]
@@ -251,13 +262,8 @@ def trust(record: TrustRecord | None) -> dict[str, Any]:
     return {name: single(tau.model_dump(), "tau") for name, tau in taus.items() if tau is not None}
 
 
-def trained(found: Found, record: dict[str, Any]) -> dict[str, Any]:
-    """The winner and published designs, as many as there are yet, after the same training.
-
-    Raises:
-        InputError: another design has become the winner since.
-    """
-    check_winner(found, TRAINED, record)
+def trained(record: dict[str, Any]) -> dict[str, Any]:
+    """The winner and published designs, as many as there are yet, after the same training."""
     numbers = dict[str, Any]()
     for name, row in record.items():
         for steps, qualities in row["quality"].items():
@@ -266,13 +272,8 @@ def trained(found: Found, record: dict[str, Any]) -> dict[str, Any]:
     return numbers
 
 
-def timed(found: Found, record: dict[str, Any]) -> dict[str, Any]:
-    """Their latencies measured at full width, beside predictions.
-
-    Raises:
-        InputError: another design has become the winner since.
-    """
-    check_winner(found, TIMED, record)
+def timed(record: dict[str, Any]) -> dict[str, Any]:
+    """Their latencies measured at full width, beside predictions."""
     numbers = dict[str, Any]()
     for name, row in record.items():
         predicted, measured = row["predicted_latency_ms"], row["measured_latency_ms"]
@@ -285,9 +286,8 @@ def timed(found: Found, record: dict[str, Any]) -> dict[str, Any]:
 
 def check_winner(found: Found, file: str, record: dict[str, Any]) -> None:
     """Raises InputError where a file is about an earlier winner."""
-    chosen = found.winner()
     if WINNER not in record:
         return
-    design = Architecture.from_json(record[WINNER]["design"])
+    design, chosen = Architecture.from_json(record[WINNER]["design"]), found.winner()
     if chosen is None or chosen[1].digest != design.digest:
         raise InputError(f"{found.folder / file}: design {design.digest} is no longer the winner; run its stage again")

@@ -118,6 +118,11 @@ class Costs:
         self._predictor = predictor
         self._image = image
 
+    @property
+    def has_predictor(self) -> bool:
+        """Whether any are predicted; all are counted otherwise."""
+        return self._predictor is not None
+
     def __call__(self, architecture: Architecture) -> dict[str, Estimate]:
         """Estimates by objective name, one architecture."""
         estimates = _objectives_among(cost_estimates(layer_plan(architecture, self._scale)))

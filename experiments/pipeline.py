@@ -133,16 +133,13 @@ def _check(config: SweepConfig, splits: Mapping[str, Any]) -> str:
             tracker is not installed.
     """
     from experiments.data.dataset import check_fits
-    from experiments.latency import Costs
+    from experiments.latency import run_costs
     from experiments.sample_features import judged_objectives
-    from latency_models.predictor import RECORD_FILE, Predictor
 
     check_installed(config.trackers)
-    folder = Path(config.run_dir) / "latency"
-    predictor = Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
-    limits, later = _checkable(config.limits, has_predictor=predictor is not None)
-    costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image).columns
-    found = feasibility(get_space(config.space), costs, limits=limits, seed=config.seed)
+    costs = run_costs(Path(config.run_dir), get_scale(config.deploy_scale), config.latency.image)
+    limits, later = _checkable(config.limits, has_predictor=costs.has_predictor)
+    found = feasibility(get_space(config.space), costs.columns, limits=limits, seed=config.seed)
     if config.anchors is not None:
         from experiments.anchors import anchors_of
 

@@ -39,17 +39,16 @@ _DIGITS = 6
 
 def report_data(run: Run) -> dict[str, Any]:
     """Everything that the page draws."""
-    failed = failures(run)
-    evaluations = [*run.judged.done, *run.with_status("infeasible"), *failed]
+    priced, failed = [*run.judged.done, *run.with_status("infeasible")], failures(run)
+    evaluations = [*priced, *failed]
     row_of = {evaluation.digest: row for row, evaluation in reversed([*enumerate(evaluations)])}
     designs, scale = published_designs(run), deployed_at(run)
     others = [design for design in designs if design.architecture.digest not in row_of]
     row_of |= {design.architecture.digest: len(evaluations) + i for i, design in enumerate(others)}
     rows = {design.name: row_of[design.architecture.digest] for design in designs}
     architectures = [e.architecture for e in evaluations] + [design.architecture for design in others]
-    estimates: list[Mapping[str, Estimate]] = [e.objectives for e in evaluations]
-    if scale and failed:
-        estimates[-len(failed) :] = costs_unjudged([e.architecture for e in failed], run, scale)
+    estimates: list[Mapping[str, Estimate]] = [e.objectives for e in priced]
+    estimates += costs_unjudged([e.architecture for e in failed], run, scale) if scale and failed else [{} for _ in failed]
     estimates += [_estimates(x.architecture, run, scale) for x in others if scale]
     front = [row_of[member.digest] for member in run.front]
     return {

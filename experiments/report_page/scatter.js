@@ -11,6 +11,7 @@ const SHAPES = {
 };
 const SHADES = { done: "dominated", other: "front", compared: "ink", published: "ink", failed: "ink" };
 const LETTERS = "ABCD";
+const UNJUDGED = ["infeasible", "failed"]; // kinds whose quality is not known
 let pointed = null; // the row that the keyboard is at
 
 function bars(rows, name, shade) {
@@ -38,7 +39,7 @@ function rowsByKind() {
     const kind = data.kinds[row];
     const [hasX, hasY] = [state.x, state.y].map((name) => valueOn(name, row) !== null);
     if (!hasX || !hasY) {
-      if ((hasX || hasY) && (kind === "infeasible" || kind === "failed")) found[hasX ? "below" : "beside"].push(row);
+      if ((hasX || hasY) && UNJUDGED.includes(kind)) found[hasX ? "below" : "beside"].push(row);
     } else if (kind !== "done") found[kind].push(row);
     else if (row === data.knee) found.knee.push(row);
     else if (members.has(row)) found.front.push(row);
@@ -74,7 +75,7 @@ function tracesOf(found, values) {
   const compared = state.compared.filter((row) => values.x[row] !== null && values.y[row] !== null);
   if (compared.length) traces.push(points("compared", compared, values, { ...named(compared.map((row) => LETTERS[state.compared.indexOf(row)]), "middle left"), showlegend: false }));
   for (const [strip, axis, name] of [["below", { yaxis: "y2" }, state.y], ["beside", { xaxis: "x2" }, state.x]]) {
-    for (const kind of ["infeasible", "failed"]) {
+    for (const kind of UNJUDGED) {
       const rows = found[strip].filter((row) => data.kinds[row] === kind);
       if (rows.length) traces.push(points(kind, rows, values, { ...axis, name: `${kind}, ${name} not measured (${rows.length})` }));
     }

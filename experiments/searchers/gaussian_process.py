@@ -1,7 +1,9 @@
 """A Gaussian process: what an objective of an architecture will be, and how sure that is, from few evaluations."""
 
+import contextlib
 import functools
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,18 @@ from threadpoolctl import ThreadpoolController
 
 _GROWTH = 1.5  # hyperparameters are fitted again each time that there are so many times as many observations
 _MAX_FITTED = 300  # observations that hyperparameters are fitted to
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@contextlib.contextmanager
+def _in_one_thread() -> Iterator[None]:
+    """Matrices here are small: beside workers on the same cores, threads of a product wait for each other most of the time."""
+    with _threads().limit(limits=1, user_api="blas"):
+        yield
 
 
 class GaussianProcess:
@@ -42,8 +56,7 @@ class GaussianProcess:
             values: what was observed.
             queries: features of what is asked about.
         """
-        with _one_thread():
-            means, across, deviation = self._posterior(features, values, queries)
+        means, across, deviation = self._posterior(features, values, queries)
         variances = np.maximum(self._kernel.diag(queries) - np.einsum("oq,oq->q", across, across), 0.0)
         return means, deviation * np.sqrt(variances)
 
@@ -54,10 +67,10 @@ class GaussianProcess:
         queries: Float[np.ndarray, "queries features"],
     ) -> tuple[Float[np.ndarray, " queries"], Float[np.ndarray, "queries queries"]]:
         """Mean and covariance at the queries, noise not included; the arguments are those of `predict`."""
-        with _one_thread():
-            means, across, deviation = self._posterior(features, values, queries)
+        means, across, deviation = self._posterior(features, values, queries)
         return means, deviation**2 * (self._kernel(queries) - across.T @ across)
 
+    @_in_one_thread()
     def _posterior(self, features: np.ndarray, values: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Means, the queries' covariance with the observations by the factor, and the deviation by which values are scaled."""
         num_fitted = _milestone(len(values))
@@ -82,16 +95,6 @@ class GaussianProcess:
         factor[:count, :count], factor[count, :count] = self._factor, row
         factor[count, count] = np.sqrt(max(rest, self._noise))
         self._factor = factor
-
-
-def _one_thread() -> Any:
-    """Matrices here are small: beside workers on the same cores, threads of a product wait for each other most of the time."""
-    return _threads().limit(limits=1, user_api="blas")
-
-
-@functools.cache
-def _threads() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _milestone(count: int) -> int:
