@@ -17,49 +17,37 @@ are kept, too, rounded to six significant bits, by which all is judged; bundles 
 import argparse
 import contextlib
 import dataclasses
-import functools
 import json
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from bench_latency import WIDE_BLOCKS, part_of, read
-from bundles import Bundles, Judge, measured
 from kept import keeping, put_back
 from record import RESULTS
 from rediscover_found import (
     ABLATED,
-    COMPARED,
     IN_BAND,
     JUDGED_AGAIN,
     MACS_BAND,
-    MEASUREMENTS,
     TIMED,
     TRAINED,
-    WINNER,
     Found,
+    measured_elsewhere,
     ranked_at,
     read_lines,
     read_rows,
 )
 from rediscover_picture import draw
 from rediscover_tables import write_table
+from rediscover_winner import Contest
 from rounded_weights import read_weights, write_weights
 
-from experiments.bundle import read_bundle, read_expected
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.errors import InputError
-from experiments.evaluation import Evaluation
 from experiments.evaluator import SupernetEvaluator, read_inputs
-from experiments.exports.export import export_bundle
 from experiments.front import spread
-from experiments.handoff import hand_off
-from experiments.json_files import read_json
-from experiments.latency_measuring import measure_into, usable_device
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep
 from experiments.progress import Progress, terminal_progress
@@ -73,13 +61,8 @@ from experiments.trust import measure_trust
 from experiments.trust_record import read_trust
 from experiments.truths import stratified
 from experiments.whole_files import write_whole
-from latency_models.calibration import calibrate, choose_for_calibration
-from latency_models.device import machine_fingerprint
 from latency_models.fitting import fit
-from latency_models.measurements import MeasurementSet
-from latency_models.network import Network
-from latency_models.predictor import RECORD_FILE, Predictor
-from objectives.fingerprint import fingerprint
+from latency_models.predictor import RECORD_FILE
 from search_space import Architecture, design_names, get_space
 
 HERE = Path(__file__).parent
@@ -91,7 +74,6 @@ KEPT_FILES = (WEIGHTS, f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/fe
 KEPT_FILES += ("base/trust/*/*.json", "*.json", "*.jsonl")
 NUM_ABLATED = 24  # designs of each trait
 AGAIN = 5  # times the search's samples
-NUM_CARRIED = 10  # networks, and blocks, that carry the latency predictor to another machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +87,7 @@ class Size:
         num_random: designs of the band of MACs that are judged.
         trust: settings of the trust score.
         num_seeds: of each search.
-        updates: of the winner's training, beside its teacher, of each halving of the steps, and of ADD; Stable Diffusion's
-            shape, which is the teacher, trains alone for as many as the first two.
+        updates: of the winner and the designs beside it, as `Contest` has them.
     """
 
     changed: tuple[str, ...]
@@ -301,108 +282,23 @@ class Experiment:
             self.base()
             measure_trust(base, progress=self.progress, **wanted)
 
-    def winner(self) -> None:
-        """The quickest design that is as good as Stable Diffusion 1.5, and published ones trained the same way."""
-        picks, path = self.picks(self.found()), self.folder / TRAINED
-        rows = self.rows_of(TRAINED, picks)
-        if rows.keys() == picks.keys():
-            return
-        self.base()
-        bundles, (trained, beside, halving, adversarial) = self.bundles(), self.size.updates
-        judge, teacher = None, None
-        for name, (run, picked) in picks.items():
-            is_teacher = name == COMPARED[0]
-            if name in rows and not is_teacher:
-                continue
-            bundle, source = f"{name}-{picked.digest}", self.with_supernet(run)
-            made = functools.partial(hand_off, source, picked.digest, is_timed=False, say=self.progress.say)
-            handed = bundles.made(f"{bundle}-handed-off", made)
-            if is_teacher:
-                last = teacher = bundles.trained(f"{bundle}-trained", handed, steps=trained + beside, seed=0)
-                if name in rows:
-                    continue
-            else:
-                last = bundles.trained(f"{bundle}-trained", handed, steps=trained, seed=0)
-                last = bundles.distilled(f"{bundle}-taught", last, "knowledge", updates=beside, teacher=teacher)
-            eight = bundles.distilled(f"{bundle}-8", last, "progressive", steps=8, from_steps=32, updates=halving)
-            one = bundles.distilled(f"{bundle}-1", eight, "progressive", steps=1, from_steps=8, updates=halving)
-            added = bundles.distilled(f"{bundle}-add", one, "adversarial", teacher=last, updates=adversarial)
-            judge = judge or Judge.of(bundles, read_bundle(last).task)
-            quality = {
-                f"{steps}_steps": measured(bundles, judge, path.name, steps)
-                for path, steps in ((last, 32), (eight, 8), (added, 1))
-            }
-            exported = bundles.made(f"{bundle}-litert", lambda out, added=added: export_bundle(added, to="litert", out=out))
-            num_bytes = sum(path.stat().st_size for path in exported.glob("*.tflite"))
-            rows[name] = {"design": picked.architecture.to_json(), "quality": quality, "exported_bytes": num_bytes}
-            write_whole(path, json.dumps(rows))
-
     def timed(self) -> None:
-        """The winner and published designs at full width on this machine, which has to be quiet."""
-        found = self.found()
-        picks, path = self.picks(found), self.folder / TIMED
-        if not picks or WINNER in self.rows_of(TIMED, picks):
-            return
-        self.base()
-        bundles, rows = self.bundles(), dict[str, dict[str, Any]]()
-        costs_here = found.costs_on(self.predictor_here())
-        for name, (run, picked) in picks.items():
-            made = functools.partial(hand_off, self.with_supernet(run), picked.digest, say=self.progress.say)
-            handed = bundles.made(f"{name}-{picked.digest}-handed-off-{self.machine()}", made)
-            if (latency := read_expected(handed)["in_sweep"]["measured_latency_ms"]) is None:
-                raise InputError(f"{handed}: its latency was not measured; make sure that the device is here, and delete it")
-            rows[name] = {
-                "design": picked.architecture.to_json(),
-                "measured_latency_ms": latency,
-                "predicted_latency_ms": costs_here(picked.architecture)["latency_ms"].to_json(),
-                "cpu": machine_fingerprint()["cpu"],
-            }
-        write_whole(path, json.dumps(rows))
+        """The winner and published designs at full width."""
+        contest = self.contest()
+        if contest.missing(TIMED):
+            self.base()
+            contest.time()
 
-    def picks(self, found: Found) -> dict[str, tuple[Path, Evaluation]]:
-        """Published designs and the winner, by name, each with the run that judged it; none where there is no winner."""
-        if (chosen := found.winner()) is None:
-            self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
-            return {}
-        return {**{name: (self.folder / "published", found.published[name]) for name in COMPARED}, WINNER: chosen}
+    def winner(self) -> None:
+        """The same, trained and distilled alike."""
+        contest = self.contest()
+        if contest.missing(TRAINED):
+            self.base()
+            contest.train()
 
-    def rows_of(self, file: str, picks: Mapping[str, tuple[Path, Evaluation]]) -> dict[str, dict[str, Any]]:
-        """What a file knows of these designs; that of an earlier winner is left out."""
-        rows = read_json(self.folder / file) or {}
-        digests = {name: Architecture.from_json(row["design"]).digest for name, row in rows.items()}
-        return {name: rows[name] for name, (_, picked) in picks.items() if digests.get(name) == picked.digest}
-
-    def bundles(self) -> Bundles:
-        """Where bundles are made."""
-        folder = self.folder / "bundles"
-        folder.mkdir(exist_ok=True)
-        return Bundles(self.config("base"), folder, self.progress)
-
-    def predictor_here(self) -> Predictor:
-        """Of latencies on this machine: where that is another than the one that was measured, carried to it."""
-        known = Predictor.load(self.folder / "base" / "latency")
-        device = usable_device(self.config("base").latency.device)
-        if known.fingerprint == device.fingerprint():
-            return known
-        networks, chosen = [x.network for x in measured_elsewhere().measurements.values()], list[Network]()
-        for is_block in (False, True):
-            pool = [network for network in networks if (network.architecture is None) == is_block]
-            chosen += choose_for_calibration([known], pool, NUM_CARRIED)
-        into, rounds = self.folder / f"here-{self.machine()}", self.config("base").latency.rounds
-        measured_here = measure_into(into, device, chosen, rounds=rounds, profiled=True, progress=self.progress)
-        return calibrate([known], measured_here)
-
-    def machine(self) -> str:
-        """Names the device and its versions, as latencies measured here depend on them."""
-        return fingerprint(**usable_device(self.config("base").latency.device).fingerprint())
-
-    def with_supernet(self, run: Path) -> Path:
-        """A run that has its supernet, which is not kept with it."""
-        if not (run / "supernet").is_dir():
-            partial = run / "supernet.partial"
-            shutil.copytree(self.folder / "base" / "supernet", partial, dirs_exist_ok=True)
-            partial.rename(run / "supernet")
-        return run
+    def contest(self) -> Contest:
+        """Of the winner with published designs."""
+        return Contest(self.found(), self.size.updates, self.progress)
 
     def table(self) -> None:
         """What came of it."""
@@ -424,12 +320,6 @@ def begun(config: SweepConfig) -> Iterator[None]:
         write_whole(folder / "sweep.yaml", resolved_yaml(config))
         record_session(folder)
         yield
-
-
-def measured_elsewhere() -> MeasurementSet:
-    """What the predictor is fitted on: random networks, and blocks at full width."""
-    known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
-    return part_of(known.rounds[0], known.fitted).merged(wide)
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:

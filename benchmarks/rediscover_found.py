@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_latency import WIDE_BLOCKS, part_of, read
 
 from experiments.config import SweepConfig
 from experiments.errors import InputError
@@ -17,6 +18,7 @@ from experiments.latency import Costs
 from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import Run, read_run
+from latency_models.measurements import MeasurementSet
 from latency_models.phone_profiles import phone_profile
 from latency_models.predictor import Predictor
 from objectives import Estimate, get_objective
@@ -50,6 +52,12 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
 def ranked_at(scale: str) -> str:
     """The file of the losses at a proxy scale that are ranked."""
     return f"scales-{scale}.jsonl"
+
+
+def measured_elsewhere() -> MeasurementSet:
+    """What the predictor is fitted on: random networks, and blocks at full width."""
+    known, wide = read(MEASUREMENTS), MeasurementSet.load(MEASUREMENTS / WIDE_BLOCKS)
+    return part_of(known.rounds[0], known.fitted).merged(wide)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ def rediscover():
         import rediscover  # pyright: ignore[reportMissingImports]
 
         yield rediscover
-    for name in ("rediscover", "rediscover_found", "rediscover_tables", "rediscover_picture", "rounded_weights", "kept"):
+    for name in [name for name in sys.modules if name.startswith("rediscover")] + ["rounded_weights", "kept"]:
         sys.modules.pop(name, None)
 
 
@@ -137,16 +137,25 @@ def test_a_stage_that_was_not_run_is_named(rediscover, tmp_path, monkeypatch):
 
 
 def test_a_trained_row_stays_until_another_design_wins(rediscover, tmp_path):
-    space, rng = get_space("mobile-sd"), np.random.default_rng(0)
-    designs = {name: space.sample(rng) for name in (*rediscover.COMPARED, rediscover.WINNER)}
-    picks = {name: (tmp_path, SimpleNamespace(digest=design.digest)) for name, design in designs.items()}
-    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
-    assert experiment.rows_of(rediscover.TRAINED, picks) == {}
-    known = {name: {"design": designs[name].to_json()} for name in ("sd15", rediscover.WINNER)}
-    (tmp_path / rediscover.TRAINED).write_text(json.dumps(known))
-    assert experiment.rows_of(rediscover.TRAINED, picks) == known
-    picks[rediscover.WINNER] = (tmp_path, SimpleNamespace(digest=space.sample(rng).digest))
-    assert experiment.rows_of(rediscover.TRAINED, picks).keys() == {"sd15"}
+    import rediscover_found  # pyright: ignore[reportMissingImports]
+
+    space, rng, file = get_space("mobile-sd"), np.random.default_rng(0), rediscover.TRAINED
+    published = {name: space.sample(rng) for name in rediscover_found.COMPARED}
+    winners = [space.sample(rng) for _ in range(2)]
+
+    def contest(winner):
+        of = {name: SimpleNamespace(digest=design.digest) for name, design in published.items()}
+        chosen = winner and (tmp_path / "search-0", SimpleNamespace(digest=winner.digest))
+        found = SimpleNamespace(folder=tmp_path, published=of, winner=lambda: chosen)
+        return rediscover.Contest(found, (1, 1, 1, 1), silent_progress())
+
+    first, second = map(contest, winners)
+    assert (first.known(file), first.missing(file)) == ({}, [*published, "winner"])
+    known = {"sd15": {"design": published["sd15"].to_json()}, "winner": {"design": winners[0].to_json()}}
+    (tmp_path / file).write_text(json.dumps(known))
+    assert (first.known(file), first.missing(file)) == (known, ["mobilediffusion", "snapfusion"])
+    assert (second.known(file).keys(), second.missing(file)) == ({"sd15"}, ["mobilediffusion", "snapfusion", "winner"])
+    assert (contest(None).known(file), contest(None).missing(file)) == ({}, [])
 
 
 def test_stages_of_fronts_are_shares_of_the_designs_that_have_them(rediscover):
