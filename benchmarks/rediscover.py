@@ -3,7 +3,7 @@
 Stages, each of which goes on where it was stopped: `base` (a supernet, and the latency predictor of full-width networks that
 was measured on litert-cpu), `published` (published designs, judged as the search judges), `search` (the default searcher,
 five seeds), `band` (random designs of MobileDiffusion's band of MACs), `ablation` (designs of the fronts that lack a trait, and
-the same with it), `again` (published designs, those of the fronts and of the ablation, by more samples), `snapfusion`
+the same with it), `again` (published designs, those of the fronts and of the ablation, by other samples), `snapfusion`
 (SnapFusion's evolution on the same evaluator, for as many evaluations; its seeds differ little, so that there is one),
 `timed` (the winner and published designs at full width, on a quiet machine), `winner` (the same trained and distilled alike),
 `scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone), and
@@ -28,6 +28,7 @@ from kept import keeping, put_back
 from record import RESULTS
 from rediscover_found import (
     ABLATED,
+    CROSSED,
     IN_BAND,
     JUDGED_AGAIN,
     MACS_BAND,
@@ -73,7 +74,7 @@ WEIGHTS = "supernet.npz"  # by which all is judged
 KEPT_FILES = (WEIGHTS, f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*", "base/trust/*.json")
 KEPT_FILES += ("base/trust/*/*.json", "*.json", "*.jsonl")
 NUM_ABLATED = 24  # designs of each trait
-AGAIN = 5  # times the search's samples
+AGAIN = 4  # times the search's samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,32 +216,37 @@ class Experiment:
         self.judge(designs, IN_BAND)
 
     def ablation(self) -> None:
-        """Designs of the fronts in any of the bands without a trait, and the same designs with it."""
+        """Designs of the fronts in any of the bands without a trait, and the same designs with it.
+
+        So, too, published designs that have no transformer at the finest level.
+        """
         found, space = self.found(), get_space(self.config("base").space)
         designs = list({x.digest: x for band in found.bands() for x in band.distinct}.values())
         pairs = {trait.name: spread(counterparts(designs, trait, space), NUM_ABLATED) for trait in TRAITS}
+        pairs[CROSSED] = [(found.published[name].architecture, x.architecture) for name, x in found.crossed.items()]
         rows = [
             {"trait": name, "designs": [x.to_json() for x in pair]} for name, of_trait in pairs.items() for pair in of_trait
         ]
         write_whole(self.folder / ABLATED, "".join(f"{json.dumps(row)}\n" for row in rows))
 
     def again(self) -> None:
-        """Published designs, those of the fronts and of the ablation, most of whose samples the search did not see."""
+        """Published designs, those of the fronts and of the ablation, by samples that the search did not see."""
         found = self.found()
         if not (rows := read_lines(self.folder / ABLATED)):
             raise InputError(f"{self.folder / ABLATED}: not there; run the stage `ablation`")
         ablated = [Architecture.from_json(x) for row in rows for x in row["designs"]]
         asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
-        self.judge((*asked, *ablated), JUDGED_AGAIN, times=AGAIN)
+        self.judge((*asked, *ablated), JUDGED_AGAIN, fresh=AGAIN)
 
-    def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", times: int = 1) -> None:
+    def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0) -> None:
         """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
 
         Args:
             designs: what is judged.
             file: its name.
             by: the run.
-            times: as many samples as the search takes; with several, the loss on each image is kept, too.
+            fresh: how many times the search's number of samples, none of which it saw; the loss on each is kept, too. By
+                default those of the search.
         """
         path = self.folder / file
         known, lines = read_rows(path), path.read_text("utf-8") if path.is_file() else ""
@@ -251,14 +257,16 @@ class Experiment:
         else:
             self.supernet(self.other())
         inputs = read_inputs(self.folder / by)
-        quality = inputs.config.quality.model_copy(update={"loss_samples": times * inputs.config.quality.loss_samples})
+        seen = inputs.config.quality.loss_samples if fresh else 0
+        num = (1 + fresh) * inputs.config.quality.loss_samples  # the first are the same
+        quality = inputs.config.quality.model_copy(update={"loss_samples": num})
         inputs = dataclasses.replace(inputs, config=inputs.config.model_copy(update={"quality": quality}))
         evaluate = SupernetEvaluator(inputs)
         with self.progress.stage(f"Losses by the supernet of {by}", len(missing)) as stage:
             for design in missing:
-                of_images = evaluate.image_losses(design)
+                of_images = evaluate.image_losses(design)[seen:]
                 row = {"design": design.to_json(), "loss": float(of_images.mean())}
-                if times > 1:
+                if fresh:
                     row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
                 lines += f"{json.dumps(row)}\n"
                 write_whole(path, lines)

@@ -12,11 +12,11 @@ from bench_latency import WIDE_BLOCKS, part_of, read
 
 from experiments.config import SweepConfig
 from experiments.errors import InputError
-from experiments.evaluation import Evaluation
+from experiments.evaluation import Evaluation, evaluated
 from experiments.front import spread
 from experiments.latency import Costs
 from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
-from experiments.rediscovery.traits import TRAITS
+from experiments.rediscovery.traits import TRAITS, crossed_finest, has_transformer
 from experiments.run_folder import Run, read_run
 from latency_models.measurements import MeasurementSet
 from latency_models.phone_profiles import phone_profile
@@ -27,6 +27,7 @@ from objectives.front import non_dominated
 from search_space import Architecture, design_names, get_design, get_scale, get_space
 
 ABLATED, TIMED, TRAINED = "ablation.jsonl", "timed.json", "winner.json"
+CROSSED = "cross-attention at the finest level"  # which published designs without any transformer there are given
 WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
 PHONE = "Galaxy S24"
 MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
@@ -94,6 +95,12 @@ class Band:
         """The same of all fronts together."""
         return list({x.digest: x for front in self.inside for x in front}.values())
 
+    @property
+    def reached(self) -> tuple[str, float, float]:
+        """The cost, and the least and the most of it that these have: where random designs are drawn, too."""
+        known = self.costs.columns(self.distinct)[self.cost]
+        return self.cost, float(known.min()), float(known.max())
+
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -104,8 +111,8 @@ class Found:
         config: of the base.
         runs: by searcher, one for each seed, of those that are finished.
         published: outcomes of published designs, by name.
-        again: losses by more samples, by digest, one for each image; they take the place of the search's where designs are held
-            against one another, image by image.
+        again: losses by samples that the search did not see, by digest, one for each image; they take the place of the search's
+            where designs are held against one another, image by image.
     """
 
     folder: Path
@@ -161,8 +168,15 @@ class Found:
         """Designs of each seed's front, with its run: those that are held against published ones."""
         return [(run.path, member) for run in self.runs["search"] for member in spread(run.front, NUM_CONTENDERS)]
 
+    @functools.cached_property
+    def crossed(self) -> dict[str, Evaluation]:
+        """Published designs without a transformer at the finest level, with cross-attention there; they have a cost alone."""
+        without = {name: x for name, x in self.published.items() if not has_transformer(x.architecture, level=0)}
+        designs = {f"{name} with {CROSSED}": crossed_finest(x.architecture) for name, x in without.items()}
+        return {name: evaluated(x, {COST.name: self.costs(x)[COST.name].value}) for name, x in designs.items()}
+
     def losses(self, design: Evaluation | Architecture) -> np.ndarray:
-        """By more samples, one for each image.
+        """By samples that the search did not see, one for each image.
 
         Raises:
             InputError: they are not known.
@@ -172,7 +186,7 @@ class Found:
         return losses
 
     def judged_again(self, outcome: Evaluation) -> Evaluation:
-        """The outcome with the loss by more samples.
+        """The outcome with the loss by these samples.
 
         Raises:
             InputError: as `losses`.
@@ -215,7 +229,7 @@ class Found:
         random = dict[int, list[Architecture]]()
         for costs in (self.costs, self.phone):
             held = {i: band for i, band in enumerate(bands) if band.costs is costs and band.distinct}
-            ends = [(band.cost, band.least, band.most) for band in held.values()]
+            ends = [band.reached for band in held.values()]
             drawn = random_designs(space, costs.columns, num=NUM_RANDOM, seed=0, bands=ends, limits=limits)
             random |= dict(zip(held, drawn, strict=True))
         for i, band in enumerate(bands):
@@ -223,15 +237,20 @@ class Found:
             found.append((band, together, each))
         return found
 
-    def winner(self) -> tuple[Path, Evaluation] | None:
+    def winner(self, images: np.ndarray | None = None) -> tuple[Path, Evaluation] | None:
         """The quickest design of the fronts whose loss is no higher than Stable Diffusion 1.5's on the same samples; its run.
 
-        None where all are worse.
+        Args:
+            images: which of the samples count; None for all.
+
+        Returns:
+            None where all designs are worse.
 
         Raises:
             InputError: as `losses`.
         """
-        wanted = self.judged_again(self.published[COMPARED[0]]).objectives[QUALITY.name].value
-        judged = [(run, self.judged_again(member)) for run, member in self.contenders]
-        as_good = [(run, x) for run, x in judged if x.objectives[QUALITY.name].value <= wanted]
-        return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
+        counted = slice(None) if images is None else images
+        wanted = self.losses(self.published[COMPARED[0]])[counted].mean()
+        as_good = [(run, member) for run, member in self.contenders if self.losses(member)[counted].mean() <= wanted]
+        chosen = min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
+        return chosen and (chosen[0], self.judged_again(chosen[1]))

@@ -12,6 +12,7 @@ from rediscover_found import (
     ABLATED,
     COMPARED,
     COST,
+    CROSSED,
     IN_BAND,
     MEASUREMENTS,
     NUM_RANDOM,
@@ -33,11 +34,10 @@ from experiments.json_files import read_json
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments
 from experiments.rediscovery.position import hypervolumes, position
-from experiments.rediscovery.traits import TRAITS
+from experiments.rediscovery.traits import TRAITS, transformers
 from experiments.run_folder import read_run
 from experiments.trust_record import TrustRecord, read_trust
 from latency_models.measurements import MeasurementSet
-from objectives.denoising import mean_estimate
 from objectives.front import non_dominated_ranks
 from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from search_space import Architecture, get_scale, layer_plan
@@ -46,6 +46,8 @@ BEST_PART = 8  # the best eighth of the random designs of the band of MACs
 LEAST_RANKED = 6  # designs, for a rank correlation
 NUM_LEVELS = 3  # of MobileDiffusion's UNet
 EARLY = 200  # evaluations, at which fronts are compared, too
+LATENCIES = (300, 700, 1000)  # ms, within which each seed's best loss is told
+NUM_HALVES = 400  # ways to part the samples
 
 
 def write_table(found: Found, folder: Path) -> Path:
@@ -66,11 +68,12 @@ def write_table(found: Found, folder: Path) -> Path:
         shows=f"Fronts of {config.trials} evaluations in space {config.space}, quality judged at {config.proxy_scale}, "
         f"latency predicted at {config.deploy_scale}; {seeds} seeds of the search. All that rests on a loss is as true as the "
         "rows `trust` say. Odds ratios: how much more often designs of the fronts have a trait of MobileDiffusion's than "
-        f"{NUM_RANDOM} random ones in the same band, by Fisher's exact test, p-values adjusted by Holm, and in how many seeds' "
-        "fronts their share is above the random designs'; of random designs of the band of MACs, the best eighth against the "
-        "others. Published designs beside the fronts of all seeds, paired by image. Predicted latencies have no interval: "
-        "measured over predicted says how far off they are at full width. Ratios of the ablation: designs of the fronts given "
-        "a trait that they lack, over the same designs without it.",
+        f"{NUM_RANDOM} random ones (every gene uniform) of the same cost, by Fisher's exact test, two-sided, p-values adjusted "
+        "by Holm over the traits of a band, and in how many seeds' fronts their share is above the random designs'; of random "
+        "designs of the band of MACs, the best eighth against the others. Published designs beside the fronts of all seeds, "
+        "paired by image, on samples that the searches did not see. Predicted latencies have no interval: measured over "
+        "predicted says how far off they are at full width. Ratios of the ablation: designs of the fronts given a trait that "
+        "they lack, over the same designs without it; its intervals hold for this supernet.",
         command="python benchmarks/rediscover.py table",
         numbers=numbers,
         folder=folder,
@@ -93,12 +96,16 @@ def evidence(found: Found) -> dict[str, Any]:
             by_seed = [list(rows[i].found) for rows in each if rows and rows[i].found[1]]
             usual = row.random[0] / row.random[1]
             above = {"seeds_above": sum(has / num > usual for has, num in by_seed), "seeds": len(by_seed)}
-            numbers[f"{title}: {row.trait.name}"] = {**odds(row), "front_by_seed": by_seed, **above}
+            told = {**odds(row), "front_by_seed": by_seed, **above, "mobilediffusion": row.trait.says}
+            numbers[f"{title}: {row.trait.name}"] = told
     return numbers
 
 
 def stages_of_fronts(found: Found) -> dict[str, Any]:
-    """What stages of the fronts' designs with three levels are made of, band by band: shares, of those that have the stage."""
+    """What stages of the fronts' designs with three levels are made of, band by band: shares, of those that have the stage.
+
+    And what share of their transformer layers is at each level, on the mean of the designs that have any.
+    """
     numbers = dict[str, Any]()
     for band in found.bands():
         designs = [architecture for architecture in band.distinct if len(architecture.levels) == NUM_LEVELS]
@@ -106,6 +113,11 @@ def stages_of_fronts(found: Found) -> dict[str, Any]:
             f"{side}{i}": [getattr(x.levels[i], side) for x in designs] for side in ("down", "up") for i in range(NUM_LEVELS)
         }
         stages["mid"] = [x.mid for x in designs if x.mid]
+        layers = [np.bincount(*layers_by_level(x), NUM_LEVELS) for x in designs if any(transformers(x))]
+        if layers:
+            at_each = np.mean([of_design / of_design.sum() for of_design in layers], axis=0).tolist()
+            title = f"band of {band.title}: transformer layers at the coarsest level"
+            numbers[title] = {**exact(at_each[-1], "share", n=len(layers)), "by_level": at_each}
         for name, all_of in stages.items():
             if not (there := [stage for stage in all_of if stage.num_blocks]):
                 continue
@@ -118,6 +130,12 @@ def stages_of_fronts(found: Found) -> dict[str, Any]:
             title = f"band of {band.title}: {name} has transformers"
             numbers[title] = {**exact(len(deep) / len(there), "share", n=len(there)), "designs": len(designs), **shares}
     return numbers
+
+
+def layers_by_level(architecture: Architecture) -> tuple[list[int], list[int]]:
+    """Levels of the stages with transformers, and the number of layers of each."""
+    found = [(level, num) for level, _, num in transformers(architecture)]
+    return [level for level, _ in found], [num for _, num in found]
 
 
 def share(found: Iterable[bool]) -> float | None:
@@ -135,9 +153,10 @@ def odds(found: Enrichment) -> dict[str, Any]:
 
 
 def standing(found: Found) -> dict[str, Any]:
-    """Each published design, and the winner, beside the fronts of all seeds."""
+    """Each published design, those with cross-attention added, and the winner, beside the fronts of all seeds."""
     members, numbers = [found.judged_again(x) for _, x in found.contenders], dict[str, Any]()
-    published = {name: found.judged_again(outcome) for name, outcome in found.published.items()}
+    crossed = {name: x for name, x in found.crossed.items() if x.digest in found.again}
+    published = {name: found.judged_again(outcome) for name, outcome in {**found.published, **crossed}.items()}
     for name, outcome in published.items():
         placed = position(outcome, members, quality=QUALITY, cost=COST, lost=found.loss_lost)
         numbers |= of_design(found, name, outcome)
@@ -157,7 +176,22 @@ def standing(found: Found) -> dict[str, Any]:
         own, other = (x.objectives[COST.name].value for x in (published[name], best))
         numbers[f"{name}_over_winner_{COST.name}"] = exact(own / other, "1", n=1)
         numbers[f"{name}_less_winner_{QUALITY.name}"] = estimated(found.loss_lost(published[name], best), "1")
-    return numbers | full_width(found)
+    return numbers | chosen_by_halves(found) | full_width(found)
+
+
+def chosen_by_halves(found: Found) -> dict[str, Any]:
+    """The loss of Stable Diffusion 1.5 less the winner's where one half of the samples chooses and the other judges."""
+    known, rng = found.losses(found.published[COMPARED[0]]), np.random.default_rng(0)
+    differences = list[float]()
+    for _ in range(NUM_HALVES):
+        choosing, judging = np.array_split(rng.permutation(len(known)), 2)
+        if chosen := found.winner(choosing):
+            differences.append(float((known - found.losses(chosen[1]))[judging].mean()))
+    if not differences:
+        return {}
+    low, value, high = np.quantile(differences, (0.025, 0.5, 0.975)).tolist()
+    title = f"{COMPARED[0]}_less_winner_{QUALITY.name}, chosen by one half of the samples and judged by the other"
+    return {title: {"value": value, "unit": "1", "n": len(differences), "low": low, "high": high}}
 
 
 def full_width(found: Found) -> dict[str, Any]:
@@ -194,41 +228,60 @@ def agreement(found: Found) -> dict[str, Any]:
             numbers |= {f"{title}_{seed}": exact(float(value), "1", n=1) for seed, value in enumerate(values)}
             if len(values) > 1 and values.any():  # a front that is not yet in the box has no volume
                 numbers[f"{title}_spread"] = exact(float(np.ptp(values) / values.mean()), "1", n=len(values))
-    if "snapfusion" in volumes and len(volumes["search"]) > 1:
-        ahead = mean_estimate(volumes["search"] - volumes["snapfusion"].mean())
-        numbers["search_less_snapfusion_hypervolume"] = estimated(ahead, "1")
+    if "snapfusion" in volumes:
+        ahead = volumes["search"] - volumes["snapfusion"].mean()
+        extremes = {"least": float(ahead.min()), "most": float(ahead.max())}
+        numbers["search_less_snapfusion_hypervolume"] = {**exact(float(ahead.mean()), "1", n=len(ahead)), **extremes}
+    slowest = [max(x.objectives[COST.name].value for x in front) for front in box]
+    numbers["search_fronts_end"] = {**exact(float(np.median(slowest)), "ms", n=len(box)), "by_seed": slowest}
+    for ms in LATENCIES:
+        within = [[x.objectives[QUALITY.name].value for x in front if x.objectives[COST.name].value <= ms] for front in box]
+        if all(within):
+            best = [min(losses) for losses in within]
+            numbers[f"search_loss_within_{ms}_ms"] = {**exact(float(np.median(best)), "1", n=len(box)), "by_seed": best}
     return numbers
 
 
 def best_in_band(found: Found) -> dict[str, Any]:
-    """Random designs of the band of MACs: the best of them, front after front, against the others.
+    """Random designs of the band of MACs: the best of them against the others.
 
-    All are independent draws, as Fisher's test takes them to be. Nothing while there are too few for an eighth.
+    By loss alone, as they cost about the same, and front after front of loss and latency. All are independent draws, as
+    Fisher's test takes them to be. Nothing while there are too few for an eighth.
     """
     rows = list(read_rows(found.folder / IN_BAND).values())
     if len(rows) < BEST_PART:
         return {}
     designs = [Architecture.from_json(row["design"]) for row in rows]
-    values = np.stack([[row["loss"] for row in rows], found.costs.columns(designs)[COST.name]], axis=1)
-    ranks = non_dominated_ranks(values)
-    is_best = ranks <= np.sort(ranks)[len(ranks) // BEST_PART - 1]
-    best, others = ([designs[i] for i in np.flatnonzero(side)] for side in (is_best, ~is_best))
-    enriched = enrichments(best, others, TRAITS)
-    return {f"best of random designs in the band of MACs: {row.trait.name}": odds(row) for row in enriched}
+    losses = np.array([row["loss"] for row in rows])
+    of_both = non_dominated_ranks(np.stack([losses, found.costs.columns(designs)[COST.name]], axis=1))
+    numbers = dict[str, Any]()
+    for by, ranks in (("loss", losses), ("loss and latency", of_both)):
+        is_best = ranks <= np.sort(ranks)[len(ranks) // BEST_PART - 1]
+        best, others = ([designs[i] for i in np.flatnonzero(side)] for side in (is_best, ~is_best))
+        for row in enrichments(best, others, TRAITS):
+            numbers[f"best of random designs in the band of MACs by {by}: {row.trait.name}"] = odds(row)
+    return numbers
 
 
 def ablation(found: Found) -> dict[str, Any]:
-    """What each trait does to designs that lack it."""
+    """What each trait does to designs that lack it, and transformers at the finest level to published designs."""
     numbers, record = dict[str, Any](), read_lines(found.folder / ABLATED)
-    for trait in TRAITS:
-        rows = [row for row in record if row["trait"] == trait.name]
+    for name in (*(trait.name for trait in TRAITS), CROSSED):
+        rows = [row for row in record if row["trait"] == name]
         if len(rows) < 2:
             continue
         pairs = [[Architecture.from_json(x) for x in row["designs"]] for row in rows]
-        before, after = (found.costs.columns([pair[i] for pair in pairs])["latency_ms"].tolist() for i in (0, 1))
-        losses = ([found.losses(pair[i]) for pair in pairs] for i in (0, 1))
-        numbers[f"given {trait.name}: loss"] = estimated(ratio(*losses), "ratio")
-        numbers[f"given {trait.name}: latency"] = estimated(ratio(before, after), "ratio")
+        before, after = (found.costs.columns([pair[i] for pair in pairs])[COST.name] for i in (0, 1))
+        losses = [[found.losses(pair[i]) for pair in pairs] for i in (0, 1)]
+        changes = np.array([[x.mean() for x in side] for side in losses])
+        for title, estimate, each in (
+            ("loss", ratio(*losses), changes[1] / changes[0]),
+            ("latency", ratio(before, after), after / before),
+        ):
+            extremes = {"least": float(each.min()), "most": float(each.max())}
+            numbers[f"given {name}: {title}"] = {**estimated(estimate, "ratio"), **extremes}
+        extremes = {"least": float(before.min()), "most": float(before.max())}
+        numbers[f"given {name}: latency before"] = {**exact(float(np.median(before)), "ms", n=len(rows)), **extremes}
     return numbers
 
 

@@ -12,12 +12,13 @@ from search_space import Architecture, SearchSpace
 
 
 def counterparts(designs: Sequence[Architecture], trait: Trait, space: SearchSpace) -> list[tuple[Architecture, Architecture]]:
-    """Each design that lacks a trait, or has a number that could be smaller, and what it is with it; both in canonical form.
+    """Each design that lacks a trait, and what it is with it; both in canonical form.
 
-    A design is left out where of it nothing can be said, or its counterpart lies outside the space.
+    A design is left out where of it nothing can be said, or its counterpart has the trait no more than it, or lies outside the
+    space.
     """
-    pairs = [(x.canonical(), trait.given(x).canonical()) for x in designs if trait.of(x) is not None]
-    return [(x, given) for x, given in pairs if given != x and trait.of(x) is not True and space.contains(given)]
+    pairs = [(x.canonical(), trait.given(x).canonical()) for x in designs if trait.of(x) is False]
+    return [(x, given) for x, given in pairs if trait.of(given) and space.contains(given)]
 
 
 def ratio(before: ArrayLike, after: ArrayLike) -> Estimate:

@@ -20,8 +20,6 @@ _MOST_DRAWS = 1000  # of so many
 class Enrichment:
     """A trait among the designs of a front and among random ones; those of which it cannot be said are left out.
 
-    A number counts as small where it is below the median of the random designs.
-
     Attributes:
         trait: what is counted.
         found: designs of the front that have it, and how many were asked.
@@ -29,7 +27,7 @@ class Enrichment:
         odds_ratio: how many times larger the front's odds are, the conditional maximum likelihood estimate.
         low: lower end of its exact 95 % interval.
         high: upper end.
-        p_value: of Fisher's exact test that the front has it no more often.
+        p_value: of Fisher's exact test, two-sided, that the front has it as often.
         adjusted: the same by Holm's step-down method over all traits that are tested together.
     """
 
@@ -98,7 +96,7 @@ def enrichments(
         raise ValueError(f"a comparison needs designs on both sides, got {len(front)} of a front and {len(random)} random ones")
     counts = [_counts(front, random, trait) for trait in traits]
     tables = [[[has, asked - has] for has, asked in pair] for pair in counts]
-    tested: list[Any] = [stats.fisher_exact(table, alternative="greater") for table in tables]
+    tested: list[Any] = [stats.fisher_exact(table) for table in tables]
     p_values = [float(test.pvalue) for test in tested]
     return tuple(
         Enrichment(trait, *pair, *_odds_ratio(table), p_value, adjusted)
@@ -125,10 +123,7 @@ def _counts(
     front: Sequence[Architecture], random: Sequence[Architecture], trait: Trait
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     both = [[value for x in designs if (value := trait.of(x)) is not None] for designs in (front, random)]
-    if any(isinstance(value, float) for value in both[1]):
-        middle = float(np.median(both[1]))
-        both = [[value < middle for value in values] for values in both]
-    found, others = ((sum(map(bool, values)), len(values)) for values in both)
+    found, others = ((sum(values), len(values)) for values in both)
     return found, others
 
 

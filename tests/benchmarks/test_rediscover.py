@@ -103,13 +103,13 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch):
     designs = [space.sample(rng) for _ in range(4)]
     experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        experiment.judge(designs, "found.jsonl", times=2)
-    experiment.judge([*designs, designs[0]], "found.jsonl", times=2)
+        experiment.judge(designs, "found.jsonl", fresh=2)
+    experiment.judge([*designs, designs[0]], "found.jsonl", fresh=2)
     assert judged == [designs[i].digest for i in (0, 1, 2, 2, 3)]
     rows = rediscover.read_rows(tmp_path / "found.jsonl")
     assert list(rows) == [x.digest for x in designs]
-    assert all(row["of_images"] == [0, 0.14286, 0.28571, 0.42857, 0.57143, 0.71429] for row in rows.values())
-    assert rows[designs[0].digest]["loss"] == pytest.approx(2.5 / 7)
+    assert all(row["of_images"] == [0.42857, 0.57143, 0.71429, 0.85714, 1, 1.1429] for row in rows.values())
+    assert rows[designs[0].digest]["loss"] == pytest.approx(5.5 / 7)
 
 
 @dataclasses.dataclass(frozen=True)

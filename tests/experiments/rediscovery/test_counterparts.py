@@ -23,10 +23,11 @@ def test_a_counterpart_differs_in_the_trait_alone():
     assert after == dataclasses.replace(before, levels=before.levels[:3]).canonical()
 
 
-def test_a_number_is_made_smaller_where_it_can_be():
-    trait = TRAIT["few residual blocks"]
-    [(before, after)] = counterparts([SD15], trait, SPACE)
-    assert trait.of(after) < trait.of(before)
+def test_a_design_that_cannot_have_the_trait_has_no_counterpart():
+    """With four levels the space has one layer a block at the coarsest, which cannot outweigh three other levels."""
+    trait = TRAIT["most transformer layers at the coarsest level"]
+    assert trait.of(SD15) is False
+    assert counterparts([SD15], trait, SPACE) == []
 
 
 def test_a_counterpart_outside_the_space_is_left_out():

@@ -18,15 +18,15 @@ def drawn(*, num_wide, num_narrow):
     rng, found = np.random.default_rng(0), {True: [], False: []}
     while len(found[True]) < num_wide or len(found[False]) < num_narrow:
         architecture = SPACE.sample(rng)
-        found[WIDE.of(architecture)].append(architecture)
+        found[bool(WIDE.of(architecture))].append(architecture)
     return found[True][:num_wide] + found[False][:num_narrow]
 
 
 def test_the_test_is_fishers():
-    """The lady tasting tea: 3 of 4 against 1 of 4, p = 17/70."""
+    """The lady tasting tea: 3 of 4 against 1 of 4, p = 17/70 to either side."""
     [found] = enrichments(drawn(num_wide=3, num_narrow=1), drawn(num_wide=1, num_narrow=3), [WIDE])
     assert (found.found, found.random) == ((3, 4), (1, 4))
-    assert found.p_value == found.adjusted == pytest.approx(17 / 70)
+    assert found.p_value == found.adjusted == pytest.approx(2 * 17 / 70)
     assert found.odds_ratio == pytest.approx(6.408, abs=1e-3)
     ways = np.array([1, 16, 36, 16, 1])  # to have 0 to 4 wide ones of 4
     low, high = (ways * ratio ** np.arange(5.0) for ratio in (found.low, found.high))
@@ -48,11 +48,12 @@ def test_designs_of_which_it_cannot_be_said_are_not_asked():
     assert found.p_value == 1.0
 
 
-def test_a_number_is_small_below_the_median_of_random_designs():
-    width = Trait("narrow", "", lambda x: float(x.levels[0].width), given=lambda x: x)
-    random = drawn(num_wide=4, num_narrow=2)  # of 2 and 3, the median is 3
-    [found] = enrichments(drawn(num_wide=1, num_narrow=3), random, [width])
-    assert (found.found, found.random) == ((3, 4), (2, 6))
+def test_a_trait_that_is_rarer_is_as_sure_as_one_that_is_more_frequent():
+    [often] = enrichments(drawn(num_wide=8, num_narrow=1), drawn(num_wide=1, num_narrow=8), [WIDE])
+    [rarely] = enrichments(drawn(num_wide=1, num_narrow=8), drawn(num_wide=8, num_narrow=1), [WIDE])
+    assert often.p_value == pytest.approx(rarely.p_value)
+    assert rarely.p_value < 0.01
+    assert rarely.odds_ratio == pytest.approx(1 / often.odds_ratio, rel=1e-3)
 
 
 def test_p_values_are_adjusted_for_being_many():
