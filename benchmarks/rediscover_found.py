@@ -95,12 +95,6 @@ class Band:
         """The same of all fronts together."""
         return list({x.digest: x for front in self.inside for x in front}.values())
 
-    @property
-    def reached(self) -> tuple[str, float, float]:
-        """The cost, and the least and the most of it that these have: where random designs are drawn, too."""
-        known = self.costs.columns(self.distinct)[self.cost]
-        return self.cost, float(known.min()), float(known.max())
-
 
 @dataclasses.dataclass(frozen=True)
 class Found:
@@ -171,9 +165,9 @@ class Found:
     @functools.cached_property
     def crossed(self) -> dict[str, Evaluation]:
         """Published designs without a transformer at the finest level, with cross-attention there; they have a cost alone."""
-        without = {name: x for name, x in self.published.items() if not has_transformer(x.architecture, level=0)}
-        designs = {f"{name} with {CROSSED}": crossed_finest(x.architecture) for name, x in without.items()}
-        return {name: evaluated(x, {COST.name: self.costs(x)[COST.name].value}) for name, x in designs.items()}
+        designs = {name: x.architecture for name, x in self.published.items()}
+        crossed = {name: crossed_finest(x) for name, x in designs.items() if not has_transformer(x, level=0)}
+        return {name: evaluated(x, {COST.name: self.costs(x)[COST.name].value}) for name, x in crossed.items()}
 
     def losses(self, design: Evaluation | Architecture) -> np.ndarray:
         """By samples that the search did not see, one for each image.
@@ -229,7 +223,7 @@ class Found:
         random = dict[int, list[Architecture]]()
         for costs in (self.costs, self.phone):
             held = {i: band for i, band in enumerate(bands) if band.costs is costs and band.distinct}
-            ends = [band.reached for band in held.values()]
+            ends = [(band.cost, band.least, band.most) for band in held.values()]
             drawn = random_designs(space, costs.columns, num=NUM_RANDOM, seed=0, bands=ends, limits=limits)
             random |= dict(zip(held, drawn, strict=True))
         for i, band in enumerate(bands):

@@ -68,7 +68,7 @@ def write_table(found: Found, folder: Path) -> Path:
         shows=f"Fronts of {config.trials} evaluations in space {config.space}, quality judged at {config.proxy_scale}, "
         f"latency predicted at {config.deploy_scale}; {seeds} seeds of the search. All that rests on a loss is as true as the "
         "rows `trust` say. Odds ratios: how much more often designs of the fronts have a trait of MobileDiffusion's than "
-        f"{NUM_RANDOM} random ones (every gene uniform) of the same cost, by Fisher's exact test, two-sided, p-values adjusted "
+        f"{NUM_RANDOM} random ones (every gene uniform) in the same band, by Fisher's exact test, two-sided, p-values adjusted "
         "by Holm over the traits of a band, and in how many seeds' fronts their share is above the random designs'; of random "
         "designs of the band of MACs, the best eighth against the others. Published designs beside the fronts of all seeds, "
         "paired by image, on samples that the searches did not see. Predicted latencies have no interval: measured over "
@@ -155,7 +155,7 @@ def odds(found: Enrichment) -> dict[str, Any]:
 def standing(found: Found) -> dict[str, Any]:
     """Each published design, those with cross-attention added, and the winner, beside the fronts of all seeds."""
     members, numbers = [found.judged_again(x) for _, x in found.contenders], dict[str, Any]()
-    crossed = {name: x for name, x in found.crossed.items() if x.digest in found.again}
+    crossed = {f"{name} with {CROSSED}": x for name, x in found.crossed.items() if x.digest in found.again}
     published = {name: found.judged_again(outcome) for name, outcome in {**found.published, **crossed}.items()}
     for name, outcome in published.items():
         placed = position(outcome, members, quality=QUALITY, cost=COST, lost=found.loss_lost)

@@ -47,12 +47,12 @@ class Contest:
 
     @functools.cached_property
     def picks(self) -> dict[str, tuple[Path, Evaluation]]:
-        """The designs, by name, each with the run that judged it; none where there is no winner."""
+        """The designs in the order in which they are made, by name, each with the run that judged it; none without a winner."""
         if (chosen := self.found.winner()) is None:
             self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
             return {}
-        published = {name: (self.found.folder / "published", self.found.published[name]) for name in COMPARED}
-        return {**published, WINNER: chosen}
+        teacher, *others = ((name, (self.found.folder / "published", self.found.published[name])) for name in COMPARED)
+        return dict([teacher, (WINNER, chosen), *others])
 
     def known(self, file: str) -> dict[str, dict[str, Any]]:
         """What a file knows of the designs, by name; that of an earlier winner is left out."""
