@@ -23,6 +23,7 @@ from experiments.fitting import Fitting, Phase
 from experiments.progress import Progress
 from experiments.sampling import grid_drawer
 from experiments.training_curve import DivergedError, SeriesLog, TrainingCurve
+from latency_models.allocator import keep_freed_memory
 
 _CHECKPOINTS, _SAMPLES = "checkpoints", "samples"
 _SAVES_PER_PHASE, _GRIDS_PER_PHASE = 20, 4
@@ -113,6 +114,7 @@ class _Run:
         Raises:
             DivergedError: a loss, or a state that was to be saved, is not finite.
         """
+        keep_freed_memory()
         num_steps, first, settings = self.phase.num_steps, self.before + done, self.bundle.settings
         state, place = _placed(state, settings.batch_size)
         rate, draw = jnp.float32(0.5**retreats), self._drawer()

@@ -19,6 +19,7 @@ from experiments.errors import InputError
 from experiments.lora_file import with_lora
 from experiments.quality import Apply, SampleSettings, sample_program
 from experiments.whole_files import naming
+from latency_models.allocator import keep_freed_memory
 
 _GRID_COLUMNS = 10
 _LEAST_PICTURE_PIXELS = 32
@@ -33,6 +34,7 @@ def sampler_of(
     bundle: Bundle, prompts: np.ndarray, *, num: int, seed: int, apply: Apply | None = None
 ) -> Callable[..., Float[np.ndarray, "n height width channels"]]:
     """A compiled `(parameters, *extra) -> images`, as `draw_images`; `apply` runs another network than the bundle's alone."""
+    keep_freed_memory()
     settings, apply = bundle.settings, apply or functools.partial(apply_network, bundle.network())
     how = SampleSettings(num, settings.sample_steps, settings.sampler, settings.guidance_scale)
     return sample_program(bundle.task, apply, prompts, how, seed=seed)

@@ -16,6 +16,7 @@ import numpy as np
 from experiments.config import SweepConfig
 from experiments.denoising_task import load_examples, training_examples
 from experiments.supernet_training import sweep_supernet, sweep_task
+from latency_models.allocator import keep_freed_memory
 from search_space import Architecture, layer_plan
 from supernet import UNet, unet_parameters
 from supernet.initializer import Initializer, random_initializer
@@ -42,6 +43,7 @@ class SubnetTraining:
 
     def __init__(self, config: SweepConfig, schedule: SubnetSchedule) -> None:
         """Prepares the program; nothing is compiled yet."""
+        keep_freed_memory()
         task, supernet = sweep_task(config), sweep_supernet(config)
         self._supernet, self._num_steps = supernet, schedule.num_steps
         self._noisy_batch = jax.jit(task.noisy_batch)

@@ -17,6 +17,7 @@ from experiments.errors import InputError
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
 from experiments.training_curve import SeriesLog, TrainingCurve
+from latency_models.allocator import keep_freed_memory
 from objectives.cost import counted_costs
 from search_space import Architecture, get_scale, get_space
 from supernet import Supernet, training_lowering
@@ -106,6 +107,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: 
 
 def _steps(config: SweepConfig, state: TrainState, done: int) -> Any:
     """Yields (number of steps done, state, loss) from the given state on."""
+    keep_freed_memory()
     settings, task, supernet = config.supernet, sweep_task(config), sweep_supernet(config)
     step_function, rate = _compiled_step(config, task, supernet), _rates(config, supernet)
     noisy_batch = jax.jit(task.noisy_batch)
