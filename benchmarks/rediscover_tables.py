@@ -113,8 +113,7 @@ def stages_of_fronts(found: Found) -> dict[str, Any]:
             f"{side}{i}": [getattr(x.levels[i], side) for x in designs] for side in ("down", "up") for i in range(NUM_LEVELS)
         }
         stages["mid"] = [x.mid for x in designs if x.mid]
-        layers = [np.bincount(*layers_by_level(x), NUM_LEVELS) for x in designs if any(transformers(x))]
-        if layers:
+        if layers := [of_design for of_design in map(layers_by_level, designs) if of_design.any()]:
             at_each = np.mean([of_design / of_design.sum() for of_design in layers], axis=0).tolist()
             title = f"band of {band.title}: transformer layers at the coarsest level"
             numbers[title] = {**exact(at_each[-1], "share", n=len(layers)), "by_level": at_each}
@@ -132,10 +131,15 @@ def stages_of_fronts(found: Found) -> dict[str, Any]:
     return numbers
 
 
-def layers_by_level(architecture: Architecture) -> tuple[list[int], list[int]]:
-    """Levels of the stages with transformers, and the number of layers of each."""
-    found = [(level, num) for level, _, num in transformers(architecture)]
-    return [level for level, _ in found], [num for _, num in found]
+def layers_by_level(architecture: Architecture) -> np.ndarray:
+    """How many transformer layers each level has."""
+    levels = [level for level, _, num in transformers(architecture) for _ in range(num)]
+    return np.bincount(levels, minlength=NUM_LEVELS)
+
+
+def extremes(values: np.ndarray | list[float]) -> dict[str, float]:
+    """The least and the most of them, which stand beside a number."""
+    return {"least": float(np.min(values)), "most": float(np.max(values))}
 
 
 def share(found: Iterable[bool]) -> float | None:
@@ -199,8 +203,7 @@ def full_width(found: Found) -> dict[str, Any]:
     measured = list(MeasurementSet.load(MEASUREMENTS / WIDE).measurements.values())
     predicted, *_ = found.predictor.predict([x.network for x in measured])
     ratios = [x.timing.ms / ms for x, ms in zip(measured, predicted, strict=True)]
-    extremes = {"least": min(ratios), "most": max(ratios)}
-    return {"full_width_measured_over_predicted": {**exact(float(np.median(ratios)), "1", n=len(ratios)), **extremes}}
+    return {"full_width_measured_over_predicted": {**exact(float(np.median(ratios)), "1", n=len(ratios)), **extremes(ratios)}}
 
 
 def of_design(found: Found, name: str, outcome: Evaluation) -> dict[str, Any]:
@@ -230,8 +233,7 @@ def agreement(found: Found) -> dict[str, Any]:
                 numbers[f"{title}_spread"] = exact(float(np.ptp(values) / values.mean()), "1", n=len(values))
     if "snapfusion" in volumes:
         ahead = volumes["search"] - volumes["snapfusion"].mean()
-        extremes = {"least": float(ahead.min()), "most": float(ahead.max())}
-        numbers["search_less_snapfusion_hypervolume"] = {**exact(float(ahead.mean()), "1", n=len(ahead)), **extremes}
+        numbers["search_less_snapfusion_hypervolume"] = {**exact(float(ahead.mean()), "1", n=len(ahead)), **extremes(ahead)}
     slowest = [max(x.objectives[COST.name].value for x in front) for front in box]
     numbers["search_fronts_end"] = {**exact(float(np.median(slowest)), "ms", n=len(box)), "by_seed": slowest}
     for ms in LATENCIES:
@@ -278,10 +280,8 @@ def ablation(found: Found) -> dict[str, Any]:
             ("loss", ratio(*losses), changes[1] / changes[0]),
             ("latency", ratio(before, after), after / before),
         ):
-            extremes = {"least": float(each.min()), "most": float(each.max())}
-            numbers[f"given {name}: {title}"] = {**estimated(estimate, "ratio"), **extremes}
-        extremes = {"least": float(before.min()), "most": float(before.max())}
-        numbers[f"given {name}: latency before"] = {**exact(float(np.median(before)), "ms", n=len(rows)), **extremes}
+            numbers[f"given {name}: {title}"] = {**estimated(estimate, "ratio"), **extremes(each)}
+        numbers[f"given {name}: latency before"] = {**exact(float(np.median(before)), "ms", n=len(rows)), **extremes(before)}
     return numbers
 
 

@@ -87,11 +87,11 @@ class Contest:
 
     def train(self) -> None:
         """Trains each of which nothing is known, teaches it, brings it to 8 steps and to one, judges all three, and exports."""
-        rows, missing = self.known(TRAINED), self.missing(TRAINED)
+        rows = self.known(TRAINED)
         alone, beside, halving, adversarial = self.updates
         teacher = self.trained(TEACHER, alone + beside)
         judge = Judge.of(self.bundles, read_bundle(teacher).task)
-        for name in missing:
+        for name in self.missing(TRAINED):
             taught, distilled = teacher, functools.partial(self.distilled, name)
             if name != TEACHER:
                 taught = distilled("taught", self.trained(name, alone), "knowledge", updates=beside, teacher=teacher)
