@@ -20,10 +20,10 @@ from experiments.checkpoints import Checkpoints
 from experiments.denoising_task import load_examples, training_examples
 from experiments.errors import InputError
 from experiments.fitting import Fitting, Phase
+from experiments.memory import keep_freed_memory
 from experiments.progress import Progress
 from experiments.sampling import grid_drawer
 from experiments.training_curve import DivergedError, SeriesLog, TrainingCurve
-from latency_models.allocator import keep_freed_memory
 
 _CHECKPOINTS, _SAMPLES = "checkpoints", "samples"
 _SAVES_PER_PHASE, _GRIDS_PER_PHASE = 20, 4

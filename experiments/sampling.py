@@ -17,9 +17,9 @@ from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, open_examples
 from experiments.errors import InputError
 from experiments.lora_file import with_lora
+from experiments.memory import keep_freed_memory
 from experiments.quality import Apply, SampleSettings, sample_program
 from experiments.whole_files import naming
-from latency_models.allocator import keep_freed_memory
 
 _GRID_COLUMNS = 10
 _LEAST_PICTURE_PIXELS = 32

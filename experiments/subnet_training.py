@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.config import SweepConfig
 from experiments.denoising_task import load_examples, training_examples
+from experiments.memory import keep_freed_memory
 from experiments.supernet_training import sweep_supernet, sweep_task
-from latency_models.allocator import keep_freed_memory
 from search_space import Architecture, layer_plan
 from supernet import UNet, unet_parameters
 from supernet.initializer import Initializer, random_initializer

@@ -14,10 +14,10 @@ from experiments.checkpoints import Checkpoints
 from experiments.config import SweepConfig
 from experiments.denoising_task import DenoisingTask, load_examples, training_examples
 from experiments.errors import InputError
+from experiments.memory import keep_freed_memory
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
 from experiments.training_curve import SeriesLog, TrainingCurve
-from latency_models.allocator import keep_freed_memory
 from objectives.cost import counted_costs
 from search_space import Architecture, get_scale, get_space
 from supernet import Supernet, training_lowering
