@@ -57,6 +57,7 @@ from experiments.rediscovery.counterparts import counterparts
 from experiments.rediscovery.enrichment import random_designs
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import read_run
+from experiments.subnet_training import tuning_batches
 from experiments.supernet_training import first_state, load_supernet, train_supernet, write_supernet
 from experiments.trust import measure_trust
 from experiments.trust_record import read_trust
@@ -238,7 +239,9 @@ class Experiment:
         asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
         self.judge((*asked, *ablated), JUDGED_AGAIN, fresh=AGAIN)
 
-    def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0) -> None:
+    def judge(
+        self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0
+    ) -> None:
         """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
 
         Args:
@@ -247,6 +250,7 @@ class Experiment:
             by: the run.
             fresh: how many times the search's number of samples, none of which it saw; the loss on each is kept, too. By
                 default those of the search.
+            updates: by which each is trained on from the supernet's weights before it is judged.
         """
         path = self.folder / file
         known, lines = read_rows(path), path.read_text("utf-8") if path.is_file() else ""
@@ -259,9 +263,9 @@ class Experiment:
         inputs = read_inputs(self.folder / by)
         seen = inputs.config.quality.loss_samples if fresh else 0
         num = (1 + fresh) * inputs.config.quality.loss_samples  # the first are the same
-        quality = inputs.config.quality.model_copy(update={"loss_samples": num})
-        inputs = dataclasses.replace(inputs, config=inputs.config.model_copy(update={"quality": quality}))
-        evaluate = SupernetEvaluator(inputs)
+        quality = inputs.config.quality.model_copy(update={"loss_samples": num, "fine_tune_steps": updates or None})
+        config = inputs.config.model_copy(update={"quality": quality})
+        evaluate = SupernetEvaluator(dataclasses.replace(inputs, config=config, batches=tuning_batches(config)))
         with self.progress.stage(f"Losses by the supernet of {by}", len(missing)) as stage:
             for design in missing:
                 of_images = evaluate.image_losses(design)[seen:]

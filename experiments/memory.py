@@ -1,4 +1,4 @@
-"""Memory of this process: kept while networks are trained, given back between stages, where compilers leave gigabytes behind."""
+"""Memory of this process: kept while networks train, given back between stages, where compilers leave gigabytes behind."""
 
 import contextlib
 import ctypes
