@@ -28,10 +28,12 @@ from kept import keeping, put_back
 from record import RESULTS
 from rediscover_found import (
     ABLATED,
+    COST,
     CROSSED,
     IN_BAND,
     JUDGED_AGAIN,
     MACS_BAND,
+    QUALITY,
     TIMED,
     TRAINED,
     Found,
@@ -89,6 +91,7 @@ class Size:
         num_random: designs of the band of MACs that are judged.
         trust: settings of the trust score.
         num_seeds: of each search.
+        tuned: updates of each design, and number of designs, of the search that trains before it judges.
         updates: of the winner and the designs beside it, as `Contest` has them.
     """
 
@@ -98,25 +101,27 @@ class Size:
     num_random: int
     trust: dict[str, int]
     num_seeds: int
+    tuned: tuple[int, int]
     updates: tuple[int, int, int, int]
 
 
 SCALES = {
     "cores": Size(
         (), "shapes16-narrow", 100, 800, {"num": 16, "num_seeds": 2, "num_steps": 1000, "num_samples": 1000}, 5,
-        (400, 100, 50, 100),
+        (400, 40), (400, 100, 50, 100),
     ),
     "gpu": Size(
         ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000",
          "quality.loss_samples=600", "search.gpus_per_worker=0.4"),
         "shapes16-proxy", 500, 4000, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5,
-        (9000, 5000, 2000, 4000),
+        (9000, 300), (9000, 5000, 2000, 4000),
     ),
     # Every stage in minutes, with results that mean nothing.
     "check": Size(
         ("supernet.num_steps=20", "supernet.warmup_steps=5", "trials=60", "quality.loss_samples=60", "features.num_steps=50",
          "search.num_workers=1"),
-        "shapes16-narrow", 6, 40, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (5, 5, 2, 2),
+        "shapes16-narrow", 6, 40, {"num": 4, "num_seeds": 2, "num_steps": 5, "num_samples": 150}, 2, (3, 16),
+        (5, 5, 2, 2),
     ),
 }  # fmt: skip
 
@@ -194,6 +199,27 @@ class Experiment:
         """SnapFusion's evolution; a seed only orders the changes of a round, and draws where it begins again at its end."""
         self.sweep("snapfusion-0", "search.searcher=snapfusion")
 
+    def tuned(self) -> None:
+        """A search that trains each design on before it judges it.
+
+        It is for the best within a part of Stable Diffusion 1.5's latency, and starts from what the other searches found there.
+        """
+        updates, num_trials = self.size.tuned
+        found = self.found()
+        starts = {self.folder / "starts" / f"{design.digest}.json": design for design in found.starts()}
+        (self.folder / "starts").mkdir(exist_ok=True)
+        for path, design in starts.items():
+            write_whole(path, json.dumps(design.to_json()))
+        self.sweep(
+            "tuned-0",
+            f"start_from.designs=[{', '.join(map(str, starts))}]",
+            f"trials={num_trials}",
+            f"objectives=[{QUALITY.name}]",
+            f"limits=[{COST.name} <= {found.most_latency:.1f}]",
+            f"quality.fine_tune_steps={updates}",
+            "search.population=2",
+        )
+
     def published(self) -> None:
         """Published designs, judged as candidates are."""
         names = design_names()
@@ -239,9 +265,7 @@ class Experiment:
         asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
         self.judge((*asked, *ablated), JUDGED_AGAIN, fresh=AGAIN)
 
-    def judge(
-        self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0
-    ) -> None:
+    def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0) -> None:
         """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
 
         Args:
@@ -319,7 +343,7 @@ class Experiment:
         draw(found, path.with_suffix(".png"))
 
 
-STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion")
+STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion", "tuned")
 STAGES += ("timed", "winner", "scales", "trust", "table")
 
 

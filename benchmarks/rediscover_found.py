@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, 
 NUM_LATENCY_BANDS = 4
 NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
+WITHIN = 0.4  # of Stable Diffusion 1.5's latency, is all that a winner may take
+START_SLICES, NUM_OF_SLICE = (0.7, 0.8, 0.9, 1.0), 4  # parts of that latency, from one to the next; designs of each
 JUDGED_AGAIN, IN_BAND = "judged-again.jsonl", "band.jsonl"  # a line for each design
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
@@ -168,6 +171,21 @@ class Found:
         designs = {name: x.architecture for name, x in self.published.items()}
         crossed = {name: crossed_finest(x) for name, x in designs.items() if not has_transformer(x, level=0)}
         return {name: evaluated(x, {COST.name: self.costs(x)[COST.name].value}) for name, x in crossed.items()}
+
+    @property
+    def most_latency(self) -> float:
+        """What a winner may take, in ms."""
+        return WITHIN * self.published[COMPARED[0]].objectives[COST.name].value
+
+    def starts(self) -> list[Architecture]:
+        """The best that the searches judged in each slice of the latency that a winner may take."""
+        judged = {x.digest: x for runs in self.runs.values() for run in runs for x in run.with_status("done")}
+        starts = list[Architecture]()
+        for least, greatest in itertools.pairwise(START_SLICES):
+            inside = [x for x in judged.values() if least < x.objectives[COST.name].value / self.most_latency <= greatest]
+            best = sorted(inside, key=lambda x: x.objectives[QUALITY.name].value)
+            starts += [x.architecture for x in best[:NUM_OF_SLICE]]
+        return starts
 
     def losses(self, design: Evaluation | Architecture) -> np.ndarray:
         """By samples that the search did not see, one for each image.
