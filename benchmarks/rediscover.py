@@ -2,9 +2,10 @@
 
 Stages, each of which goes on where it was stopped: `base` (a supernet, and the latency predictor of full-width networks that
 was measured on litert-cpu), `published` (published designs, judged as the search judges), `search` (the default searcher,
-five seeds), `band` (random designs of MobileDiffusion's band of MACs), `ablation` (designs of the fronts that lack a trait, and
-the same with it), `again` (published designs, those of the fronts and of the ablation, by other samples), `snapfusion`
-(SnapFusion's evolution on the same evaluator, for as many evaluations; its seeds differ little, so that there is one),
+five seeds), `snapfusion` (SnapFusion's evolution on the same evaluator, for as many evaluations; its seeds differ little, so
+that there is one), `band` (random designs of MobileDiffusion's band of MACs), `ablation` (designs of the fronts that lack a
+trait, and the same with it), `tuned` (a search that trains each design on before it judges it), `again` (published designs,
+those of the fronts and of the ablation, by other samples), `longer` (published designs and winners by these, trained on),
 `timed` (the winner and published designs at full width, on a quiet machine), `winner` (the same trained and distilled alike),
 `scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone), and
 `table`, which writes `results/rediscover.json` and its picture. Without a stage, all of them.
@@ -32,6 +33,7 @@ from rediscover_found import (
     CROSSED,
     IN_BAND,
     JUDGED_AGAIN,
+    JUDGED_TRAINED,
     MACS_BAND,
     QUALITY,
     TIMED,
@@ -262,8 +264,16 @@ class Experiment:
         if not (rows := read_lines(self.folder / ABLATED)):
             raise InputError(f"{self.folder / ABLATED}: not there; run the stage `ablation`")
         ablated = [Architecture.from_json(x) for row in rows for x in row["designs"]]
-        asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
+        best = [found.best_tuned] if found.best_tuned else []
+        asked = [x.architecture for x in (*found.published.values(), *(x for _, x in (*found.contenders, *best)))]
         self.judge((*asked, *ablated), JUDGED_AGAIN, fresh=AGAIN)
+
+    def longer(self) -> None:
+        """Published designs, winners and some of the fronts by the same samples, each trained on first."""
+        found = self.found()
+        winners = [x for _, x in found.winners.values()]
+        asked = [x.architecture for x in (*found.published.values(), *winners, *found.ladder, *found.crossed.values())]
+        self.judge(asked, JUDGED_TRAINED, fresh=AGAIN, updates=self.size.tuned[0])
 
     def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0) -> None:
         """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
@@ -343,7 +353,7 @@ class Experiment:
         draw(found, path.with_suffix(".png"))
 
 
-STAGES = ("base", "published", "search", "band", "ablation", "again", "snapfusion", "tuned")
+STAGES = ("base", "published", "search", "snapfusion", "band", "ablation", "tuned", "again", "longer")
 STAGES += ("timed", "winner", "scales", "trust", "table")
 
 

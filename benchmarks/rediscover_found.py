@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from search_space import Architecture, design_names, get_design, get_scale, get_
 
 ABLATED, TIMED, TRAINED = "ablation.jsonl", "timed.json", "winner.json"
 CROSSED = "cross-attention at the finest level"  # which published designs without any transformer there are given
-WINNER, COMPARED = "winner", ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
+WINNER, FIRST = "winner", "first_winner"  # chosen after a short training, and as inherited
+COMPARED = ("sd15", "mobilediffusion", "snapfusion")  # the first teaches the others
 PHONE = "Galaxy S24"
 MACS_BAND = (150e9, 220e9)  # where MobileDiffusion lies
 LATENCY_SPREAD = 1.25  # of its predicted latency, up and down: the other band, and below it bands that are as wide
@@ -38,7 +40,8 @@ NUM_CONTENDERS = 24  # of each front, evenly along it
 NUM_RANDOM = 2000
 WITHIN = 0.4  # of Stable Diffusion 1.5's latency, is all that a winner may take
 START_SLICES, NUM_OF_SLICE = (0.7, 0.8, 0.9, 1.0), 4  # parts of that latency, from one to the next; designs of each
-JUDGED_AGAIN, IN_BAND = "judged-again.jsonl", "band.jsonl"  # a line for each design
+JUDGED_AGAIN, JUDGED_TRAINED, IN_BAND = "judged-again.jsonl", "judged-trained.jsonl", "band.jsonl"  # a line for each design
+LADDER = (1050.0, math.inf)  # ms: the best within each, as inherited, is trained on, too
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
 
@@ -99,6 +102,12 @@ class Band:
         return list({x.digest: x for front in self.inside for x in front}.values())
 
 
+def _finished(path: Path) -> Run | None:
+    """A run that has judged as many designs as it was to judge."""
+    run = read_run(path) if path.is_dir() else None
+    return run if run and len(run.ledger.evaluations) >= run.settings["trials"] else None
+
+
 @dataclasses.dataclass(frozen=True)
 class Found:
     """The runs of an experiment, and what lies beside them.
@@ -110,6 +119,8 @@ class Found:
         published: outcomes of published designs, by name.
         again: losses by samples that the search did not see, by digest, one for each image; they take the place of the search's
             where designs are held against one another, image by image.
+        tuned: the search that trains before it judges, where it is finished.
+        trained: losses by the same samples, after the training of that search.
     """
 
     folder: Path
@@ -117,6 +128,8 @@ class Found:
     runs: Mapping[str, Sequence[Run]]
     published: Mapping[str, Evaluation]
     again: Mapping[str, np.ndarray]
+    tuned: Run | None
+    trained: Mapping[str, np.ndarray]
 
     @classmethod
     def read(cls, folder: Path, config: SweepConfig, *, num_seeds: int) -> "Found":
@@ -125,21 +138,21 @@ class Found:
         Raises:
             InputError: no published design, or no search, has been judged.
         """
-        searched = {
-            name: [read_run(path) for seed in range(num_seeds) if (path := folder / f"{name}-{seed}").is_dir()]
-            for name in ("search", "snapfusion")
-        }
         runs = {
-            name: [run for run in of if len(run.ledger.evaluations) >= (config.trials or 1)] for name, of in searched.items()
+            name: [run for seed in range(num_seeds) if (run := _finished(folder / f"{name}-{seed}"))]
+            for name in ("search", "snapfusion")
         }
         for name, is_there in (("published", (folder / "published").is_dir()), ("search", bool(runs["search"]))):
             if not is_there:
                 raise InputError(f"{folder / name}: not there, or not finished; run the stage `{name}`")
         names = {get_design(name).architecture.digest: name for name in design_names()}
         judged = read_run(folder / "published").with_status("done")
-        losses = {digest: np.array(row["of_images"]) for digest, row in read_rows(folder / JUDGED_AGAIN).items()}
         published = {names[x.digest]: x for x in judged if x.digest in names}
-        return cls(folder, config, runs, published, losses)
+        again, trained = (
+            {digest: np.array(row["of_images"]) for digest, row in read_rows(folder / file).items()}
+            for file in (JUDGED_AGAIN, JUDGED_TRAINED)
+        )
+        return cls(folder, config, runs, published, again, _finished(folder / "tuned-0"), trained)
 
     def costs_on(self, predictor: Predictor) -> Costs:
         """Costs of architectures on a device."""
@@ -249,7 +262,36 @@ class Found:
             found.append((band, together, each))
         return found
 
-    def winner(self, images: np.ndarray | None = None) -> tuple[Path, Evaluation] | None:
+    @functools.cached_property
+    def ladder(self) -> list[Evaluation]:
+        """The best of the fronts, as inherited, within several latencies.
+
+        Raises:
+            InputError: as `losses`.
+        """
+        within = [[x for _, x in self.contenders if x.objectives[COST.name].value <= ms] for ms in LADDER]
+        return [min(designs, key=lambda x: self.losses(x).mean()) for designs in within if designs]
+
+    @functools.cached_property
+    def best_tuned(self) -> tuple[Path, Evaluation] | None:
+        """The best of the search that trains before it judges, with its latency; its run."""
+        if self.tuned is None or not self.tuned.front:
+            return None
+        best = self.tuned.front[0]
+        objectives = {**best.objectives, COST.name: self.costs(best.architecture)[COST.name]}
+        return self.tuned.path, dataclasses.replace(best, objectives=objectives)
+
+    @functools.cached_property
+    def winners(self) -> dict[str, tuple[Path, Evaluation]]:
+        """The best after a short training, and the quickest that is as good as Stable Diffusion 1.5 as inherited; their runs.
+
+        Raises:
+            InputError: as `losses`.
+        """
+        winners = {WINNER: self.best_tuned, FIRST: self.first_winner()}
+        return {name: pair for name, pair in winners.items() if pair is not None}
+
+    def first_winner(self, images: np.ndarray | None = None) -> tuple[Path, Evaluation] | None:
         """The quickest design of the fronts whose loss is no higher than Stable Diffusion 1.5's on the same samples; its run.
 
         Args:
@@ -264,5 +306,4 @@ class Found:
         counted = slice(None) if images is None else images
         wanted = self.losses(self.published[COMPARED[0]])[counted].mean()
         as_good = [(run, member) for run, member in self.contenders if self.losses(member)[counted].mean() <= wanted]
-        chosen = min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)
-        return chosen and (chosen[0], self.judged_again(chosen[1]))
+        return min(as_good, key=lambda pair: pair[1].objectives[COST.name].value, default=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundles import Bundles, Judge, measured
-from rediscover_found import COMPARED, TIMED, TRAINED, WINNER, Found, measured_elsewhere
+from rediscover_found import COMPARED, TIMED, TRAINED, Found, measured_elsewhere
 
 from experiments.bundle import read_bundle, read_expected
 from experiments.errors import InputError
@@ -48,11 +48,11 @@ class Contest:
     @functools.cached_property
     def picks(self) -> dict[str, tuple[Path, Evaluation]]:
         """The designs in the order in which they are made, by name, each with the run that judged it; none without a winner."""
-        if (chosen := self.found.winner()) is None:
+        if not (winners := self.found.winners):
             self.progress.say("no design of the fronts is as good as Stable Diffusion 1.5: there is no winner")
             return {}
         teacher, *others = ((name, (self.found.folder / "published", self.found.published[name])) for name in COMPARED)
-        return dict([teacher, (WINNER, chosen), *others])
+        return dict([teacher, *winners.items(), *others])
 
     def known(self, file: str) -> dict[str, dict[str, Any]]:
         """What a file knows of the designs, by name; that of an earlier winner is left out."""

@@ -89,6 +89,7 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch):
     class Evaluator:
         def __init__(self, inputs):
             self.num = inputs.config.quality.loss_samples
+            assert inputs.batches == [7]
 
         def image_losses(self, design):
             judged.append(design.digest)
@@ -99,12 +100,13 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch):
     monkeypatch.setattr(rediscover.Experiment, "base", lambda _: None)
     monkeypatch.setattr(rediscover, "read_inputs", lambda _: Inputs(config))
     monkeypatch.setattr(rediscover, "SupernetEvaluator", Evaluator)
+    monkeypatch.setattr(rediscover, "tuning_batches", lambda config: [config.quality.fine_tune_steps])
     space, rng = get_space("mobile-sd"), np.random.default_rng(0)
     designs = [space.sample(rng) for _ in range(4)]
     experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        experiment.judge(designs, "found.jsonl", fresh=2)
-    experiment.judge([*designs, designs[0]], "found.jsonl", fresh=2)
+        experiment.judge(designs, "found.jsonl", fresh=2, updates=7)
+    experiment.judge([*designs, designs[0]], "found.jsonl", fresh=2, updates=7)
     assert judged == [designs[i].digest for i in (0, 1, 2, 2, 3)]
     rows = rediscover.read_rows(tmp_path / "found.jsonl")
     assert list(rows) == [x.digest for x in designs]
@@ -117,6 +119,7 @@ class Inputs:
     """What an evaluator is made of."""
 
     config: SimpleNamespace
+    batches: list[int] = dataclasses.field(default_factory=list)
 
 
 def test_a_run_is_locked_while_it_is_trained(rediscover, tmp_path):
@@ -141,21 +144,23 @@ def test_a_trained_row_stays_until_another_design_wins(rediscover, tmp_path):
 
     space, rng, file = get_space("mobile-sd"), np.random.default_rng(0), rediscover.TRAINED
     published = {name: space.sample(rng) for name in rediscover_found.COMPARED}
-    winners = [space.sample(rng) for _ in range(2)]
+    designs = [space.sample(rng) for _ in range(2)]
 
-    def contest(winner):
+    def contest(**winners):
         of = {name: SimpleNamespace(digest=design.digest) for name, design in published.items()}
-        chosen = winner and (tmp_path / "search-0", SimpleNamespace(digest=winner.digest))
-        found = SimpleNamespace(folder=tmp_path, published=of, winner=lambda: chosen)
+        chosen = {name: (tmp_path / "search-0", SimpleNamespace(digest=x.digest)) for name, x in winners.items()}
+        found = SimpleNamespace(folder=tmp_path, published=of, winners=chosen)
         return rediscover.Contest(found, (1, 1, 1, 1), silent_progress())
 
-    first, second = map(contest, winners)
+    first, second = (contest(winner=design) for design in designs)
     assert (first.known(file), first.missing(file)) == ({}, ["sd15", "winner", "mobilediffusion", "snapfusion"])
-    known = {"sd15": {"design": published["sd15"].to_json()}, "winner": {"design": winners[0].to_json()}}
+    known = {"sd15": {"design": published["sd15"].to_json()}, "winner": {"design": designs[0].to_json()}}
     (tmp_path / file).write_text(json.dumps(known))
     assert (first.known(file), first.missing(file)) == (known, ["mobilediffusion", "snapfusion"])
     assert (second.known(file).keys(), second.missing(file)) == ({"sd15"}, ["winner", "mobilediffusion", "snapfusion"])
-    assert (contest(None).known(file), contest(None).missing(file)) == ({}, [])
+    both = contest(winner=designs[0], first_winner=designs[1])
+    assert (both.known(file), both.missing(file)) == (known, ["first_winner", "mobilediffusion", "snapfusion"])
+    assert (contest().known(file), contest().missing(file)) == ({}, [])
 
 
 def test_stages_of_fronts_are_shares_of_the_designs_that_have_them(rediscover):
