@@ -274,12 +274,8 @@ class Found:
 
     @functools.cached_property
     def best_tuned(self) -> tuple[Path, Evaluation] | None:
-        """The best of the search that trains before it judges, with its latency; its run."""
-        if self.tuned is None or not self.tuned.front:
-            return None
-        best = self.tuned.front[0]
-        objectives = {**best.objectives, COST.name: self.costs(best.architecture)[COST.name]}
-        return self.tuned.path, dataclasses.replace(best, objectives=objectives)
+        """The best of the search that trains before it judges; its run."""
+        return (self.tuned.path, self.tuned.front[0]) if self.tuned and self.tuned.front else None
 
     @functools.cached_property
     def winners(self) -> dict[str, tuple[Path, Evaluation]]:
