@@ -92,11 +92,11 @@ class Judge:
     distances: dict[str, FeatureDistances]
 
     @classmethod
-    def of(cls, bundles: Bundles, task: Any) -> "Judge":
-        """For the data of a bundles."""
+    def of(cls, bundles: Bundles, task: Any, *, features: Path | None = None) -> "Judge":
+        """For the data of the bundles; `features` is the folder of a classifier, by default one beside them."""
         data = bundles.config.data
         classifier = data_classifier(
-            bundles.folder / "features", data, task.scale, seed=0, num_steps=bundles.config.features.num_steps,
+            features or bundles.folder / "features", data, task.scale, seed=0, num_steps=bundles.config.features.num_steps,
             progress=bundles.progress,
         )  # fmt: skip
         images = labelled_images(data, task.scale, seed=0).images

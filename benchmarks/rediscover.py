@@ -278,6 +278,9 @@ class Experiment:
     def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0) -> None:
         """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
 
+        Those of the base are written one by one. Another supernet is not kept, and another machine would train it to other
+        weights: what it judges is written when all is judged.
+
         Args:
             designs: what is judged.
             file: its name.
@@ -307,8 +310,10 @@ class Experiment:
                 if fresh:
                     row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
                 lines += f"{json.dumps(row)}\n"
-                write_whole(path, lines)
+                if by == "base":
+                    write_whole(path, lines)
                 stage.advance()
+        write_whole(path, lines)
 
     def other(self) -> SweepConfig:
         """The base at another proxy scale."""

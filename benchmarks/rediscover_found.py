@@ -142,12 +142,12 @@ class Found:
             name: [run for seed in range(num_seeds) if (run := _finished(folder / f"{name}-{seed}"))]
             for name in ("search", "snapfusion")
         }
-        for name, is_there in (("published", (folder / "published").is_dir()), ("search", bool(runs["search"]))):
-            if not is_there:
-                raise InputError(f"{folder / name}: not there, or not finished; run the stage `{name}`")
+        judged = _finished(folder / "published")
+        if judged is None or not runs["search"]:
+            name = "search" if judged else "published"
+            raise InputError(f"{folder / name}: not there, or not finished; run the stage `{name}`")
         names = {get_design(name).architecture.digest: name for name in design_names()}
-        judged = read_run(folder / "published").with_status("done")
-        published = {names[x.digest]: x for x in judged if x.digest in names}
+        published = {names[x.digest]: x for x in judged.with_status("done") if x.digest in names}
         again, trained = (
             {digest: np.array(row["of_images"]) for digest, row in read_rows(folder / file).items()}
             for file in (JUDGED_AGAIN, JUDGED_TRAINED)

@@ -1,7 +1,7 @@
 """What the stages of `rediscover.py` found, as numbers with their intervals; made of the kept files alone."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ from rediscover_found import (
 )
 
 from experiments.errors import InputError
-from experiments.evaluation import Evaluation
+from experiments.evaluation import Evaluation, evaluated
 from experiments.front import front_of
 from experiments.json_files import read_json
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments
-from experiments.rediscovery.position import hypervolumes, position
+from experiments.rediscovery.position import Position, hypervolumes, position
 from experiments.rediscovery.traits import TRAITS, transformers
 from experiments.run_folder import read_run
 from experiments.trust_record import TrustRecord, read_trust
@@ -159,12 +159,12 @@ def odds(found: Enrichment) -> dict[str, Any]:
 
 
 def standing(found: Found) -> dict[str, Any]:
-    """Each published design, those with cross-attention added, and the winner, beside the fronts of all seeds."""
-    members, numbers = [found.judged_again(x) for _, x in found.contenders], dict[str, Any]()
+    """Each published design, those with cross-attention added, and the winners, beside the fronts of all seeds."""
+    placed_by, members, numbers = placing(found), found.contenders, dict[str, Any]()
     crossed = {f"{name} with {CROSSED}": x for name, x in found.crossed.items() if x.digest in found.again}
     published = {name: found.judged_again(outcome) for name, outcome in {**found.published, **crossed}.items()}
     for name, outcome in published.items():
-        placed = position(outcome, members, quality=QUALITY, cost=COST, lost=found.loss_lost)
+        placed = placed_by(outcome)
         numbers |= of_design(found, name, outcome)
         numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=len(members))
         numbers[f"{name}_is_dominated_surely"] = exact(int(placed.is_dominated_surely), "1", n=len(members))
@@ -178,20 +178,35 @@ def standing(found: Found) -> dict[str, Any]:
         for name in COMPARED:
             own, other = (x.objectives[COST.name].value for x in (published[name], best))
             numbers[f"{name}_over_{winner}_{COST.name}"] = exact(own / other, "1", n=1)
+            own, other = (found.phone(x.architecture)[COST.name].value for x in (published[name], best))
+            numbers[f"{name}_over_{winner}_{COST.name}_on_{PHONE}"] = exact(own / other, "1", n=1)
             numbers[f"{name}_less_{winner}_{QUALITY.name}"] = estimated(found.loss_lost(published[name], best), "1")
     return numbers | chosen_by_halves(found) | full_width(found)
 
 
+def placing(found: Found) -> Callable[[Evaluation], Position]:
+    """A function that says where a design stands to the fronts of all seeds, all judged by samples that no search saw."""
+    members = [found.judged_again(x) for _, x in found.contenders]
+    return lambda outcome: position(outcome, members, quality=QUALITY, cost=COST, lost=found.loss_lost)
+
+
 def trained_on(found: Found) -> dict[str, Any]:
-    """Losses after the training of the search that trains before it judges; Stable Diffusion 1.5's less each, by image."""
+    """Losses after the training of the search that trains before it judges, paired by image with Stable Diffusion 1.5's.
+
+    And with the winner's; and how far the order after it is that of the supernet's own weights.
+    """
     winners, crossed = ({name: x for name, (_, x) in found.winners.items()}, found.crossed)
     named = {**found.published, **{f"{name} with {CROSSED}": x for name, x in crossed.items()}, **winners}
     named |= {f"front_at_{x.objectives[COST.name].value:.0f}_ms": x for x in found.ladder}
-    numbers, wanted = dict[str, Any](), found.trained.get(found.published[COMPARED[0]].digest)
-    for name, design in named.items():
-        if wanted is not None and (losses := found.trained.get(design.digest)) is not None:
-            numbers[f"{name}_trained_on_{QUALITY.name}"] = estimated(mean_estimate(losses), "1")
-            numbers[f"{COMPARED[0]}_less_{name}_trained_on"] = estimated(mean_estimate(wanted - losses), "1")
+    known = {name: found.trained[x.digest] for name, x in named.items() if x.digest in found.trained}
+    numbers = {f"{name}_trained_on_{QUALITY.name}": estimated(mean_estimate(known[name]), "1") for name in known}
+    for other in (COMPARED[0], WINNER):
+        for name in known if other in known else ():
+            numbers[f"{name}_less_{other}_trained_on"] = estimated(mean_estimate(known[name] - known[other]), "1")
+    both = [digest for digest in found.trained if digest in found.again]
+    if len(both) >= LEAST_RANKED:
+        inherited, after = (np.array([losses[x].mean() for x in both]) for losses in (found.again, found.trained))
+        numbers["ranks as inherited and trained on"] = estimated(kendall_tau(inherited, after), "tau")
     return numbers
 
 
@@ -279,7 +294,7 @@ def best_in_band(found: Found) -> dict[str, Any]:
 
 def ablation(found: Found) -> dict[str, Any]:
     """What each trait does to designs that lack it, and transformers at the finest level to published designs."""
-    numbers, record = dict[str, Any](), read_lines(found.folder / ABLATED)
+    placed_by, numbers, record = placing(found), dict[str, Any](), read_lines(found.folder / ABLATED)
     for name in (*(trait.name for trait in TRAITS), CROSSED):
         rows = [row for row in record if row["trait"] == name]
         if len(rows) < 2:
@@ -293,6 +308,9 @@ def ablation(found: Found) -> dict[str, Any]:
             ("latency", ratio(before, after), after / before),
         ):
             numbers[f"given {name}: {title}"] = {**estimated(estimate, "ratio"), **extremes(each)}
+        given = [evaluated(pair[1], {COST.name: float(ms)}) for pair, ms in zip(pairs, after, strict=True)]
+        behind = [placed_by(found.judged_again(x)).is_dominated_surely for x in given]
+        numbers[f"given {name}: surely behind the fronts"] = exact(sum(behind), "designs", n=len(behind))
         numbers[f"given {name}: latency before"] = {**exact(float(np.median(before)), "ms", n=len(rows)), **extremes(before)}
     return numbers
 

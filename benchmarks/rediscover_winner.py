@@ -90,7 +90,7 @@ class Contest:
         rows = self.known(TRAINED)
         alone, beside, halving, adversarial = self.updates
         teacher = self.trained(TEACHER, alone + beside)
-        judge = Judge.of(self.bundles, read_bundle(teacher).task)
+        judge = Judge.of(self.bundles, read_bundle(teacher).task, features=self.found.folder / "base" / "features")
         for name in self.missing(TRAINED):
             taught, distilled = teacher, functools.partial(self.distilled, name)
             if name != TEACHER:

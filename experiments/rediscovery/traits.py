@@ -184,13 +184,13 @@ TRAITS = (
     ),
     Trait(
         "separable convolution at the coarsest level alone",
-        "its table (second version); a tenth of the parameters less",
+        "its table (second version)",
         _separable_deep_alone,
         lambda x: changed(x, lambda is_last, *_: {"convolution": "separable" if is_last else "full"}),
     ),
     Trait(
         "separable convolution at all levels but the finest",
-        "the first version",
+        "the first version; a tenth of the parameters less",
         _separable_but_finest,
         lambda x: changed(x, lambda _, level, __: {"convolution": "separable" if level else "full"}),
     ),

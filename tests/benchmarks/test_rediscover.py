@@ -41,6 +41,11 @@ def test_an_unknown_stage_is_refused(rediscover, capsys):
     assert "no stage 'serch'; there are base, published" in capsys.readouterr().err
 
 
+def test_what_is_kept_has_less_than_10_mb(rediscover):
+    assert (rediscover.KEPT / rediscover.WEIGHTS).is_file()
+    assert sum(path.stat().st_size for path in rediscover.KEPT.rglob("*") if path.is_file()) < 10e6
+
+
 def test_a_machine_that_has_the_weights_trains_none(rediscover, tmp_path, monkeypatch):
     trained = {"network": {"kernel": np.array([1 / 3, -0.7], np.float32)}}
     folders, runs = {tmp_path / "one" / "trained": trained}, []
