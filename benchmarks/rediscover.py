@@ -264,8 +264,9 @@ class Experiment:
         if not (rows := read_lines(self.folder / ABLATED)):
             raise InputError(f"{self.folder / ABLATED}: not there; run the stage `ablation`")
         ablated = [Architecture.from_json(x) for row in rows for x in row["designs"]]
-        best = [found.best_tuned] if found.best_tuned else []
-        asked = [x.architecture for x in (*found.published.values(), *(x for _, x in (*found.contenders, *best)))]
+        asked = [x.architecture for x in (*found.published.values(), *(x for _, x in found.contenders))]
+        if found.best_tuned:
+            asked.append(found.best_tuned[1].architecture)
         self.judge((*asked, *ablated), JUDGED_AGAIN, fresh=AGAIN)
 
     def longer(self) -> None:
@@ -310,10 +311,9 @@ class Experiment:
                 if fresh:
                     row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
                 lines += f"{json.dumps(row)}\n"
-                if by == "base":
+                if by == "base" or design is missing[-1]:
                     write_whole(path, lines)
                 stage.advance()
-        write_whole(path, lines)
 
     def other(self) -> SweepConfig:
         """The base at another proxy scale."""

@@ -18,6 +18,7 @@ from experiments.evaluation import Evaluation, evaluated
 from experiments.front import spread
 from experiments.latency import Costs
 from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
+from experiments.rediscovery.position import Position, position
 from experiments.rediscovery.traits import TRAITS, crossed_finest, has_transformer
 from experiments.run_folder import Run, read_run
 from latency_models.measurements import MeasurementSet
@@ -222,6 +223,18 @@ class Found:
     def loss_lost(self, one: Evaluation, other: Evaluation) -> Estimate:
         """The loss of one less that of another, paired by image."""
         return mean_estimate(self.losses(one) - self.losses(other))
+
+    @functools.cached_property
+    def _members(self) -> list[Evaluation]:
+        return [self.judged_again(x) for _, x in self.contenders]
+
+    def placed(self, outcome: Evaluation) -> Position:
+        """Where a design stands to the fronts of all seeds, all judged by samples that no search saw.
+
+        Raises:
+            InputError: as `losses`.
+        """
+        return position(self.judged_again(outcome), self._members, quality=QUALITY, cost=COST, lost=self.loss_lost)
 
     def phone_front(self, run: Run) -> tuple[Architecture, ...]:
         """The best of all that a search judged, if they ran on the phone."""

@@ -1,7 +1,8 @@
 """What the stages of `rediscover.py` found, as numbers with their intervals; made of the kept files alone."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from experiments.front import front_of
 from experiments.json_files import read_json
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments
-from experiments.rediscovery.position import Position, hypervolumes, position
+from experiments.rediscovery.position import hypervolumes
 from experiments.rediscovery.traits import TRAITS, transformers
 from experiments.run_folder import read_run
 from experiments.trust_record import TrustRecord, read_trust
@@ -160,19 +161,19 @@ def odds(found: Enrichment) -> dict[str, Any]:
 
 def standing(found: Found) -> dict[str, Any]:
     """Each published design, those with cross-attention added, and the winners, beside the fronts of all seeds."""
-    placed_by, members, numbers = placing(found), found.contenders, dict[str, Any]()
+    num_members, numbers = len(found.contenders), dict[str, Any]()
     crossed = {f"{name} with {CROSSED}": x for name, x in found.crossed.items() if x.digest in found.again}
     published = {name: found.judged_again(outcome) for name, outcome in {**found.published, **crossed}.items()}
     for name, outcome in published.items():
-        placed = placed_by(outcome)
+        placed = found.placed(outcome)
         numbers |= of_design(found, name, outcome)
-        numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=len(members))
-        numbers[f"{name}_is_dominated_surely"] = exact(int(placed.is_dominated_surely), "1", n=len(members))
+        numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=num_members)
+        numbers[f"{name}_is_dominated_surely"] = exact(int(placed.is_dominated_surely), "1", n=num_members)
         if placed.cost_ratio is not None:
             numbers[f"{name}_latency_over_the_quickest_as_good"] = estimated(placed.cost_ratio, "1")
         if placed.quality_lost is not None:
             numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(placed.quality_lost, "1")
-    numbers["a_design_is_as_good_as_sd15"] = exact(int(FIRST in found.winners), "1", n=len(members))
+    numbers["a_design_is_as_good_as_sd15"] = exact(int(FIRST in found.winners), "1", n=num_members)
     for winner, (_, best) in found.winners.items():
         numbers |= of_design(found, winner, found.judged_again(best))
         for name in COMPARED:
@@ -182,12 +183,6 @@ def standing(found: Found) -> dict[str, Any]:
             numbers[f"{name}_over_{winner}_{COST.name}_on_{PHONE}"] = exact(own / other, "1", n=1)
             numbers[f"{name}_less_{winner}_{QUALITY.name}"] = estimated(found.loss_lost(published[name], best), "1")
     return numbers | chosen_by_halves(found) | full_width(found)
-
-
-def placing(found: Found) -> Callable[[Evaluation], Position]:
-    """A function that says where a design stands to the fronts of all seeds, all judged by samples that no search saw."""
-    members = [found.judged_again(x) for _, x in found.contenders]
-    return lambda outcome: position(outcome, members, quality=QUALITY, cost=COST, lost=found.loss_lost)
 
 
 def trained_on(found: Found) -> dict[str, Any]:
@@ -200,8 +195,8 @@ def trained_on(found: Found) -> dict[str, Any]:
     named |= {f"front_at_{x.objectives[COST.name].value:.0f}_ms": x for x in found.ladder}
     known = {name: found.trained[x.digest] for name, x in named.items() if x.digest in found.trained}
     numbers = {f"{name}_trained_on_{QUALITY.name}": estimated(mean_estimate(known[name]), "1") for name in known}
-    for other in (COMPARED[0], WINNER):
-        for name in known if other in known else ():
+    for name, other in itertools.product(known, (COMPARED[0], WINNER)):
+        if other in known and other != name:
             numbers[f"{name}_less_{other}_trained_on"] = estimated(mean_estimate(known[name] - known[other]), "1")
     both = [digest for digest in found.trained if digest in found.again]
     if len(both) >= LEAST_RANKED:
@@ -211,7 +206,7 @@ def trained_on(found: Found) -> dict[str, Any]:
 
 
 def chosen_by_halves(found: Found) -> dict[str, Any]:
-    """The loss of Stable Diffusion 1.5 less the winner's where one half of the samples chooses and the other judges."""
+    """The loss of Stable Diffusion 1.5 less the first winner's where one half of the samples chooses and the other judges."""
     known, rng = found.losses(found.published[COMPARED[0]]), np.random.default_rng(0)
     differences = list[float]()
     for _ in range(NUM_HALVES):
@@ -294,7 +289,7 @@ def best_in_band(found: Found) -> dict[str, Any]:
 
 def ablation(found: Found) -> dict[str, Any]:
     """What each trait does to designs that lack it, and transformers at the finest level to published designs."""
-    placed_by, numbers, record = placing(found), dict[str, Any](), read_lines(found.folder / ABLATED)
+    numbers, record = dict[str, Any](), read_lines(found.folder / ABLATED)
     for name in (*(trait.name for trait in TRAITS), CROSSED):
         rows = [row for row in record if row["trait"] == name]
         if len(rows) < 2:
@@ -309,7 +304,7 @@ def ablation(found: Found) -> dict[str, Any]:
         ):
             numbers[f"given {name}: {title}"] = {**estimated(estimate, "ratio"), **extremes(each)}
         given = [evaluated(pair[1], {COST.name: float(ms)}) for pair, ms in zip(pairs, after, strict=True)]
-        behind = [placed_by(found.judged_again(x)).is_dominated_surely for x in given]
+        behind = [found.placed(x).is_dominated_surely for x in given]
         numbers[f"given {name}: surely behind the fronts"] = exact(sum(behind), "designs", n=len(behind))
         numbers[f"given {name}: latency before"] = {**exact(float(np.median(before)), "ms", n=len(rows)), **extremes(before)}
     return numbers
