@@ -271,9 +271,7 @@ class Experiment:
 
     def longer(self) -> None:
         """Published designs, winners and some of the fronts by the same samples, each trained on first."""
-        found = self.found()
-        winners = [x for _, x in found.winners.values()]
-        asked = [x.architecture for x in (*found.published.values(), *winners, *found.ladder, *found.crossed.values())]
+        asked = [x.architecture for x in self.found().compared_trained.values()]
         self.judge(asked, JUDGED_TRAINED, fresh=AGAIN, updates=self.size.tuned[0])
 
     def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0) -> None:

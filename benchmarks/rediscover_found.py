@@ -285,6 +285,17 @@ class Found:
         within = [[x for _, x in self.contenders if x.objectives[COST.name].value <= ms] for ms in LADDER]
         return [min(designs, key=lambda x: self.losses(x).mean()) for designs in within if designs]
 
+    @property
+    def compared_trained(self) -> dict[str, Evaluation]:
+        """Published designs, winners, some of the fronts, and published designs with cross-attention, by name.
+
+        Raises:
+            InputError: as `losses`.
+        """
+        named = {**self.published, **{name: x for name, (_, x) in self.winners.items()}}
+        named |= {f"front_at_{x.objectives[COST.name].value:.0f}_ms": x for x in self.ladder}
+        return named | {f"{name} with {CROSSED}": x for name, x in self.crossed.items()}
+
     @functools.cached_property
     def best_tuned(self) -> tuple[Path, Evaluation] | None:
         """The best of the search that trains before it judges; its run."""

@@ -1,4 +1,7 @@
-"""The picture of `rediscover.py`: fronts with the published designs, and how often the fronts have MobileDiffusion's traits."""
+"""Pictures of `rediscover.py`.
+
+Fronts with the published designs, and how often the fronts have MobileDiffusion's traits; what a short training does to losses.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,24 +10,33 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from rediscover_found import COST, QUALITY, Found
+from rediscover_found import COMPARED, COST, FIRST, QUALITY, WINNER, Found
 
 from experiments.evaluation import Evaluation
 from experiments.rediscovery.traits import TRAITS
+from objectives.denoising import mean_estimate
 
 COLOURS = {"search": "tab:blue", "snapfusion": "tab:orange"}
 TITLES = {"search": "fronts of pocket, a line for each seed", "snapfusion": "fronts of SnapFusion's evolution"}
 MARKERS = "*PXDsv^"  # of published designs
 BAND_COLOURS = ("tab:blue", "tab:green", "tab:purple", "tab:olive", "tab:orange", "tab:red")
+WINNER_COLOURS = {WINNER: "tab:red", FIRST: "tab:orange"}
 WIDEST = 1e3  # odds ratio; what reaches beyond ends at the edge
 
 
 def draw(found: Found, path: Path) -> None:
-    """Writes a PNG file."""
+    """Writes a PNG file, and beside it one with `-trained` after its name."""
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _fronts(found, left)
     _traits(found, right)
+    _save(figure, path)
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    _trained(found, figure.subplots())
+    _save(figure, path.with_stem(f"{path.stem}-trained"))
+
+
+def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
@@ -37,12 +49,33 @@ def _fronts(found: Found, axes: Axes) -> None:
             axes.step(*_values(run.front), where="post", color=COLOURS[name], linewidth=1, label=label)
     for marker, (name, design) in zip(MARKERS, found.published.items(), strict=True):
         axes.plot(*_values([design]), marker, color="black", markersize=7, label=name)
+    _along_latency(axes)
+    axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}, supernet's weights")
+    axes.legend(fontsize=8)
+
+
+def _along_latency(axes: Axes) -> None:
     axes.set(xscale="log", xlabel="predicted latency at full width, litert-cpu, ms")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}, supernet's weights")
-    axes.legend(fontsize=8)
+
+
+def _trained(found: Found, axes: Axes) -> None:
+    """The loss of each design as inherited and after training, with the interval of what it has above Stable Diffusion's."""
+    teacher = found.trained.get(found.published[COMPARED[0]].digest)
+    for name, design in found.compared_trained.items():
+        if teacher is None or design.digest not in found.trained:
+            continue
+        ms, above = design.objectives[COST.name].value, mean_estimate(found.trained[design.digest] - teacher)
+        before, after = (losses[design.digest].mean() for losses in (found.again, found.trained))
+        colour = WINNER_COLOURS.get(name, "0.3")
+        axes.plot([ms, ms], [before, after], ":", color=colour, linewidth=1)
+        axes.plot([ms], [before], "o", color=colour, markerfacecolor="white")
+        axes.errorbar([ms], [after], yerr=[[above.value - above.low], [above.high - above.value]], fmt="o", color=colour)
+        axes.annotate(name, (ms, after), (0, -12), textcoords="offset points", fontsize=8, ha="center", va="top", color=colour)
+    _along_latency(axes)
+    axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}: hollow as inherited, filled after training")
 
 
 def _values(designs: Sequence[Evaluation]) -> tuple[np.ndarray, np.ndarray]:

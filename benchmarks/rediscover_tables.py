@@ -190,10 +190,7 @@ def trained_on(found: Found) -> dict[str, Any]:
 
     And with the winner's; and how far the order after it is that of the supernet's own weights.
     """
-    winners, crossed = ({name: x for name, (_, x) in found.winners.items()}, found.crossed)
-    named = {**found.published, **{f"{name} with {CROSSED}": x for name, x in crossed.items()}, **winners}
-    named |= {f"front_at_{x.objectives[COST.name].value:.0f}_ms": x for x in found.ladder}
-    known = {name: found.trained[x.digest] for name, x in named.items() if x.digest in found.trained}
+    known = {name: found.trained[x.digest] for name, x in found.compared_trained.items() if x.digest in found.trained}
     numbers = {f"{name}_trained_on_{QUALITY.name}": estimated(mean_estimate(known[name]), "1") for name in known}
     for name, other in itertools.product(known, (COMPARED[0], WINNER)):
         if other in known and other != name:
