@@ -25,6 +25,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from judged_losses import judge, not_judged, read_lines
 from kept import keeping, put_back
 from record import RESULTS
 from rediscover_found import (
@@ -41,8 +42,6 @@ from rediscover_found import (
     Found,
     measured_elsewhere,
     ranked_at,
-    read_lines,
-    read_rows,
 )
 from rediscover_picture import draw
 from rediscover_tables import write_table
@@ -51,7 +50,7 @@ from rounded_weights import read_weights, write_weights
 
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
 from experiments.errors import InputError
-from experiments.evaluator import SupernetEvaluator, read_inputs
+from experiments.evaluator import read_inputs
 from experiments.front import spread
 from experiments.ledger import Ledger
 from experiments.pipeline import run_sweep
@@ -61,7 +60,6 @@ from experiments.rediscovery.counterparts import counterparts
 from experiments.rediscovery.enrichment import random_designs
 from experiments.rediscovery.traits import TRAITS
 from experiments.run_folder import read_run
-from experiments.subnet_training import tuning_batches
 from experiments.supernet_training import first_state, load_supernet, train_supernet, write_supernet
 from experiments.trust import measure_trust
 from experiments.trust_record import read_trust
@@ -274,54 +272,26 @@ class Experiment:
         asked = [x.architecture for x in self.found().compared_trained.values()]
         self.judge(asked, JUDGED_TRAINED, fresh=AGAIN, updates=self.size.tuned[0])
 
-    def judge(self, designs: Sequence[Architecture], file: str, *, by: str = "base", fresh: int = 0, updates: int = 0) -> None:
-        """Adds losses by the supernet of a run to a file, a line for each design that has none there yet.
-
-        Those of the base are written one by one. Another supernet is not kept, and another machine would train it to other
-        weights: what it judges is written when all is judged.
-
-        Args:
-            designs: what is judged.
-            file: its name.
-            by: the run.
-            fresh: how many times the search's number of samples, none of which it saw; the loss on each is kept, too. By
-                default those of the search.
-            updates: by which each is trained on from the supernet's weights before it is judged.
-        """
+    def judge(self, designs: Sequence[Architecture], file: str, *, fresh: int = 0, updates: int = 0) -> None:
+        """Adds losses by the base's supernet to a file, as `judge` of `judged_losses.py` does."""
         path = self.folder / file
-        known, lines = read_rows(path), path.read_text("utf-8") if path.is_file() else ""
-        if not (missing := [x for x in {x.digest: x for x in designs}.values() if x.digest not in known]):
-            return
-        if by == "base":
+        if not_judged(designs, path):
             self.base()
-        else:
-            self.supernet(self.other())
-        inputs = read_inputs(self.folder / by)
-        seen = inputs.config.quality.loss_samples if fresh else 0
-        num = (1 + fresh) * inputs.config.quality.loss_samples  # the first are the same
-        quality = inputs.config.quality.model_copy(update={"loss_samples": num, "fine_tune_steps": updates or None})
-        config = inputs.config.model_copy(update={"quality": quality})
-        evaluate = SupernetEvaluator(dataclasses.replace(inputs, config=config, batches=tuning_batches(config)))
-        with self.progress.stage(f"Losses by the supernet of {by}", len(missing)) as stage:
-            for design in missing:
-                of_images = evaluate.image_losses(design)[seen:]
-                row = {"design": design.to_json(), "loss": float(of_images.mean())}
-                if fresh:
-                    row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
-                lines += f"{json.dumps(row)}\n"
-                if by == "base" or design is missing[-1]:
-                    write_whole(path, lines)
-                stage.advance()
-
-    def other(self) -> SweepConfig:
-        """The base at another proxy scale."""
-        return self.config("other", f"proxy_scale={self.size.other_scale}")
+            judge(read_inputs(self.folder / "base"), designs, path, progress=self.progress, fresh=fresh, updates=updates)
 
     def scales(self) -> None:
-        """Random architectures by the supernets of two proxy scales, at each measured once."""
-        designs = stratified(self.config("base"), self.size.num_ranked, stream=0x5CA1E)
-        for config, by in ((self.config("base"), "base"), (self.other(), "other")):
-            self.judge(designs, ranked_at(config.proxy_scale), by=by)
+        """Random architectures by the supernets of two proxy scales, at each measured once.
+
+        The second supernet is not kept, and another machine would train it to other weights, so that what it judges is
+        written when all is judged.
+        """
+        base, other = self.config("base"), self.config("other", f"proxy_scale={self.size.other_scale}")
+        designs = stratified(base, self.size.num_ranked, stream=0x5CA1E)
+        self.judge(designs, ranked_at(base.proxy_scale))
+        path = self.folder / ranked_at(other.proxy_scale)
+        if not_judged(designs, path):
+            self.supernet(other)
+            judge(read_inputs(self.folder / "other"), designs, path, progress=self.progress, only_whole=True)
 
     def trust(self) -> None:
         """The ranking, held against training alone."""

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from bench_latency import WIDE_BLOCKS, part_of, read
+from judged_losses import read_rows
 
 from experiments.config import SweepConfig
 from experiments.errors import InputError
@@ -45,16 +44,6 @@ JUDGED_AGAIN, JUDGED_TRAINED, IN_BAND = "judged-again.jsonl", "judged-trained.js
 LADDER = (1050.0, math.inf)  # ms: the best within each, as inherited, is trained on, too
 QUALITY, COST = get_objective("denoising_loss"), get_objective("latency_ms")
 MEASUREMENTS = Path(__file__).parent / "measurements" / "litert_cpu"
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; none where it is missing."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
-
-
-def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Designs that a supernet has judged, each with its `loss`, by digest; none where the file is missing."""
-    return {Architecture.from_json(row["design"]).digest: row for row in read_lines(path)}
 
 
 def ranked_at(scale: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
-from rediscover_found import COMPARED, COST, FIRST, QUALITY, WINNER, Found
+from rediscover_found import COMPARED, COST, CROSSED, FIRST, QUALITY, WINNER, Found
 
 from experiments.evaluation import Evaluation
 from experiments.rediscovery.traits import TRAITS
@@ -68,13 +68,25 @@ def _trained(found: Found, axes: Axes) -> None:
         if teacher is None or design.digest not in found.trained:
             continue
         ms, above = design.objectives[COST.name].value, mean_estimate(found.trained[design.digest] - teacher)
+        low, high = (above.value if end is None else end for end in (above.low, above.high))
         before, after = (losses[design.digest].mean() for losses in (found.again, found.trained))
         colour = WINNER_COLOURS.get(name, "0.3")
         axes.plot([ms, ms], [before, after], ":", color=colour, linewidth=1)
         axes.plot([ms], [before], "o", color=colour, markerfacecolor="white")
-        axes.errorbar([ms], [after], yerr=[[above.value - above.low], [above.high - above.value]], fmt="o", color=colour)
-        axes.annotate(name, (ms, after), (0, -12), textcoords="offset points", fontsize=8, ha="center", va="top", color=colour)
+        axes.errorbar([ms], [after], yerr=[[above.value - low], [high - above.value]], fmt="o", color=colour)
+        label = name.replace(f"with {CROSSED}", "with cross-attention")
+        axes.annotate(
+            label,
+            (ms, before),
+            (3, 6),
+            textcoords="offset points",
+            fontsize=8,
+            color=colour,
+            rotation=40,
+            rotation_mode="anchor",
+        )
     _along_latency(axes)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}: hollow as inherited, filled after training")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from bench_latency import WIDE
+from judged_losses import read_lines, read_rows
 from record import estimated, exact, show, single, write_result
 from rediscover_found import (
     ABLATED,
@@ -25,8 +26,6 @@ from rediscover_found import (
     WINNER,
     Found,
     ranked_at,
-    read_lines,
-    read_rows,
 )
 
 from experiments.errors import InputError

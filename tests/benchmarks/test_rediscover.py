@@ -24,7 +24,7 @@ def rediscover():
         import rediscover  # pyright: ignore[reportMissingImports]
 
         yield rediscover
-    for name in [name for name in sys.modules if name.startswith("rediscover")] + ["rounded_weights", "kept"]:
+    for name in [name for name in sys.modules if name.startswith("rediscover")] + ["judged_losses", "rounded_weights", "kept"]:
         sys.modules.pop(name, None)
 
 
@@ -87,7 +87,10 @@ def test_without_the_weights_that_have_judged_nothing_is_trained(rediscover, tmp
         experiment.base()
 
 
-def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch):
+@pytest.mark.parametrize("only_whole", [False, True])
+def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch, only_whole):
+    import judged_losses  # pyright: ignore[reportMissingImports]
+
     judged, quality = [], SimpleNamespace(loss_samples=3, model_copy=lambda update: SimpleNamespace(**update))
     config = SimpleNamespace(quality=quality, model_copy=lambda update: SimpleNamespace(**update))
 
@@ -102,18 +105,19 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             return np.arange(self.num) / 7
 
-    monkeypatch.setattr(rediscover.Experiment, "base", lambda _: None)
-    monkeypatch.setattr(rediscover, "read_inputs", lambda _: Inputs(config))
-    monkeypatch.setattr(rediscover, "SupernetEvaluator", Evaluator)
-    monkeypatch.setattr(rediscover, "tuning_batches", lambda config: [config.quality.fine_tune_steps])
+    monkeypatch.setattr(judged_losses, "SupernetEvaluator", Evaluator)
+    monkeypatch.setattr(judged_losses, "tuning_batches", lambda config: [config.quality.fine_tune_steps])
     space, rng = get_space("mobile-sd"), np.random.default_rng(0)
     designs = [space.sample(rng) for _ in range(4)]
-    experiment = rediscover.Experiment(tmp_path, rediscover.SCALES["check"], silent_progress(), tmp_path)
+    asked = {"progress": silent_progress(), "fresh": 2, "updates": 7, "only_whole": only_whole}
+    path = tmp_path / "found.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        experiment.judge(designs, "found.jsonl", fresh=2, updates=7)
-    experiment.judge([*designs, designs[0]], "found.jsonl", fresh=2, updates=7)
-    assert judged == [designs[i].digest for i in (0, 1, 2, 2, 3)]
-    rows = rediscover.read_rows(tmp_path / "found.jsonl")
+        judged_losses.judge(Inputs(config), designs, path, **asked)
+    assert len(judged_losses.read_rows(path)) == (0 if only_whole else 2)
+    judged_losses.judge(Inputs(config), [*designs, designs[0]], path, **asked)
+    again = (0, 1, 2) if only_whole else (2,)
+    assert judged == [designs[i].digest for i in (0, 1, 2, *again, 3)]
+    rows = judged_losses.read_rows(path)
     assert list(rows) == [x.digest for x in designs]
     assert all(row["of_images"] == [0.42857, 0.57143, 0.71429, 0.85714, 1, 1.1429] for row in rows.values())
     assert rows[designs[0].digest]["loss"] == pytest.approx(5.5 / 7)

@@ -1,0 +1,71 @@
+"""Losses of designs by a supernet: a file with a line for each design."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.evaluator import EvaluationInputs, SupernetEvaluator
+from experiments.progress import Progress
+from experiments.subnet_training import tuning_batches
+from experiments.whole_files import write_whole
+from search_space import Architecture
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; none where it is missing."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Designs that a supernet has judged, each with its `loss`, by digest; none where the file is missing."""
+    return {Architecture.from_json(row["design"]).digest: row for row in read_lines(path)}
+
+
+def not_judged(designs: Iterable[Architecture], path: Path) -> list[Architecture]:
+    """Those that have no line in a file, each once."""
+    known = read_rows(path)
+    return [x for x in {x.digest: x for x in designs}.values() if x.digest not in known]
+
+
+def judge(
+    inputs: EvaluationInputs,
+    designs: Iterable[Architecture],
+    path: Path,
+    *,
+    progress: Progress,
+    fresh: int = 0,
+    updates: int = 0,
+    only_whole: bool = False,
+) -> None:
+    """Adds losses to a file, of each design that has none there yet.
+
+    Args:
+        inputs: of the supernet's run.
+        designs: what is judged.
+        path: the file.
+        progress: where to report.
+        fresh: how many times the search's number of samples, none of which it saw; the loss on each is kept, too. By
+            default those of the search.
+        updates: by which each is trained on from the supernet's weights before it is judged.
+        only_whole: whether nothing is written before all is judged.
+    """
+    if not (missing := not_judged(designs, path)):
+        return
+    lines = path.read_text("utf-8") if path.is_file() else ""
+    seen = inputs.config.quality.loss_samples if fresh else 0
+    num = (1 + fresh) * inputs.config.quality.loss_samples  # the first are the same
+    quality = inputs.config.quality.model_copy(update={"loss_samples": num, "fine_tune_steps": updates or None})
+    config = inputs.config.model_copy(update={"quality": quality})
+    evaluate = SupernetEvaluator(dataclasses.replace(inputs, config=config, batches=tuning_batches(config)))
+    with progress.stage(f"Losses of {path.stem}", len(missing)) as stage:
+        for design in missing:
+            of_images = evaluate.image_losses(design)[seen:]
+            row = {"design": design.to_json(), "loss": float(of_images.mean())}
+            if fresh:
+                row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
+            lines += f"{json.dumps(row)}\n"
+            if not only_whole or design is missing[-1]:
+                write_whole(path, lines)
+            stage.advance()
