@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from record import estimated, show, single, write_result
 
 from experiments.bundle import ARCHITECTURE, EXPECTED, TRAINING, WEIGHTS, Bundle, read_bundle
+from experiments.bundle_folders import new_folder
 from experiments.config import SweepConfig, load_config
 from experiments.data.image_grid import image_grid
 from experiments.data.splits import SPLITS
@@ -105,12 +106,13 @@ def write_images(
         most: of the training images; by default all.
         change: of images [n, height, width, channels], before they are written.
     """
-    for split in SPLITS:
-        dataset = load_examples(bench.config.data, get_scale(bench.config.proxy_scale), split=split)
-        for index, example in enumerate(itertools.islice(dataset, most if split == "train" else None)):
-            path = folder / split / str(example["label"]) / f"{index:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image_grid(change(example["image"][None]), columns=1).save(path)
+    with new_folder(folder) as partial:
+        for split in SPLITS:
+            dataset = load_examples(bench.config.data, get_scale(bench.config.proxy_scale), split=split)
+            for index, example in enumerate(itertools.islice(dataset, most if split == "train" else None)):
+                path = partial / split / str(example["label"]) / f"{index:04d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image_grid(change(example["image"][None]), columns=1).save(path)
 
 
 def steps(bench: Bench) -> None:
@@ -299,7 +301,7 @@ def kept_files(folder: Path) -> Iterator[Path]:
     """What is measured of every bundle and its last picture; the networks that others start from."""
     yield from folder.glob("*/measured-*.json")
     for bundle in {path.parent for path in folder.glob("*/measured-*.json")}:
-        yield bundle / "seconds.json"
+        yield from bundle.glob("seconds.json")
         yield from sorted(bundle.glob("samples/*.png"))[-1:]
     for name in STARTS:
         yield from (path for file in (ARCHITECTURE, TRAINING, WEIGHTS, EXPECTED) if (path := folder / name / file).is_file())

@@ -49,12 +49,13 @@ class Bundles:
     progress: Progress
 
     def made(self, name: str, make: Callable[[Path], Any]) -> Path:
-        """The bundle of a name, which is made once; `seconds.json` has the CPU time that it took."""
+        """The bundle of a name, which is made once; `seconds.json` has the CPU time, unless an earlier process began it."""
         path = self.folder / name
         if not path.is_dir():
-            begun = time.process_time()
+            begun, is_begun = time.process_time(), path.with_name(f"{name}.partial").exists()
             make(path)
-            (path / "seconds.json").write_text(json.dumps(time.process_time() - begun), "utf-8")
+            if not is_begun:
+                (path / "seconds.json").write_text(json.dumps(time.process_time() - begun), "utf-8")
         return path
 
     def fresh(self, name: str, architecture: Architecture, seed: int, **settings: Any) -> Path:

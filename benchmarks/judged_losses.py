@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import InputError
 from experiments.evaluator import EvaluationInputs, SupernetEvaluator
 from experiments.progress import Progress
 from experiments.subnet_training import tuning_batches
@@ -50,12 +51,20 @@ def judge(
             default those of the search.
         updates: by which each is trained on from the supernet's weights before it is judged.
         only_whole: whether nothing is written before all is judged.
+
+    Raises:
+        InputError: there are not so many images of which the search saw none.
     """
     if not (missing := not_judged(designs, path)):
         return
     lines = path.read_text("utf-8") if path.is_file() else ""
     seen = inputs.config.quality.loss_samples if fresh else 0
     num = (1 + fresh) * inputs.config.quality.loss_samples  # the first are the same
+    if fresh and num > len(inputs.images):
+        raise InputError(
+            f"{path}: {num} images are asked for, so that {num - seen} are new, and there are {len(inputs.images)}; lower "
+            "quality.loss_samples"
+        )
     quality = inputs.config.quality.model_copy(update={"loss_samples": num, "fine_tune_steps": updates or None})
     config = inputs.config.model_copy(update={"quality": quality})
     evaluate = SupernetEvaluator(dataclasses.replace(inputs, config=config, batches=tuning_batches(config)))

@@ -48,11 +48,12 @@ from rediscover_tables import write_table
 from rediscover_winner import Contest
 from rounded_weights import read_weights, write_weights
 
-from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
-from experiments.errors import InputError
+from experiments.config import SweepConfig, changed_settings, ledger_header, load_config, resolved_yaml
+from experiments.errors import InputError, is_refusal, refusal_message
 from experiments.evaluator import read_inputs
 from experiments.front import spread
 from experiments.ledger import Ledger
+from experiments.ledger_contents import check_header
 from experiments.pipeline import run_sweep
 from experiments.progress import Progress, terminal_progress
 from experiments.provenance import record_session
@@ -73,6 +74,7 @@ HERE = Path(__file__).parent
 KEPT = HERE / "measurements" / "rediscover"
 LEDGER = "ledger.jsonl"
 WEIGHTS = "supernet.npz"  # by which all is judged
+TRAINED_BY = ("space", "proxy_scale", "data", "seed", "supernet")  # keys that decide these
 # What is kept of the folder: the weights, and all that tables and pictures are made of.
 KEPT_FILES = (WEIGHTS, f"*/{LEDGER}", "*/sweep.yaml", "base/latency/*", "base/features/*", "base/trust/*.json")
 KEPT_FILES += ("base/trust/*/*.json", "*.json", "*.jsonl")
@@ -112,7 +114,7 @@ SCALES = {
     ),
     "gpu": Size(
         ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000",
-         "quality.loss_samples=600", "search.gpus_per_worker=0.4"),
+         "quality.loss_samples=216", "search.gpus_per_worker=0.4"),
         "shapes16-proxy", 500, 4000, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5,
         (9000, 300), (9000, 5000, 2000, 4000),
     ),
@@ -152,8 +154,11 @@ class Experiment:
     def sweep(self, name: str, *overrides: str) -> None:
         """A run with the supernet and the predictor of the base, and nothing that another run has found."""
         config = self.config(name, f"start_from.stages={self.folder / 'base'}", *overrides)
-        if (self.folder / name / LEDGER).is_file() and len(read_run(self.folder / name).ledger.evaluations) == config.trials:
-            return
+        if (self.folder / name / LEDGER).is_file():
+            ledger = read_run(self.folder / name).ledger
+            check_header(self.folder / name / LEDGER, ledger, ledger_header(config))
+            if config.trials is not None and ledger.num_ended >= config.trials:
+                return
         self.base()
         run_sweep(config, self.progress, address=self.address)
 
@@ -161,7 +166,7 @@ class Experiment:
         """Trains the supernet, rounds its weights, and fits the predictor; every stage that needs them begins so.
 
         Raises:
-            InputError: a supernet here has other weights than those that are kept.
+            InputError: a supernet here has other weights than those that are kept, or these were trained with other settings.
         """
         config, folder, kept = self.config("base"), self.folder / "base", self.folder / WEIGHTS
         if not kept.is_file():
@@ -172,6 +177,10 @@ class Experiment:
             trained = self.config("trained")
             self.supernet(trained)
             write_weights(kept, load_supernet(trained, self.folder / "trained"))
+        trained_by = self.folder / "trained" / "sweep.yaml"
+        changed = changed_settings(load_config(trained_by), config) if trained_by.is_file() else {}
+        if told := [words for key, words in changed.items() if key in TRAINED_BY]:
+            raise InputError(f"{kept}: trained with other settings ({'; '.join(told)}); set them back, or use another --folder")
         weights = read_weights(kept, first_state(config).average)
         try:
             found = load_supernet(config, folder)
@@ -363,17 +372,20 @@ def main() -> None:
     given = arguments()
     is_kept = given.scale == "cores" and given.folder is None
     folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")
-    if is_kept:
-        put_back(KEPT, folder=folder)
-    keeper = keeping(KEPT_FILES, folder=folder, kept=KEPT) if is_kept else contextlib.nullcontext()
-    with terminal_progress() as progress, keeper:
-        experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder, given.address)
-        for stage in given.stages or STAGES:
-            try:
+    stage = "kept files"
+    try:
+        if is_kept:
+            put_back(KEPT, folder=folder)
+        keeper = keeping(KEPT_FILES, folder=folder, kept=KEPT) if is_kept else contextlib.nullcontext()
+        with terminal_progress() as progress, keeper:
+            experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder, given.address)
+            for stage in given.stages or STAGES:
                 getattr(experiment, stage)()
-            except (InputError, OSError) as error:
-                print(f"{stage}: {error}", file=sys.stderr)
-                sys.exit(2)
+    except (ValueError, OSError) as error:
+        if not is_refusal(error):
+            raise
+        print(f"{stage}: {refusal_message(error)}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -51,16 +51,17 @@ def quarantine(path: str | Path) -> LedgerCheck:
         InputError: the header itself is damaged, or another process writes the ledger.
     """
     path = Path(path)
-    found = check_ledger(path)
-    if not found.damaged:
+    if not (found := check_ledger(path)).damaged:
         return found
-    if found.damaged[0][0] == 1:
-        raise InputError(
-            f"{path}:1: the header is damaged: {found.damaged[0][1]}; it says how the numbers were measured and cannot be "
-            "rebuilt from them; take line 1 from a copy of this file, or start a new run folder"
-        )
     with locked(path, what="ledger"):
-        _rewrite(path, dict(found.damaged))
+        found = check_ledger(path)  # another process may have repaired it meanwhile
+        if found.damaged and found.damaged[0][0] == 1:
+            raise InputError(
+                f"{path}:1: the header is damaged: {found.damaged[0][1]}; it says how the numbers were measured and cannot be "
+                "rebuilt from them; take line 1 from a copy of this file, or start a new run folder"
+            )
+        if found.damaged:
+            _rewrite(path, dict(found.damaged))
     return found
 
 

@@ -14,6 +14,7 @@ from experiments.data import Dataset, DatasetInfo
 from experiments.denoising_task import open_examples
 from experiments.errors import InputError
 from experiments.feature_training import DESCRIPTION_FILE, load_classifier, save_classifier, train_classifier
+from experiments.locks import lock_path, locked
 from experiments.npz_file import read_npz, write_npz
 from experiments.progress import Progress, reaching, silent_progress
 from experiments.quality import SAMPLE_OBJECTIVES, FeatureDistances
@@ -66,10 +67,15 @@ def data_classifier(folder: Path, data: str, scale: Scale, *, seed: int, num_ste
         progress: is told of every step.
 
     Raises:
-        InputError: the data set has no labels, or what lies in the folder is damaged.
+        InputError: the data set has no labels, what lies in the folder is damaged, or another process trains it.
     """
     if not (folder / DESCRIPTION_FILE).is_file():
-        _train(folder, labelled_images(data, scale, seed=seed), seed=seed, num_steps=num_steps, progress=progress)
+        images = labelled_images(data, scale, seed=seed)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder, what="classifier"):
+            if not (folder / DESCRIPTION_FILE).is_file():  # another process may have trained it meanwhile
+                _train(folder, images, seed=seed, num_steps=num_steps, progress=progress)
+            lock_path(folder).unlink(missing_ok=True)
     return load_classifier(folder)
 
 

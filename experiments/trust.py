@@ -34,7 +34,7 @@ from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
 
 _STREAM = 0x7257  # of the draws
-_LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
+LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +128,7 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines
     signed = {name: as_minimized([get_objective(name)], score[usable, None])[:, 0] for name, score in scores.items()}
     signed |= {name: -column[usable] for name, column in baselines.items()}
     num_pairs = int(np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)))
-    enough = num_pairs >= _LEAST_PAIRS
+    enough = num_pairs >= LEAST_PAIRS
     return {
         "num_left_out": int(np.count_nonzero(~usable)),
         "num_pairs": num_pairs,
@@ -142,9 +142,12 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines
 
 
 def _tau(correlation: Callable[..., Estimate], score: np.ndarray, truth: np.ndarray, **settings: Any) -> Tau | None:
-    """None where there is no ranking: scores that are all the same, or fewer than three of them."""
+    """Of the architectures that have the score; None where there is no ranking: all the same, or fewer than three of them."""
+    known = np.isfinite(score)
+    if "cost" in settings:
+        settings["cost"] = settings["cost"][known]
     try:
-        return Tau.model_validate(correlation(score, truth, **settings).to_json())
+        return Tau.model_validate(correlation(score[known], truth[known], **settings).to_json())
     except ValueError:
         return None
 

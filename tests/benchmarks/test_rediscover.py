@@ -1,6 +1,7 @@
 """The command of the experiment, and what it refuses."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 import sys
@@ -78,6 +79,43 @@ def test_a_machine_that_has_the_weights_trains_none(rediscover, tmp_path, monkey
         experiment.base()
 
 
+def test_weights_of_other_settings_are_refused(rediscover, tmp_path):
+    small, large = (
+        rediscover.Experiment(tmp_path, rediscover.SCALES[x], silent_progress(), tmp_path) for x in ("check", "cores")
+    )
+    (tmp_path / rediscover.WEIGHTS).touch()
+    with rediscover.begun(small.config("trained")), pytest.raises(InputError, match=r"other settings \(supernet: .*--folder"):
+        large.base()
+
+
+def test_a_finished_search_of_other_settings_is_refused(rediscover, tmp_path, monkeypatch):
+    monkeypatch.setattr(rediscover.Experiment, "base", lambda _: None)
+    monkeypatch.setattr(rediscover, "run_sweep", lambda *_, **__: pytest.fail("it is finished"))
+    shutil.copytree(rediscover.KEPT / "published", tmp_path / "published")
+    packed = tmp_path / "published" / "ledger.jsonl.gz"
+    packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    rediscover.Experiment(tmp_path, rediscover.SCALES["cores"], silent_progress(), tmp_path).published()
+    with pytest.raises(InputError, match="this ledger was begun with fingerprint="):
+        rediscover.Experiment(tmp_path, rediscover.SCALES["gpu"], silent_progress(), tmp_path).published()
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), InputError("a file"), FileNotFoundError(2, "No such file", "x.json")])
+def test_a_refusal_is_one_message_and_a_bug_shows_its_trace(rediscover, tmp_path, monkeypatch, capsys, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(rediscover.Experiment, "scales", fail)
+    monkeypatch.setattr(sys, "argv", ["rediscover.py", "scales", "--folder", str(tmp_path)])
+    if type(error) is ValueError:
+        with pytest.raises(ValueError, match="a bug"):
+            rediscover.main()
+        return
+    with pytest.raises(SystemExit) as exit_:
+        rediscover.main()
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith("scales: ")
+
+
 def test_without_the_weights_that_have_judged_nothing_is_trained(rediscover, tmp_path, monkeypatch):
     monkeypatch.setattr(rediscover.Experiment, "supernet", lambda *_: pytest.fail("it would be another"))
     (tmp_path / "search-0").mkdir()
@@ -121,6 +159,9 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch, only_whole):
     assert list(rows) == [x.digest for x in designs]
     assert all(row["of_images"] == [0.42857, 0.57143, 0.71429, 0.85714, 1, 1.1429] for row in rows.values())
     assert rows[designs[0].digest]["loss"] == pytest.approx(5.5 / 7)
+    asked["fresh"] = 3
+    with pytest.raises(InputError, match=r"12 images are asked for, so that 9 are new, and there are 9; lower quality\.loss"):
+        judged_losses.judge(Inputs(config), [space.sample(rng)], path, **asked)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +169,7 @@ class Inputs:
     """What an evaluator is made of."""
 
     config: SimpleNamespace
+    images: range = range(9)
     batches: list[int] = dataclasses.field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ from experiments import sample_features
 from experiments.config import load_config
 from experiments.data import load_dataset
 from experiments.errors import InputError
+from experiments.locks import locked
 from experiments.progress import silent_progress
 from experiments.sample_features import judged_objectives, labelled_images, sweep_classifier, sweep_distances
 from objectives.extractor import function_extractor
@@ -81,6 +82,13 @@ def test_weights_that_a_kill_left_without_their_description_are_trained_again(tm
         {name: np.zeros_like(x) for name, x in weights(trained).items()}, tmp_path / "features" / "classifier.safetensors"
     )
     assert weights_digest(sweep_classifier(QUICK, tmp_path, silent_progress())) == weights_digest(trained)
+
+
+def test_one_process_trains_the_classifier(tmp_path):
+    with locked(tmp_path / "features", what="classifier"), pytest.raises(InputError, match="another process writes this class"):
+        sweep_classifier(QUICK, tmp_path, silent_progress())
+    sweep_classifier(QUICK, tmp_path, silent_progress())
+    assert [path.name for path in tmp_path.iterdir()] == ["features"]
 
 
 def test_a_whole_split_that_lacks_a_class_is_refused_by_its_name(tmp_path, monkeypatch):

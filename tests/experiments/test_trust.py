@@ -97,6 +97,19 @@ def test_scores_that_are_all_the_same_rank_nothing():
     assert found["tau"]["denoising_loss"] is not None
 
 
+def test_a_baseline_that_one_architecture_lacks_ranks_the_others():
+    rng = np.random.default_rng(0)
+    macs, score, truths, lacking = np.geomspace(1, 2, 12), rng.random(12), rng.random((12, 1)), rng.random(12)
+    lacking[5] = np.nan
+    found = correlations({"denoising_loss": score}, truths, {"macs": macs, "snip": lacking})
+    kept = np.delete(np.arange(12), 5)
+    others = {"macs": macs[kept], "snip": lacking[kept]}
+    expected = correlations({"denoising_loss": score[kept]}, truths[kept], others)
+    for key in ("tau", "tau_equal_cost"):
+        assert found[key]["snip"] == expected[key]["snip"]
+    assert (found["tau"]["snip"].n, found["tau"]["macs"].n, found["num_left_out"]) == (11, 12, 0)
+
+
 def test_few_pairs_of_equal_cost_claim_nothing():
     """One pair alone is ranked right in every resample that has it, which would look like certainty."""
     rng = np.random.default_rng(0)
