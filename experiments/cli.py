@@ -70,3 +70,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(f"pocketunet: {refusal_message(error)}", err=True)
         return 2
     return answer if isinstance(answer, int) else 0
+
+
+if __name__ == "__main__":
+    main()

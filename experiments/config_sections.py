@@ -99,12 +99,14 @@ class LatencySection(Section):
     Attributes:
         device: name of a device, options included (`litert-cpu:dtype=int8`; `pocketunet latency devices` lists them), or
             `auto`: litert-cpu where it is installed, else xla-cpu.
+        predictor: folder of a predictor that was fitted, calibrated or anchored before; then nothing is measured.
         num_architectures: that are timed to fit the predictor.
         rounds: repetitions of the timing of each.
         image: what an image takes beside the network; `image_ms` needs it.
     """
 
     device: Annotated[str, AfterValidator(_device_name)] = "auto"
+    predictor: Name | None = None  # a key that came later changes no fingerprint
     num_architectures: Annotated[int, Field(ge=8, strict=True)] = 40
     rounds: Annotated[int, Field(ge=2, strict=True)] = 10
     image: ImageSection | None = None

@@ -26,7 +26,7 @@ from experiments.choosing import choose
 from experiments.config import SweepConfig, ledger_header, load_config
 from experiments.denoising_task import DenoisingTask, open_examples
 from experiments.errors import InputError
-from experiments.latency import measure_latency
+from experiments.latency import check_device, measure_latency
 from experiments.ledger_contents import check_header
 from experiments.run_folder import Run, read_run
 from experiments.sampling import grid_drawer
@@ -197,6 +197,8 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Sa
     best_judged = [*(e for level in reversed(run.levels) for e in level.done), *run.ledger.evaluations]
     evaluation = next(e for e in best_judged if e.digest == architecture.digest)
     try:
+        if is_timed and config.latency.predictor is not None:
+            check_device(config, run.path)
         latency = measure_latency(config, architecture).to_json() if is_timed else None
     except (ValueError, OSError) as error:  # of a device that is not here, or does not take the network
         say(f"its latency is not measured: {error}")

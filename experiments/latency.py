@@ -28,14 +28,16 @@ PREDICTED = ("latency_ms", "image_ms", "peak_memory_bytes")
 
 
 def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Predictor:
-    """Measures and fits, or loads what the run folder holds; measurements survive a kill.
+    """Measures and fits, or loads what the run folder holds or `latency.predictor` names; measurements survive a kill.
 
     Raises:
-        InputError: the device is not known or not usable here.
+        InputError: the device is not known or not usable here, or as `known_predictor`.
     """
     folder = run_dir / "latency"
-    if (folder / RECORD_FILE).is_file():
-        return Predictor.load(folder)
+    if (predictor := known_predictor(config, run_dir)) is not None:
+        if not (folder / RECORD_FILE).is_file():
+            predictor.save(folder)
+        return predictor
     device = _device(config)
     scale = get_scale(config.deploy_scale)
     rng = np.random.default_rng(config.seed)
@@ -47,19 +49,57 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     return predictor
 
 
+def known_predictor(config: SweepConfig, run_dir: Path) -> Predictor | None:
+    """That of the run folder, else the one that `latency.predictor` names; None where one is to be fitted.
+
+    Raises:
+        InputError: what `latency.predictor` names is not there, damaged or of another scale, or tells no memory, but is to.
+        ValueError: that of the run folder is damaged.
+        FileNotFoundError: a file of that is missing.
+    """
+    folder, given = run_dir / "latency", config.latency.predictor
+    if (folder / RECORD_FILE).is_file():
+        return Predictor.load(folder)
+    if given is None:
+        return None
+    try:
+        predictor = Predictor.load(Path(given))
+        predictor.check_scale(get_scale(config.deploy_scale))
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(f"latency.predictor: {error}") from None
+    if predictor.memory is None and "peak_memory_bytes" in (*config.objectives, *config.limits):
+        raise InputError(f"latency.predictor: {given} tells no peak_memory_bytes; leave it out of objectives and limits")
+    return predictor
+
+
 def check_measuring(config: SweepConfig, run_dir: Path) -> None:
     """Refuses what `fit_predictor` would refuse, before anything is trained.
 
     Raises:
-        InputError: the device is not known or not usable here, or the space has fewer architectures than are to be timed.
+        InputError: the device is not known or not usable here, the space has fewer architectures than are to be timed, or as
+            `known_predictor`.
     """
-    if (run_dir / "latency" / RECORD_FILE).is_file():
+    if (run_dir / "latency" / RECORD_FILE).is_file() or known_predictor(config, run_dir) is not None:
         return
     if reason := _device(config).absence():
         raise InputError(f"latency.device {config.latency.device!r} cannot be used: {reason}")
     size, num = get_space(config.space).size, config.latency.num_architectures
     if num > size:
         raise InputError(f"latency.num_architectures is {num}, and space {config.space!r} has {size}; lower it")
+
+
+def check_device(config: SweepConfig, run_dir: Path) -> None:
+    """Refuses to measure where another device, machine or version was predicted.
+
+    Raises:
+        InputError: it is another, or the sweep's device is not usable here.
+    """
+    here, of = _device(config).fingerprint(), Predictor.load(run_dir / "latency").fingerprint
+    if here != of:
+        raise InputError(
+            f"the sweep predicted latencies of {of['device']}, which latency.device {config.latency.device!r} here is not; "
+            "measure it there with `pocketunet latency measure`"
+        )
 
 
 def measure_latency(config: SweepConfig, architecture: Architecture) -> Estimate:

@@ -133,11 +133,12 @@ def _check(config: SweepConfig, splits: Mapping[str, Any]) -> str:
             tracker is not installed.
     """
     from experiments.data.dataset import check_fits
-    from experiments.latency import run_costs
+    from experiments.latency import Costs, known_predictor
     from experiments.sample_features import judged_objectives
 
     check_installed(config.trackers)
-    costs = run_costs(Path(config.run_dir), get_scale(config.deploy_scale), config.latency.image)
+    predictor = known_predictor(config, Path(config.run_dir))
+    costs = Costs(get_scale(config.deploy_scale), predictor, config.latency.image)
     limits, later = _checkable(config.limits, has_predictor=costs.has_predictor)
     found = feasibility(get_space(config.space), costs.columns, limits=limits, seed=config.seed)
     if config.anchors is not None:

@@ -1,12 +1,10 @@
 """How a run was made, as files of its folder state it: settings, seeds, device, versions, machines."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import yaml
 
 from experiments.provenance import Session, read_provenance
 from experiments.report_html import facts, paragraph, section, text
+from experiments.report_trust import latency_device
 from experiments.run_folder import Run
 
 _FROM_SETTINGS = ("proxy_scale", "deploy_scale", "data", "trials", "budget")
@@ -18,7 +16,7 @@ def provenance_section(run: Run) -> str:
     header = run.ledger.header
     shown = [(key, str(header[key])) for key in _FROM_HEADER if header.get(key) is not None]
     shown += [(key, str(run.settings[key])) for key in _FROM_SETTINGS if run.settings.get(key) is not None]
-    shown += [(key, str(value)) for key, value in _device(run.settings).items()]
+    shown += [("device", device)] if (device := latency_device(run)) else []
     shown += [(f"fingerprint of {level.name}", level.rung.fingerprint) for level in run.levels if level.rung]
     if taken_over := run.ledger.num_taken_over:
         shown.append(("outcomes of an earlier ledger", str(taken_over)))
@@ -30,11 +28,6 @@ def provenance_section(run: Run) -> str:
         written = text(yaml.safe_dump(run.settings, sort_keys=False, allow_unicode=True))
         parts.append(f"<details><summary>sweep.yaml</summary><pre>{written}</pre></details>")
     return section("How it was made", *parts, name="provenance")
-
-
-def _device(settings: Mapping[str, Any]) -> dict[str, Any]:
-    latency = settings.get("latency")
-    return {"device": latency["device"]} if isinstance(latency, dict) and latency.get("device") else {}
 
 
 def _told_apart(sessions: tuple[Session, ...]) -> list[Session]:

@@ -117,6 +117,13 @@ def _predictor_record(run: Run) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {}
 
 
+def latency_device(run: Run) -> str | None:
+    """The device that a run's latencies are of: its predictor's, else the one that its settings name."""
+    fingerprint, latency = _predictor_record(run).get("fingerprint"), run.settings.get("latency")
+    known = [x.get("device") for x in (fingerprint, latency) if isinstance(x, Mapping)]
+    return next((str(device) for device in known if device), None)
+
+
 def _anchored(run: Run) -> str:
     """The device of a predictor that published figures anchor, in brackets; empty where it was measured."""
     record = _predictor_record(run)
@@ -136,9 +143,15 @@ def _latency_note(run: Run) -> tuple[str, str]:
         f"Latency is predicted{anchored}. On {error['n']} {'published figures' if anchored else 'networks'} that it had not "
         f"seen, the predictor is off by "
         f"{100 * error['mape']:.1f} % on average, {100 * error['within_10']:.0f} % are within 10 %, and the rank "
-        f"correlation is {error['spearman']:.3f}. The hand-off measures the pick."
+        f"correlation is {error['spearman']:.3f}. {_measuring(run)}"
     )
     return ("warning" if error["mape"] > 0.1 else "note"), text
+
+
+def _measuring(run: Run) -> str:
+    latency = run.settings.get("latency")
+    is_given = isinstance(latency, Mapping) and latency.get("predictor")
+    return "Measure the pick on its device." if is_given else "The hand-off measures the pick."
 
 
 def _overlapping_neighbours(run: Run) -> str:

@@ -17,7 +17,7 @@ from experiments.run_folder import Run, read_run
 from search_space import Architecture, get_design, get_space, is_design
 
 _STAGES = ("features", "supernet", "latency", "anchors")  # folders of a run that decide numbers
-_JUDGED_BY = {"quality", "anchors"}  # keys that no stage but the anchors depends on
+_JUDGED_BY = {"quality", "anchors", "latency"}  # keys that no stage but the anchors, and the predictor, depends on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,8 @@ def _run(key: str, folder: str) -> Run:
 def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
     """The folders that decide numbers, of a run whose numbers are measured as this sweep's are.
 
-    Where no numbers are taken over, a run will do that only judged otherwise, without its anchors, or has no classifier.
+    Where no numbers are taken over, a run will do that only judged otherwise, without its anchors, or was for another device,
+    without its predictor, or has no classifier.
     """
     path, taken = earlier.path / "sweep.yaml", _STAGES
     if earlier.ledger.header.get("fingerprint") != ledger_header(config)["fingerprint"]:
@@ -131,9 +132,10 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
                 f"start_from.{key}: {earlier.path} was measured in another way ({', '.join(changed)}), and its numbers must "
                 "not mix with new ones; start_from.front takes its designs alone"
             )
-        taken = tuple(name for name in _STAGES if name != "anchors")
+        dropped = {"anchors"} | {"latency"}.intersection(changed)
+        taken = tuple(name for name in _STAGES if name not in dropped)
     stages = tuple(stage for name in taken if (stage := earlier.path / name).is_dir())
-    needed = {"supernet", "latency"}
+    needed = {"supernet", "latency"}.intersection(taken)
     if key == "ledger":
         from experiments.sample_features import judged_objectives
 

@@ -1,17 +1,23 @@
 """What is measured anew and what is kept, and what is refused before anything is trained."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 from known_machines import measured_on, random_networks, tiled_machine
 
 from experiments.config import load_config
 from experiments.errors import InputError
-from experiments.latency import check_measuring
+from experiments.latency import check_device, check_measuring, fit_predictor
 from experiments.latency_measuring import measure_into
 from experiments.locks import locked
 from experiments.progress import silent_progress
+from experiments.report_trust import latency_device
 from latency_models.csv_device import read_table
 from latency_models.device import get_device
 from latency_models.measurements import RECORDS_FILE, MeasurementSet
+from latency_models.phone_profiles import phone_profile
+from latency_models.predictor import Predictor
 
 TABLE = "# device: phone\n# runtime: made up\narchitecture,scale,ms\nsd15,sd15,{ms}\nbk-sdm-base,sd15,300\n"
 
@@ -65,3 +71,54 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path,
     (tmp_path / "latency").mkdir()
     (tmp_path / "latency" / "predictor.json").touch()  # fitted before, wherever that was
     check_measuring(load_config("digits-small", overrides), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory):
+    """The folder of a predictor of a phone that is not here."""
+    folder = tmp_path_factory.mktemp("phone") / "S24"
+    phone_profile("Galaxy S24").save(folder)
+    return folder
+
+
+def test_with_a_predictor_nothing_is_measured_and_the_run_has_it(tmp_path, phone):
+    config = load_config("digits-small", [f"latency.predictor={phone}", "latency.device=csv:nowhere.csv"])
+    check_measuring(config, tmp_path)
+    assert fit_predictor(config, tmp_path, silent_progress()).digest == Predictor.load(phone).digest
+    without = load_config("digits-small")
+    assert fit_predictor(without, tmp_path, silent_progress()).digest == Predictor.load(tmp_path / "latency").digest
+    assert latency_device(SimpleNamespace(path=tmp_path, settings={"latency": {"device": "csv"}})).startswith("Galaxy S24 (")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["latency.predictor={tmp}/none"], "latency.predictor: .*none"),
+        (
+            ["latency.predictor={tmp}/wide"],
+            "latency.predictor: this predictor was fitted on scale sd15, not on 'digits",
+        ),
+        (["latency.predictor={tmp}/damaged"], r"latency.predictor: latency predictor .*predictor\.json: .*fit it anew"),
+        (
+            ["latency.predictor={phone}", "objectives=[denoising_loss, peak_memory_bytes]"],
+            "latency.predictor: .*S24 tells no peak_memory_bytes; leave it out",
+        ),
+    ],
+)
+def test_a_predictor_that_does_not_serve_is_refused(tmp_path, phone, overrides, told):
+    dataclasses.replace(Predictor.load(phone), scales=("sd15",)).save(tmp_path / "wide")
+    phone_profile("Galaxy S24").save(tmp_path / "damaged")
+    (tmp_path / "damaged" / "predictor.json").write_text("{")
+    filled = [x.format(tmp=tmp_path, phone=phone) for x in overrides]
+    with pytest.raises(InputError, match=told):
+        check_measuring(load_config("digits-small", filled), tmp_path / "run")
+
+
+def test_no_latency_is_measured_in_the_place_of_another_devices(tmp_path, phone):
+    config = load_config("digits-small", [f"latency.predictor={phone}", "latency.device=xla-cpu"])
+    fit_predictor(config, tmp_path, silent_progress())
+    with pytest.raises(InputError, match=r"predicted latencies of Galaxy S24 .*'xla-cpu' here is not; measure it there"):
+        check_device(config, tmp_path)
+    own = dataclasses.replace(Predictor.load(phone), fingerprint=get_device("xla-cpu").fingerprint())
+    own.save(tmp_path / "latency")
+    check_device(config, tmp_path)

@@ -203,6 +203,14 @@ def test_stages_are_taken_where_designs_will_be_judged_otherwise_but_for_the_anc
         starting_points(load_config("digits-small", [*judged, ledger]))
 
 
+def test_stages_are_taken_for_another_device_but_for_the_predictor(tmp_path, earlier):
+    stages, ledger = (f"start_from.{key}={json.dumps(str(earlier))}" for key in ("stages", "ledger"))
+    found = starting_points(load_config("digits-small", ["latency.predictor=P", stages]))
+    assert [stage.name for stage in found.stages] == ["supernet"]
+    with pytest.raises(InputError, match=r"start_from.ledger: .* measured in another way \(latency\)"):
+        starting_points(load_config("digits-small", ["latency.predictor=P", ledger]))
+
+
 @pytest.mark.parametrize(
     ("start", "told"),
     [
