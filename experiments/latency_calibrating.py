@@ -91,10 +91,11 @@ def calibrate_to(
     Of a table of recorded latencies, all networks are used.
 
     Raises:
-        ValueError: a predictor is damaged or knows another scale, or the device refuses a network; what was measured is
-            kept, and the same command goes on.
+        ValueError: a predictor is damaged or knows another scale, `out` holds one of another device, or the device refuses a
+            network; what was measured is kept, and the same command goes on.
     """
     sources = [Predictor.load(path) for path in predictors]
+    Predictor.check_free(out, device.fingerprint())
     if isinstance(device, CsvDevice):
         chosen = device.table.networks
     else:

@@ -190,8 +190,28 @@ class Predictor:
                 "predict at one of these, or measure networks or blocks of that scale and fit anew"
             )
 
+    @staticmethod
+    def check_free(folder: Path, fingerprint: Mapping[str, str]) -> None:
+        """Refuses a folder that holds the predictor of another device, which is not to be lost.
+
+        Raises:
+          ValueError: It does.
+        """
+        try:
+            known = Predictor.load(folder).fingerprint
+        except (ValueError, FileNotFoundError):
+            return
+        keys = sorted(key for key in {*known, *fingerprint} if known.get(key) != fingerprint.get(key))
+        if told := ", ".join(f"{key} {known.get(key)!r} there, {fingerprint.get(key)!r} now" for key in keys):
+            raise ValueError(f"{folder}: holds the predictor of another device ({told}); choose another folder, or delete it")
+
     def save(self, folder: Path) -> None:
-        """Writes a folder; a kill leaves either the old predictor or the new one, or what `load` refuses."""
+        """Writes a folder; a kill leaves either the old predictor or the new one, or what `load` refuses.
+
+        Raises:
+          ValueError: As `check_free`.
+        """
+        self.check_free(folder, self.fingerprint)
         folder.mkdir(parents=True, exist_ok=True)
         write_arrays(folder / ARRAYS_FILE, self.costs.to_arrays())
         write_record(folder / RECORD_FILE, {**self._record(), "digest": self.digest})

@@ -120,5 +120,5 @@ def test_no_latency_is_measured_in_the_place_of_another_devices(tmp_path, phone)
     with pytest.raises(InputError, match=r"predicted latencies of Galaxy S24 .*'xla-cpu' here is not; measure it there"):
         check_device(config, tmp_path)
     own = dataclasses.replace(Predictor.load(phone), fingerprint=get_device("xla-cpu").fingerprint())
-    own.save(tmp_path / "latency")
-    check_device(config, tmp_path)
+    own.save(tmp_path / "own" / "latency")
+    check_device(config, tmp_path / "own")

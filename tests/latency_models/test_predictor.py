@@ -88,6 +88,22 @@ def test_files_give_the_same_predictions_to_the_last_bit(predictor, networks, tm
     assert loaded.fingerprint == {"device": "known machine"}
 
 
+def test_the_predictor_of_another_device_is_not_overwritten(predictor, tmp_path):
+    predictor.save(tmp_path)
+    before = (tmp_path / RECORD_FILE).read_bytes()
+    other = dataclasses.replace(predictor, fingerprint={**predictor.fingerprint, "device": "phone"})
+    with pytest.raises(
+        ValueError, match=r"another device \(device '.*' there, 'phone' now\); choose another"
+    ):
+        other.save(tmp_path)
+    assert (tmp_path / RECORD_FILE).read_bytes() == before
+    dataclasses.replace(predictor, coverage=0.5).save(tmp_path)
+    assert Predictor.load(tmp_path).coverage == 0.5
+    (tmp_path / RECORD_FILE).write_text("{")
+    other.save(tmp_path)
+    assert Predictor.load(tmp_path).fingerprint["device"] == "phone"
+
+
 def test_digest_tells_predictors_apart(predictor):
     other = dataclasses.replace(predictor.costs, per_network=1.0)
     assert dataclasses.replace(predictor, costs=other).digest != predictor.digest
