@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.config import SweepConfig
 from experiments.config_sections import ImageSection
-from experiments.errors import InputError
+from experiments.errors import InputError, refusal_message
 from experiments.latency_measuring import measure_into
 from experiments.measured_network import build_network
 from experiments.progress import Progress
@@ -66,7 +66,7 @@ def known_predictor(config: SweepConfig, run_dir: Path) -> Predictor | None:
         predictor = Predictor.load(Path(given))
         predictor.check_scale(get_scale(config.deploy_scale))
     except (ValueError, FileNotFoundError) as error:
-        raise InputError(f"latency.predictor: {error}") from None
+        raise InputError(f"latency.predictor: {refusal_message(error)}") from None
     if predictor.memory is None and "peak_memory_bytes" in (*config.objectives, *config.limits):
         raise InputError(f"latency.predictor: {given} tells no peak_memory_bytes; leave it out of objectives and limits")
     return predictor

@@ -201,8 +201,9 @@ class Predictor:
             known = Predictor.load(folder).fingerprint
         except (ValueError, FileNotFoundError):
             return
-        keys = sorted(key for key in {*known, *fingerprint} if known.get(key) != fingerprint.get(key))
-        if told := ", ".join(f"{key} {known.get(key)!r} there, {fingerprint.get(key)!r} now" for key in keys):
+        keys = [key for key in ("device", *{**known, **fingerprint}) if known.get(key) != fingerprint.get(key)]
+        if keys:  # the device's name says most; where it is the same, what else differs
+            told = f"{keys[0]} {known.get(keys[0])!r} there, {fingerprint.get(keys[0])!r} now"
             raise ValueError(f"{folder}: holds the predictor of another device ({told}); choose another folder, or delete it")
 
     def save(self, folder: Path) -> None:
