@@ -8,7 +8,7 @@ trait, and the same with it), `tuned` (a search that trains each design on befor
 those of the fronts and of the ablation, by other samples), `longer` (published designs and winners by these, trained on),
 `timed` (the winner and published designs at full width, on a quiet machine), `winner` (the same trained and distilled alike),
 `scales` (ranks at one proxy scale beside ranks at another), `trust` (how well the ranking agrees with training alone), and
-`table`, which writes `results/rediscover.json` and its picture. Without a stage, all of them.
+`table`, which writes `results/rediscover.json` and its pictures. Without a stage, all of them.
 
 What the stages of `--scale cores` find is kept in `measurements/rediscover/`, from where it goes on on any machine, unless
 `--folder` asks for an experiment of its own. Another machine would come to a supernet with other weights, so that its weights

@@ -95,7 +95,7 @@ class Band:
 def _finished(path: Path) -> Run | None:
     """A run that has judged as many designs as it was to judge."""
     run = read_run(path) if path.is_dir() else None
-    return run if run and run.ledger.num_ended >= run.settings.get("trials", math.inf) else None
+    return run if run and run.ledger.num_ended >= (run.settings.get("trials") or math.inf) else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,9 +31,10 @@ def draw(found: Found, path: Path) -> None:
     _fronts(found, left)
     _traits(found, right)
     _save(figure, path)
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    _trained(found, figure.subplots())
-    _save(figure, path.with_stem(f"{path.stem}-trained"))
+    if found.published[COMPARED[0]].digest in found.trained:
+        figure = Figure(figsize=(9, 6), layout="constrained")
+        _trained(found, figure.subplots())
+        _save(figure, path.with_stem(f"{path.stem}-trained"))
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -63,13 +64,13 @@ def _along_latency(axes: Axes) -> None:
 
 def _trained(found: Found, axes: Axes) -> None:
     """The loss of each design as inherited and after training, with the interval of what it has above Stable Diffusion's."""
-    teacher = found.trained.get(found.published[COMPARED[0]].digest)
+    teacher = found.trained[found.published[COMPARED[0]].digest]
     for name, design in found.compared_trained.items():
-        if teacher is None or design.digest not in found.trained:
+        if design.digest not in found.trained:
             continue
         ms, above = design.objectives[COST.name].value, mean_estimate(found.trained[design.digest] - teacher)
         low, high = (above.value if end is None else end for end in (above.low, above.high))
-        before, after = (losses[design.digest].mean() for losses in (found.again, found.trained))
+        before, after = (losses.mean() for losses in (found.losses(design), found.trained[design.digest]))
         colour = WINNER_COLOURS.get(name, "0.3")
         axes.plot([ms, ms], [before, after], ":", color=colour, linewidth=1)
         axes.plot([ms], [before], "o", color=colour, markerfacecolor="white")

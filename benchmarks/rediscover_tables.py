@@ -37,12 +37,12 @@ from experiments.rediscovery.enrichment import Enrichment, enrichments
 from experiments.rediscovery.position import hypervolumes
 from experiments.rediscovery.traits import TRAITS, transformers
 from experiments.run_folder import read_run
-from experiments.trust import LEAST_PAIRS
+from experiments.trust import LEAST_PAIRS, num_pairs_at_equal_cost
 from experiments.trust_record import EQUAL_COST, TrustRecord, read_trust
 from latency_models.measurements import MeasurementSet
 from objectives.denoising import mean_estimate
 from objectives.front import non_dominated_ranks
-from objectives.rank import kendall_tau, kendall_tau_at_equal_cost, pairs_at_equal_cost
+from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
 from search_space import Architecture, get_scale, layer_plan
 
 BEST_PART = 8  # the best eighth of the random designs of the band of MACs
@@ -321,7 +321,7 @@ def scales(found: Found) -> dict[str, Any]:
         macs = np.asarray(found.costs.columns(architectures)["macs"], np.float64)
         title = f"ranks at {own} and {scale}"
         numbers[title] = estimated(kendall_tau(one, other), "tau")
-        if np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)) >= LEAST_PAIRS:
+        if num_pairs_at_equal_cost(macs) >= LEAST_PAIRS:
             of_equal = kendall_tau_at_equal_cost(one, other, cost=macs, ratio=EQUAL_COST)
             numbers[f"{title}, equal MACs"] = estimated(of_equal, "tau")
     return numbers

@@ -99,7 +99,7 @@ class LatencySection(Section):
     Attributes:
         device: name of a device, options included (`litert-cpu:dtype=int8`; `pocketunet latency devices` lists them), or
             `auto`: litert-cpu where it is installed, else xla-cpu.
-        predictor: folder of a predictor that was fitted, calibrated or anchored before; then nothing is measured.
+        predictor: folder of a predictor that was fitted, calibrated or anchored before; then nothing is measured for one.
         num_architectures: that are timed to fit the predictor.
         rounds: repetitions of the timing of each.
         image: what an image takes beside the network; `image_ms` needs it.

@@ -208,7 +208,7 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Sa
             "fingerprint": evaluation.fingerprint,
             "objectives": {name: x.to_json() for name, x in evaluation.objectives.items()},
             "deploy_scale": config.deploy_scale,
-            "device": config.latency.device,
+            "device": run.latency_device,
             "measured_latency_ms": latency,
         }
     }

@@ -15,6 +15,7 @@ from latency_models.choice import choose_architectures
 from latency_models.device import Device, default_device, get_device
 from latency_models.fitting import fit
 from latency_models.measure import measure
+from latency_models.measurements import first_difference
 from latency_models.network import network_of
 from latency_models.predictor import RECORD_FILE, Predictor
 from latency_models.timing import TimingProtocol
@@ -53,19 +54,28 @@ def known_predictor(config: SweepConfig, run_dir: Path) -> Predictor | None:
     """That of the run folder, else the one that `latency.predictor` names; None where one is to be fitted.
 
     Raises:
-        InputError: what `latency.predictor` names is not there, damaged or of another scale, or tells no memory, but is to.
+        InputError: as `given_predictor`.
         ValueError: that of the run folder is damaged.
         FileNotFoundError: a file of that is missing.
     """
-    folder, given = run_dir / "latency", config.latency.predictor
+    folder = run_dir / "latency"
     if (folder / RECORD_FILE).is_file():
         return Predictor.load(folder)
-    if given is None:
-        return None
+    return given_predictor(config) if config.latency.predictor is not None else None
+
+
+def given_predictor(config: SweepConfig) -> Predictor:
+    """The one that `latency.predictor` names.
+
+    Raises:
+        InputError: it is not there, damaged or of another scale, or tells no memory, which objectives or limits ask for.
+    """
+    given = config.latency.predictor
+    assert given is not None
     try:
         predictor = Predictor.load(Path(given))
         predictor.check_scale(get_scale(config.deploy_scale))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"latency.predictor: {refusal_message(error)}") from None
     if predictor.memory is None and "peak_memory_bytes" in (*config.objectives, *config.limits):
         raise InputError(f"latency.predictor: {given} tells no peak_memory_bytes; leave it out of objectives and limits")
@@ -94,11 +104,11 @@ def check_device(config: SweepConfig, run_dir: Path) -> None:
     Raises:
         InputError: it is another, or the sweep's device is not usable here.
     """
-    here, of = _device(config).fingerprint(), Predictor.load(run_dir / "latency").fingerprint
-    if here != of:
+    of = Predictor.load(run_dir / "latency").fingerprint
+    if differing := first_difference(of, _device(config).fingerprint()):
         raise InputError(
-            f"the sweep predicted latencies of {of['device']}, which latency.device {config.latency.device!r} here is not; "
-            "measure it there with `pocketunet latency measure`"
+            f"the sweep predicted latencies of {of['device']}, and what is here differs ({differing}); measure it there with "
+            "`pocketunet latency measure`"
         )
 
 

@@ -34,7 +34,7 @@ from search_space import get_scale, get_space
 def dry_run(config: SweepConfig) -> str:
     """The resolved sweep, and the costs that can be told without training, with what each limit excludes.
 
-    Latency is among them where the run folder holds a predictor already.
+    Latency is among them where the run folder holds a predictor already, or `latency.predictor` names one.
 
     Raises:
         InputError: nothing in the space keeps the limits that can be checked.

@@ -4,7 +4,6 @@ import yaml
 
 from experiments.provenance import Session, read_provenance
 from experiments.report_html import facts, paragraph, section, text
-from experiments.report_trust import latency_device
 from experiments.run_folder import Run
 
 _FROM_SETTINGS = ("proxy_scale", "deploy_scale", "data", "trials", "budget")
@@ -16,7 +15,7 @@ def provenance_section(run: Run) -> str:
     header = run.ledger.header
     shown = [(key, str(header[key])) for key in _FROM_HEADER if header.get(key) is not None]
     shown += [(key, str(run.settings[key])) for key in _FROM_SETTINGS if run.settings.get(key) is not None]
-    shown += [("device", device)] if (device := latency_device(run)) else []
+    shown += [("device", run.latency_device)] if run.latency_device else []
     shown += [(f"fingerprint of {level.name}", level.rung.fingerprint) for level in run.levels if level.rung]
     if taken_over := run.ledger.num_taken_over:
         shown.append(("outcomes of an earlier ledger", str(taken_over)))

@@ -6,7 +6,7 @@ from typing import Any
 from experiments.amounts import amount
 from experiments.progress import duration
 from experiments.report_html import facts, items, paragraph, section, text
-from experiments.report_trust import failures, latency_device, limit_lines, space_size, trust_measures, trust_notes
+from experiments.report_trust import failures, limit_lines, space_size, trust_measures, trust_notes
 from experiments.run_folder import Run
 from objectives import get_objective
 
@@ -29,8 +29,8 @@ def header(run: Run) -> str:
         for key, label in (("deploy_scale", "deploy scale"), ("proxy_scale", "proxy scale"))
         if key in settings
     ]
-    if device := latency_device(run):
-        told.append(f"device {device}")
+    if run.latency_device:
+        told.append(f"device {run.latency_device}")
     told.append(f"searcher {run.ledger.header.get('searcher', 'unknown')}")
     limits = run.ledger.header.get("limits") or {}
     told += [f"{name} at most {amount(bound, get_objective(name).unit)}" for name, bound in limits.items()]

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.amounts import amount
 from experiments.evaluation import Evaluation
-from experiments.json_files import is_number, read_json
+from experiments.json_files import is_number
 from experiments.run_folder import Run
 from experiments.rungs import saved_share
 from experiments.trust_record import ranking_notes, read_trust
@@ -84,7 +84,7 @@ def space_size(run: Run) -> int | None:
 
 def held_out_error(run: Run) -> dict[str, Any] | None:
     """The latency predictor's error on networks that it has not seen, as `latency/predictor.json` states it."""
-    held_out = _predictor_record(run).get("held_out")
+    held_out = run.predictor_record.get("held_out")
     held_out = held_out.get("score") if isinstance(held_out, Mapping) else None
     keys = ("mape", "within_10", "spearman", "n")
     complete = isinstance(held_out, Mapping) and all(is_number(held_out.get(key)) for key in keys)
@@ -112,21 +112,9 @@ def _rungs_note(run: Run) -> list[tuple[str, str]]:
     return [("note", text)]
 
 
-def _predictor_record(run: Run) -> Mapping[str, Any]:
-    record = read_json(run.path / "latency" / "predictor.json")
-    return record if isinstance(record, Mapping) else {}
-
-
-def latency_device(run: Run) -> str | None:
-    """The device that a run's latencies are of: its predictor's, else the one that its settings name."""
-    fingerprint, latency = _predictor_record(run).get("fingerprint"), run.settings.get("latency")
-    known = [x.get("device") for x in (fingerprint, latency) if isinstance(x, Mapping)]
-    return next((str(device) for device in known if device), None)
-
-
 def _anchored(run: Run) -> str:
     """The device of a predictor that published figures anchor, in brackets; empty where it was measured."""
-    record = _predictor_record(run)
+    record = run.predictor_record
     fingerprint = record.get("fingerprint") if "execution" in record else None
     return f" for {fingerprint.get('device')}" if isinstance(fingerprint, Mapping) else ""
 

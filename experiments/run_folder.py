@@ -49,6 +49,18 @@ class Run:
         return self.levels[0].contents
 
     @cached_property
+    def predictor_record(self) -> Mapping[str, Any]:
+        """What `latency/predictor.json` says; empty where it is not there."""
+        record = read_json(self.path / "latency" / "predictor.json")
+        return record if isinstance(record, Mapping) else {}
+
+    @property
+    def latency_device(self) -> str | None:
+        """The device that its latencies are of: the predictor's, else the one that the settings name."""
+        known = (self.predictor_record.get("fingerprint"), self.settings.get("latency"))
+        return next((str(x["device"]) for x in known if isinstance(x, Mapping) and x.get("device")), None)
+
+    @cached_property
     def judged(self) -> Level:
         """The level of the front: the highest rung that is complete, or else the search."""
         return top(self.levels)

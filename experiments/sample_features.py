@@ -47,7 +47,7 @@ def sweep_classifier(config: SweepConfig, run_dir: Path, progress: Progress) -> 
     """The classifier in `features/` of a run folder, trained before where it is not there yet.
 
     Raises:
-        InputError: the data set has no labels, or what lies in `features/` is damaged.
+        InputError: the data set has no labels, what lies in `features/` is damaged, or another process trains it.
     """
     return data_classifier(
         run_dir / "features", config.data, get_scale(config.proxy_scale), seed=config.seed,
@@ -113,7 +113,7 @@ def trained_distances(config: SweepConfig, run_dir: Path, progress: Progress) ->
     """The same in the features of the classifier of a run folder, which is trained where it is not there yet.
 
     Raises:
-        InputError: the data set has no labels, or what lies in `features/` is damaged.
+        InputError: the data set has no labels, what lies in `features/` is damaged, or another process trains it.
     """
     return sweep_distances(config, classifier_extractor(sweep_classifier(config, run_dir, progress)), progress=progress)
 

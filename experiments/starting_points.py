@@ -124,15 +124,20 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
     Where no numbers are taken over, a run will do that only judged otherwise, without its anchors, or was for another device,
     without its predictor, or has no classifier.
     """
-    path, taken = earlier.path / "sweep.yaml", _STAGES
+    path, taken, changed = earlier.path / "sweep.yaml", _STAGES, set[str]()
     if earlier.ledger.header.get("fingerprint") != ledger_header(config)["fingerprint"]:
-        changed = [*changed_settings(load_config(path), config)] if path.is_file() else ["no sweep.yaml there says which"]
+        changed = {"no sweep.yaml there says which"}
+        if path.is_file():
+            changed = {*changed_settings(load_config(path), config)}
+    if is_for_another := _is_for_another(earlier, config):
+        changed.add("latency")
+    if changed:
         if key != "stages" or not _JUDGED_BY.issuperset(changed):
             raise InputError(
-                f"start_from.{key}: {earlier.path} was measured in another way ({', '.join(changed)}), and its numbers must "
-                "not mix with new ones; start_from.front takes its designs alone"
+                f"start_from.{key}: {earlier.path} was measured in another way ({', '.join(sorted(changed))}), and its numbers "
+                "must not mix with new ones; start_from.front takes its designs alone"
             )
-        dropped = {"anchors"} | {"latency"}.intersection(changed)
+        dropped = {"anchors", "latency"} if is_for_another else {"anchors"}
         taken = tuple(name for name in _STAGES if name not in dropped)
     stages = tuple(stage for name in taken if (stage := earlier.path / name).is_dir())
     needed = {"supernet", "latency"}.intersection(taken)
@@ -147,3 +152,14 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
             "back, or take designs alone with start_from.front"
         )
     return stages
+
+
+def _is_for_another(earlier: Run, config: SweepConfig) -> bool:
+    """Whether the sweep predicts latencies by another predictor than an earlier run's."""
+    if config.latency.predictor is not None:
+        from experiments.latency import given_predictor
+
+        return earlier.predictor_record.get("digest") != given_predictor(config).digest
+    path = earlier.path / "sweep.yaml"
+    measured = [x.latency.model_copy(update={"image": None}) for x in (load_config(path) if path.is_file() else config, config)]
+    return measured[0] != measured[1]

@@ -127,16 +127,11 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines
     truths, truth, macs = truths[usable], truths[usable].mean(axis=1), baselines["macs"][usable]
     signed = {name: as_minimized([get_objective(name)], score[usable, None])[:, 0] for name, score in scores.items()}
     signed |= {name: -column[usable] for name, column in baselines.items()}
-    num_pairs = int(np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)))
-    enough = num_pairs >= LEAST_PAIRS
     return {
         "num_left_out": int(np.count_nonzero(~usable)),
-        "num_pairs": num_pairs,
+        "num_pairs": num_pairs_at_equal_cost(macs),
         "tau": {name: _tau(kendall_tau, score, truth) for name, score in signed.items()},
-        "tau_equal_cost": {
-            name: _tau(kendall_tau_at_equal_cost, score, truth, cost=macs, ratio=EQUAL_COST) if enough else None
-            for name, score in signed.items()
-        },
+        "tau_equal_cost": {name: _tau_at_equal_cost(score, truth, macs) for name, score in signed.items()},
         "between_seeds": _tau(kendall_tau, truths[:, 0], truths[:, 1]) if truths.shape[1] > 1 else None,
     }
 
@@ -144,12 +139,22 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines
 def _tau(correlation: Callable[..., Estimate], score: np.ndarray, truth: np.ndarray, **settings: Any) -> Tau | None:
     """Of the architectures that have the score; None where there is no ranking: all the same, or fewer than three of them."""
     known = np.isfinite(score)
-    if "cost" in settings:
-        settings["cost"] = settings["cost"][known]
     try:
         return Tau.model_validate(correlation(score[known], truth[known], **settings).to_json())
     except ValueError:
         return None
+
+
+def _tau_at_equal_cost(score: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> Tau | None:
+    known = np.isfinite(score)
+    if num_pairs_at_equal_cost(macs[known]) < LEAST_PAIRS:
+        return None
+    return _tau(kendall_tau_at_equal_cost, score[known], truth[known], cost=macs[known], ratio=EQUAL_COST)
+
+
+def num_pairs_at_equal_cost(macs: np.ndarray) -> int:
+    """Of architectures whose MACs differ by less than a factor of `EQUAL_COST`."""
+    return int(np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)))
 
 
 def _finite(value: float) -> float | None:

@@ -223,6 +223,11 @@ def differences(fingerprint: Mapping[str, str], other: Mapping[str, str]) -> lis
     ]
 
 
+def first_difference(fingerprint: Mapping[str, str], other: Mapping[str, str]) -> str | None:
+    """That of the devices' names, which says most, or the first other one; None where they are equal."""
+    return min(differences(fingerprint, other), key=lambda told: not told.startswith("device is "), default=None)
+
+
 def load_all(folders: Sequence[Path]) -> MeasurementSet:
     """The measurements of several folders together.
 

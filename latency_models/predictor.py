@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from latency_models.kernel_costs import KINDS, KernelCosts
 from latency_models.kernel_options import Execution
 from latency_models.kernels import Kernel, block_kernels
+from latency_models.measurements import first_difference
 from latency_models.network import Network
 from latency_models.peak_memory import PeakMemory
 from latency_models.scores import Score
@@ -201,10 +202,11 @@ class Predictor:
             known = Predictor.load(folder).fingerprint
         except (ValueError, FileNotFoundError):
             return
-        keys = [key for key in ("device", *{**known, **fingerprint}) if known.get(key) != fingerprint.get(key)]
-        if keys:  # the device's name says most; where it is the same, what else differs
-            told = f"{keys[0]} {known.get(keys[0])!r} there, {fingerprint.get(keys[0])!r} now"
-            raise ValueError(f"{folder}: holds the predictor of another device ({told}); choose another folder, or delete it")
+        if differing := first_difference(known, fingerprint):
+            raise ValueError(
+                f"{folder}: holds a predictor of another device, or of other versions or options ({differing}); choose another "
+                "folder, or delete it"
+            )
 
     def save(self, folder: Path) -> None:
         """Writes a folder; a kill leaves either the old predictor or the new one, or what `load` refuses.

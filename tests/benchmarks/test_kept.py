@@ -61,6 +61,29 @@ def test_what_changed_in_both_places_is_refused(folders):
     assert ((runs / "band.json").read_text(), (where / "band.json").read_text()) == ("[1]", "[2]")
 
 
+def test_what_was_kept_before_does_not_come_back_after_a_checkout(folders):
+    runs, where = folders
+    kept.keep(files(runs), folder=runs, kept=where)
+    (runs / "band.json").write_text("[1]")
+    kept.keep(files_to_keep(runs), folder=runs, kept=where)
+    (where / "band.json").write_text("[]")
+    (where / "base" / "ledger.jsonl.gz").unlink()
+    kept.put_back(where, folder=runs)
+    assert (runs / "band.json").read_text() == "[1]"
+    kept.keep(files_to_keep(runs), folder=runs, kept=where)
+    assert (where / "band.json").read_text() == "[1]"
+    assert gzip.decompress((where / "base" / "ledger.jsonl.gz").read_bytes()) == b"{}\n"
+
+
+def test_all_comes_back_to_a_folder_that_was_emptied(folders):
+    runs, where = folders
+    kept.keep(files(runs), folder=runs, kept=where)
+    for path in files_to_keep(runs):
+        path.unlink()
+    kept.put_back(where, folder=runs)
+    assert len(files_to_keep(runs)) == 2
+
+
 def test_two_that_never_were_the_same_are_refused(folders):
     runs, where = folders
     where.mkdir()

@@ -1,7 +1,6 @@
 """What is measured anew and what is kept, and what is refused before anything is trained."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 from known_machines import measured_on, random_networks, tiled_machine
@@ -12,7 +11,7 @@ from experiments.latency import check_device, check_measuring, fit_predictor
 from experiments.latency_measuring import measure_into
 from experiments.locks import locked
 from experiments.progress import silent_progress
-from experiments.report_trust import latency_device
+from experiments.run_folder import Run
 from latency_models.csv_device import read_table
 from latency_models.device import get_device
 from latency_models.measurements import RECORDS_FILE, MeasurementSet
@@ -87,7 +86,8 @@ def test_with_a_predictor_nothing_is_measured_and_the_run_has_it(tmp_path, phone
     assert fit_predictor(config, tmp_path, silent_progress()).digest == Predictor.load(phone).digest
     without = load_config("digits-small")
     assert fit_predictor(without, tmp_path, silent_progress()).digest == Predictor.load(tmp_path / "latency").digest
-    assert latency_device(SimpleNamespace(path=tmp_path, settings={"latency": {"device": "csv"}})).startswith("Galaxy S24 (")
+    assert Run(tmp_path, (), {"latency": {"device": "csv"}}).latency_device.startswith("Galaxy S24 (")
+    assert Run(tmp_path / "none", (), {"latency": {"device": "csv"}}).latency_device == "csv"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_predictor_that_does_not_serve_is_refused(tmp_path, phone, overrides, 
 def test_no_latency_is_measured_in_the_place_of_another_devices(tmp_path, phone):
     config = load_config("digits-small", [f"latency.predictor={phone}", "latency.device=xla-cpu"])
     fit_predictor(config, tmp_path, silent_progress())
-    with pytest.raises(InputError, match=r"predicted latencies of Galaxy S24 .*'xla-cpu' here is not; measure it there"):
+    with pytest.raises(InputError, match=r"latencies of Galaxy S24 .* \(device is 'Galaxy S24 .*' and 'xla-cpu'\); measure"):
         check_device(config, tmp_path)
     own = dataclasses.replace(Predictor.load(phone), fingerprint=get_device("xla-cpu").fingerprint())
     own.save(tmp_path / "own" / "latency")

@@ -16,6 +16,7 @@ from experiments.run_folder import read_run
 from experiments.searchers import searcher_names
 from experiments.starting_points import starting_points
 from experiments.status import status_json
+from latency_models.phone_profiles import phone_profile
 from objectives import Estimate
 from search_space import get_design, get_space
 
@@ -204,11 +205,20 @@ def test_stages_are_taken_where_designs_will_be_judged_otherwise_but_for_the_anc
 
 
 def test_stages_are_taken_for_another_device_but_for_the_predictor(tmp_path, earlier):
+    phone_profile("Galaxy S24").save(tmp_path / "P")
+    of_phone = f"latency.predictor={tmp_path / 'P'}"
     stages, ledger = (f"start_from.{key}={json.dumps(str(earlier))}" for key in ("stages", "ledger"))
-    found = starting_points(load_config("digits-small", ["latency.predictor=P", stages]))
-    assert [stage.name for stage in found.stages] == ["supernet"]
-    with pytest.raises(InputError, match=r"start_from.ledger: .* measured in another way \(latency\)"):
-        starting_points(load_config("digits-small", ["latency.predictor=P", ledger]))
+    for other in (of_phone, "latency.rounds=7"):
+        found = starting_points(load_config("digits-small", [other, stages]))
+        assert [stage.name for stage in found.stages] == ["supernet"]
+        with pytest.raises(InputError, match=r"start_from.ledger: .* measured in another way \(latency\)"):
+            starting_points(load_config("digits-small", [other, ledger]))
+    of_image = "latency.image={num_steps: 8, guidance_factor: 2, encoder_ms: 4, decoder_ms: 92}"
+    found = starting_points(load_config("digits-small", [of_image, stages]))
+    assert [stage.name for stage in found.stages] == ["supernet", "latency"]
+    (earlier / "latency" / "predictor.json").write_bytes((tmp_path / "P" / "predictor.json").read_bytes())
+    found = starting_points(load_config("digits-small", [of_phone, stages]))
+    assert [stage.name for stage in found.stages] == ["supernet", "latency"]
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_the_predictor_of_another_device_is_not_overwritten(predictor, tmp_path)
     predictor.save(tmp_path)
     before = (tmp_path / RECORD_FILE).read_bytes()
     other = dataclasses.replace(predictor, fingerprint={**predictor.fingerprint, "device": "phone"})
-    with pytest.raises(ValueError, match=r"another device \(device '.*' there, 'phone' now\); choose another"):
+    with pytest.raises(ValueError, match=r"options \(device is '.*' and 'phone'\); choose another folder"):
         other.save(tmp_path)
     assert (tmp_path / RECORD_FILE).read_bytes() == before
     dataclasses.replace(predictor, coverage=0.5).save(tmp_path)
