@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def not_judged(designs: Iterable[Architecture], path: Path) -> list[Architecture
 
 def judge(
     inputs: EvaluationInputs,
-    designs: Iterable[Architecture],
+    designs: Sequence[Architecture],
     path: Path,
     *,
     progress: Progress,
@@ -40,11 +40,11 @@ def judge(
     updates: int = 0,
     only_whole: bool = False,
 ) -> None:
-    """Adds losses to a file, of each design that has none there yet.
+    """Adds the losses of designs to a file.
 
     Args:
         inputs: of the supernet's run.
-        designs: what is judged.
+        designs: what is judged; none of them has a line there yet.
         path: the file.
         progress: where to report.
         fresh: how many times the search's number of samples, none of which it saw; the loss on each is kept, too. By
@@ -55,8 +55,6 @@ def judge(
     Raises:
         InputError: there are not so many images of which the search saw none.
     """
-    if not (missing := not_judged(designs, path)):
-        return
     lines = path.read_text("utf-8") if path.is_file() else ""
     seen = inputs.config.quality.loss_samples if fresh else 0
     num = (1 + fresh) * inputs.config.quality.loss_samples  # the first are the same
@@ -68,13 +66,13 @@ def judge(
     quality = inputs.config.quality.model_copy(update={"loss_samples": num, "fine_tune_steps": updates or None})
     config = inputs.config.model_copy(update={"quality": quality})
     evaluate = SupernetEvaluator(dataclasses.replace(inputs, config=config, batches=tuning_batches(config)))
-    with progress.stage(f"Losses of {path.stem}", len(missing)) as stage:
-        for design in missing:
+    with progress.stage(f"Losses of {path.stem}", len(designs)) as stage:
+        for design in designs:
             of_images = evaluate.image_losses(design)[seen:]
             row = {"design": design.to_json(), "loss": float(of_images.mean())}
             if fresh:
                 row["of_images"] = [float(f"{loss:.5g}") for loss in of_images]
             lines += f"{json.dumps(row)}\n"
-            if not only_whole or design is missing[-1]:
+            if not only_whole or design is designs[-1]:
                 write_whole(path, lines)
             stage.advance()

@@ -282,11 +282,11 @@ class Experiment:
         self.judge(asked, JUDGED_TRAINED, fresh=AGAIN, updates=self.size.tuned[0])
 
     def judge(self, designs: Sequence[Architecture], file: str, *, fresh: int = 0, updates: int = 0) -> None:
-        """Adds losses by the base's supernet to a file, as `judge` of `judged_losses.py` does."""
+        """Adds losses by the base's supernet, of designs that have none there yet, as `judge` of `judged_losses.py` does."""
         path = self.folder / file
-        if not_judged(designs, path):
+        if missing := not_judged(designs, path):
             self.base()
-            judge(read_inputs(self.folder / "base"), designs, path, progress=self.progress, fresh=fresh, updates=updates)
+            judge(read_inputs(self.folder / "base"), missing, path, progress=self.progress, fresh=fresh, updates=updates)
 
     def scales(self) -> None:
         """Random architectures by the supernets of two proxy scales, at each measured once.
@@ -298,9 +298,9 @@ class Experiment:
         designs = stratified(base, self.size.num_ranked, stream=0x5CA1E)
         self.judge(designs, ranked_at(base.proxy_scale))
         path = self.folder / ranked_at(other.proxy_scale)
-        if not_judged(designs, path):
+        if missing := not_judged(designs, path):
             self.supernet(other)
-            judge(read_inputs(self.folder / "other"), designs, path, progress=self.progress, only_whole=True)
+            judge(read_inputs(self.folder / "other"), missing, path, progress=self.progress, only_whole=True)
 
     def trust(self) -> None:
         """The ranking, held against training alone."""

@@ -37,12 +37,12 @@ from experiments.rediscovery.enrichment import Enrichment, enrichments
 from experiments.rediscovery.position import hypervolumes
 from experiments.rediscovery.traits import TRAITS, transformers
 from experiments.run_folder import read_run
-from experiments.trust import LEAST_PAIRS, num_pairs_at_equal_cost
-from experiments.trust_record import EQUAL_COST, TrustRecord, read_trust
+from experiments.trust import tau_at_equal_macs
+from experiments.trust_record import TrustRecord, read_trust
 from latency_models.measurements import MeasurementSet
 from objectives.denoising import mean_estimate
 from objectives.front import non_dominated_ranks
-from objectives.rank import kendall_tau, kendall_tau_at_equal_cost
+from objectives.rank import kendall_tau
 from search_space import Architecture, get_scale, layer_plan
 
 BEST_PART = 8  # the best eighth of the random designs of the band of MACs
@@ -321,8 +321,7 @@ def scales(found: Found) -> dict[str, Any]:
         macs = np.asarray(found.costs.columns(architectures)["macs"], np.float64)
         title = f"ranks at {own} and {scale}"
         numbers[title] = estimated(kendall_tau(one, other), "tau")
-        if num_pairs_at_equal_cost(macs) >= LEAST_PAIRS:
-            of_equal = kendall_tau_at_equal_cost(one, other, cost=macs, ratio=EQUAL_COST)
+        if of_equal := tau_at_equal_macs(one, other, macs):
             numbers[f"{title}, equal MACs"] = estimated(of_equal, "tau")
     return numbers
 

@@ -4,6 +4,7 @@ import errno
 import types
 
 _OURS = frozenset({"search_space", "supernet", "diffusion", "objectives", "latency_models", "experiments"})
+_OF_PATHS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError)
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # what the disk says, whatever was asked for
 
 
@@ -13,9 +14,9 @@ class InputError(ValueError):
 
 def is_refusal(error: ValueError | OSError) -> bool:
     """Whether the error is about what a person gave: a path that is not there, or a refusal by our own code."""
-    if isinstance(error, InputError | FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError):
+    if isinstance(error, (InputError, *_OF_PATHS)):
         return True
-    if isinstance(error, OSError) and (isinstance(error, PermissionError) or error.errno in _UNWRITABLE):
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return True
     frame = _last_frame(error.__traceback__)
     return isinstance(error, ValueError) and frame is not None and frame.f_globals["__name__"].split(".")[0] in _OURS

@@ -196,13 +196,14 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Sa
     """
     best_judged = [*(e for level in reversed(run.levels) for e in level.done), *run.ledger.evaluations]
     evaluation = next(e for e in best_judged if e.digest == architecture.digest)
-    try:
-        if is_timed and config.latency.predictor is not None:
-            check_device(config, run.path)
-        latency = measure_latency(config, architecture).to_json() if is_timed else None
-    except (ValueError, OSError) as error:  # of a device that is not here, or does not take the network
-        say(f"its latency is not measured: {error}")
-        latency = None
+    latency = None
+    if is_timed:
+        try:
+            if config.latency.predictor is not None:
+                check_device(config, run.path)
+            latency = measure_latency(config, architecture).to_json()
+        except (ValueError, OSError) as error:  # of a device that is not here, or does not take the network
+            say(f"its latency is not measured: {error}")
     return {
         "in_sweep": {
             "fingerprint": evaluation.fingerprint,

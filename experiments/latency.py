@@ -55,13 +55,22 @@ def known_predictor(config: SweepConfig, run_dir: Path) -> Predictor | None:
 
     Raises:
         InputError: as `given_predictor`.
-        ValueError: that of the run folder is damaged.
-        FileNotFoundError: a file of that is missing.
+        ValueError: as `run_predictor`.
+        FileNotFoundError: as `run_predictor`.
+    """
+    own = run_predictor(run_dir)
+    return given_predictor(config) if own is None and config.latency.predictor is not None else own
+
+
+def run_predictor(run_dir: Path) -> Predictor | None:
+    """That of a run folder; None where there is none yet.
+
+    Raises:
+        ValueError: it is damaged.
+        FileNotFoundError: a file of it is missing.
     """
     folder = run_dir / "latency"
-    if (folder / RECORD_FILE).is_file():
-        return Predictor.load(folder)
-    return given_predictor(config) if config.latency.predictor is not None else None
+    return Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None
 
 
 def given_predictor(config: SweepConfig) -> Predictor:
@@ -153,11 +162,10 @@ def run_costs(run_dir: Path, scale: Scale, image: ImageSection | None = None) ->
     """Costs as a run tells them; a run whose predictor is not there has those that can be counted.
 
     Raises:
-        ValueError: the predictor is damaged.
-        FileNotFoundError: a file of it is missing.
+        ValueError: as `run_predictor`.
+        FileNotFoundError: as `run_predictor`.
     """
-    folder = run_dir / "latency"
-    return Costs(scale, Predictor.load(folder) if (folder / RECORD_FILE).is_file() else None, image)
+    return Costs(scale, run_predictor(run_dir), image)
 
 
 class Costs:

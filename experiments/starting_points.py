@@ -124,12 +124,13 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
     Where no numbers are taken over, a run will do that only judged otherwise, without its anchors, or was for another device,
     without its predictor, or has no classifier.
     """
-    path, taken, changed = earlier.path / "sweep.yaml", _STAGES, set[str]()
+    path, before, taken, changed = earlier.path / "sweep.yaml", config, _STAGES, set[str]()
     if earlier.ledger.header.get("fingerprint") != ledger_header(config)["fingerprint"]:
         changed = {"no sweep.yaml there says which"}
         if path.is_file():
-            changed = {*changed_settings(load_config(path), config)}
-    if is_for_another := _is_for_another(earlier, config):
+            before = load_config(path)
+            changed = {*changed_settings(before, config)}
+    if is_for_another := _is_for_another(earlier, before, config):
         changed.add("latency")
     if changed:
         if key != "stages" or not _JUDGED_BY.issuperset(changed):
@@ -154,12 +155,11 @@ def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
     return stages
 
 
-def _is_for_another(earlier: Run, config: SweepConfig) -> bool:
-    """Whether the sweep predicts latencies by another predictor than an earlier run's."""
+def _is_for_another(earlier: Run, before: SweepConfig, config: SweepConfig) -> bool:
+    """Whether the sweep predicts latencies by another predictor than an earlier run, with its settings."""
     if config.latency.predictor is not None:
         from experiments.latency import given_predictor
 
         return earlier.predictor_record.get("digest") != given_predictor(config).digest
-    path = earlier.path / "sweep.yaml"
-    measured = [x.latency.model_copy(update={"image": None}) for x in (load_config(path) if path.is_file() else config, config)]
-    return measured[0] != measured[1]
+    then, now = (x.latency.model_copy(update={"image": None}) for x in (before, config))
+    return then != now

@@ -34,7 +34,7 @@ from objectives.zero_cost import ZERO_COST
 from search_space import Architecture, get_scale
 
 _STREAM = 0x7257  # of the draws
-LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
+_LEAST_PAIRS = 10  # of about equal cost: resamples of fewer hardly differ, and would look certain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,31 +129,35 @@ def correlations(scores: Mapping[str, np.ndarray], truths: np.ndarray, baselines
     signed |= {name: -column[usable] for name, column in baselines.items()}
     return {
         "num_left_out": int(np.count_nonzero(~usable)),
-        "num_pairs": num_pairs_at_equal_cost(macs),
+        "num_pairs": _num_pairs(macs),
         "tau": {name: _tau(kendall_tau, score, truth) for name, score in signed.items()},
-        "tau_equal_cost": {name: _tau_at_equal_cost(score, truth, macs) for name, score in signed.items()},
+        "tau_equal_cost": {name: _tau(tau_at_equal_macs, score, truth, macs) for name, score in signed.items()},
         "between_seeds": _tau(kendall_tau, truths[:, 0], truths[:, 1]) if truths.shape[1] > 1 else None,
     }
 
 
-def _tau(correlation: Callable[..., Estimate], score: np.ndarray, truth: np.ndarray, **settings: Any) -> Tau | None:
+def _tau(correlation: Callable[..., Estimate | None], score: np.ndarray, *others: np.ndarray) -> Tau | None:
     """Of the architectures that have the score; None where there is no ranking: all the same, or fewer than three of them."""
     known = np.isfinite(score)
     try:
-        return Tau.model_validate(correlation(score[known], truth[known], **settings).to_json())
+        found = correlation(score[known], *(column[known] for column in others))
+        return found and Tau.model_validate(found.to_json())
     except ValueError:
         return None
 
 
-def _tau_at_equal_cost(score: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> Tau | None:
-    known = np.isfinite(score)
-    if num_pairs_at_equal_cost(macs[known]) < LEAST_PAIRS:
+def tau_at_equal_macs(score: np.ndarray, truth: np.ndarray, macs: np.ndarray) -> Estimate | None:
+    """Kendall's tau over the pairs of architectures of about equal MACs; None where they are too few to tell.
+
+    Raises:
+        ValueError: as `kendall_tau_at_equal_cost`.
+    """
+    if _num_pairs(macs) < _LEAST_PAIRS:
         return None
-    return _tau(kendall_tau_at_equal_cost, score[known], truth[known], cost=macs[known], ratio=EQUAL_COST)
+    return kendall_tau_at_equal_cost(score, truth, cost=macs, ratio=EQUAL_COST)
 
 
-def num_pairs_at_equal_cost(macs: np.ndarray) -> int:
-    """Of architectures whose MACs differ by less than a factor of `EQUAL_COST`."""
+def _num_pairs(macs: np.ndarray) -> int:
     return int(np.count_nonzero(np.triu(pairs_at_equal_cost(macs, ratio=EQUAL_COST), k=1)))
 
 

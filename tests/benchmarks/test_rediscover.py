@@ -152,7 +152,8 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch, only_whole):
     with pytest.raises(KeyboardInterrupt):
         judged_losses.judge(Inputs(config), designs, path, **asked)
     assert len(judged_losses.read_rows(path)) == (0 if only_whole else 2)
-    judged_losses.judge(Inputs(config), [*designs, designs[0]], path, **asked)
+    judged_losses.judge(Inputs(config), judged_losses.not_judged([*designs, designs[0]], path), path, **asked)
+    assert judged_losses.not_judged(designs, path) == []
     again = (0, 1, 2) if only_whole else (2,)
     assert judged == [designs[i].digest for i in (0, 1, 2, *again, 3)]
     rows = judged_losses.read_rows(path)
