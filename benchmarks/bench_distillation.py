@@ -20,6 +20,7 @@ from bundles import NUM_SAMPLES, Bundles, Judge, measured, measured_file
 from kept import keep, put_back
 from PIL import Image, ImageDraw
 from record import estimated, show, single, write_result
+from refusing import refusing
 
 from experiments.bundle import ARCHITECTURE, EXPECTED, TRAINING, WEIGHTS, Bundle, read_bundle
 from experiments.bundle_folders import new_folder
@@ -319,9 +320,9 @@ def main() -> None:
     parser.add_argument("--data", default="digits")
     given = parser.parse_args()
     folder = Path("runs") / "distillation" / given.data
-    folder.mkdir(parents=True, exist_ok=True)
-    with terminal_progress() as progress:
+    with refusing("distillation"), terminal_progress() as progress:
         bench, kept = Bench(load_config(given.data), folder, progress), HERE / "measurements" / f"distillation_{given.data}"
+        folder.mkdir(parents=True, exist_ok=True)
         put_back(kept, folder=folder)
         if given.stage in STAGES:
             STAGES[given.stage](bench)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kept import keep, put_back
 from record import show, write_result
+from refusing import refusing
 
 from experiments.progress import terminal_progress
 from experiments.run_folder import read_run
@@ -23,10 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each architecture")
     given = parser.parse_args()
-    read_run(RUN)  # it refuses before anything is put where a sweep is to be
     folder = RUN / "trust"
-    put_back(KEPT, folder=folder)
-    with terminal_progress() as progress:
+    with refusing("trust"), terminal_progress() as progress:
+        read_run(RUN)  # it refuses before anything is put where a sweep is to be
+        put_back(KEPT, folder=folder)
         found = measure_trust(RUN, num=NUM, num_seeds=given.seeds, num_steps=None, num_samples=NUM_SAMPLES, progress=progress)
     keep(sorted(folder.glob("*/*.json")), folder=folder, kept=KEPT)
     taus = {**found.tau, **{f"{name}_equal_macs": tau for name, tau in found.tau_equal_cost.items()}}

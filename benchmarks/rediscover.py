@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,10 +45,11 @@ from rediscover_found import (
 from rediscover_picture import draw
 from rediscover_tables import write_table
 from rediscover_winner import Contest
+from refusing import refusing
 from rounded_weights import read_weights, write_weights
 
 from experiments.config import SweepConfig, changed_settings, ledger_header, load_config, resolved_yaml
-from experiments.errors import InputError, is_refusal, refusal_message
+from experiments.errors import InputError
 from experiments.evaluator import read_inputs
 from experiments.front import spread
 from experiments.ledger import Ledger
@@ -372,20 +372,16 @@ def main() -> None:
     given = arguments()
     is_kept = given.scale == "cores" and given.folder is None
     folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")
-    stage = "kept files"
-    try:
+    with contextlib.ExitStack() as stack:
         if is_kept:
-            put_back(KEPT, folder=folder)
-        keeper = keeping(KEPT_FILES, folder=folder, kept=KEPT) if is_kept else contextlib.nullcontext()
-        with terminal_progress() as progress, keeper:
-            experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder, given.address)
-            for stage in given.stages or STAGES:
+            with refusing("kept files"):
+                put_back(KEPT, folder=folder)
+            stack.enter_context(keeping(KEPT_FILES, folder=folder, kept=KEPT))
+        progress = stack.enter_context(terminal_progress())
+        experiment = Experiment(folder, SCALES[given.scale], progress, RESULTS if is_kept else folder, given.address)
+        for stage in given.stages or STAGES:
+            with refusing(stage):
                 getattr(experiment, stage)()
-    except (ValueError, OSError) as error:
-        if not is_refusal(error):
-            raise
-        print(f"{stage}: {refusal_message(error)}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":
