@@ -50,6 +50,8 @@ def _fronts(found: Found, axes: Axes) -> None:
             axes.step(*_values(run.front), where="post", color=COLOURS[name], linewidth=1, label=label)
     for marker, (name, design) in zip(MARKERS, found.published.items(), strict=True):
         axes.plot(*_values([design]), marker, color="black", markersize=7, label=name)
+    if FIRST in found.winners:
+        axes.plot(*_values([found.winners[FIRST][1]]), "o", color=WINNER_COLOURS[FIRST], markeredgecolor="black", label=FIRST)
     _along_latency(axes)
     axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}, supernet's weights")
     axes.legend(fontsize=8)

@@ -41,7 +41,7 @@ from experiments.trust import tau_at_equal_macs
 from experiments.trust_record import TrustRecord, read_trust
 from latency_models.measurements import MeasurementSet
 from objectives.denoising import mean_estimate
-from objectives.front import non_dominated_ranks
+from objectives.front import non_dominated, non_dominated_ranks
 from objectives.rank import kendall_tau
 from search_space import Architecture, get_scale, layer_plan
 
@@ -188,13 +188,20 @@ def standing(found: Found) -> dict[str, Any]:
 def trained_on(found: Found) -> dict[str, Any]:
     """Losses after the training of the search that trains before it judges, paired by image with Stable Diffusion 1.5's.
 
-    And with the winner's; and how far the order after it is that of the supernet's own weights.
+    And with the winner's; which of them no other dominates then; and how far the order after it is that of the supernet's own
+    weights.
     """
-    known = {name: found.trained[x.digest] for name, x in found.compared_trained.items() if x.digest in found.trained}
+    compared = {name: x for name, x in found.compared_trained.items() if x.digest in found.trained}
+    known = {name: found.trained[x.digest] for name, x in compared.items()}
     numbers = {f"{name}_trained_on_{QUALITY.name}": estimated(mean_estimate(known[name]), "1") for name in known}
     for name, other in itertools.product(known, (COMPARED[0], WINNER)):
         if other in known and other != name:
             numbers[f"{name}_less_{other}_trained_on"] = estimated(mean_estimate(known[name] - known[other]), "1")
+    if known:
+        latencies = [x.objectives[COST.name].value for x in compared.values()]
+        values = np.stack([[losses.mean() for losses in known.values()], latencies], axis=1)
+        best = [name for name, is_best in zip(known, non_dominated(values), strict=True) if is_best]
+        numbers["front_trained_on"] = {**exact(len(best), "designs", n=len(known)), "designs": best}
     both = [digest for digest in found.trained if digest in found.again]
     if len(both) >= LEAST_RANKED:
         inherited, after = (np.array([losses[x].mean() for x in both]) for losses in (found.again, found.trained))
@@ -228,7 +235,9 @@ def full_width(found: Found) -> dict[str, Any]:
 def of_design(found: Found, name: str, outcome: Evaluation) -> dict[str, Any]:
     """What one design is and costs."""
     plan = layer_plan(outcome.architecture, get_scale(found.config.deploy_scale))
+    has = [trait.name for trait in TRAITS if trait.of(outcome.architecture)]
     return {
+        f"{name}_traits": {**exact(len(has), "traits", n=len(TRAITS)), "has": has},
         f"{name}_parameters": exact(plan.parameters, "1", n=1),
         f"{name}_macs": exact(plan.macs, "1", n=1),
         f"{name}_peak_memory": estimated(found.costs(outcome.architecture)["peak_memory_bytes"], "bytes"),
