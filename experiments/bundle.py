@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from experiments.config_fields import Count, CountOrNone, Fraction, Name, NotNegative, Positive, Section, Seed
 from experiments.config_reading import Document, read_document, read_text, validated
+from experiments.data.loading import from_anywhere
 from experiments.denoising_task import DenoisingTask
 from experiments.errors import InputError
 from experiments.safetensors_stream import StoredTensor, mismatch, read_header, shapes_of, type_of, write_safetensors
@@ -260,8 +261,7 @@ def read_bundle_with(path: Path, data: str | None) -> Bundle:
     if data is None:
         check_has_data(path)
         return read_bundle(path)
-    where = str(Path(data).resolve()) if Path(data).is_dir() else data  # what is made of it is used from elsewhere, too
-    return with_settings(read_bundle(path), data=where)
+    return with_settings(read_bundle(path), data=from_anywhere(data))
 
 
 def file_sha256(path: Path) -> str:

@@ -57,10 +57,11 @@ def resumable_folder(path: Path, made_by: dict[str, Any]) -> Iterator[Path]:
     """
     partial = _partial(path)
     with locked(partial, what="training"):
-        partial.mkdir(exist_ok=True)
         if (partial / MADE_BY).is_file():
             check_made_by(partial, made_by)
-        (partial / WORK).mkdir(exist_ok=True)
+        elif partial.is_dir() and not (partial / WORK).is_dir():  # no training has left it
+            shutil.rmtree(partial)
+        (partial / WORK).mkdir(parents=True, exist_ok=True)
         write_whole(partial / MADE_BY, json.dumps(made_by, indent=2) + "\n")
         try:
             yield partial
@@ -88,7 +89,9 @@ def _partial(path: Path) -> Path:
 
 def check_made_by(path: Path, made_by: dict[str, Any]) -> None:
     """Raises InputError where a folder of `resumable_folder` was asked for otherwise; the message names what differs."""
-    before, now = flattened(read_json(path / MADE_BY) or {}), flattened(made_by)
+    if not isinstance(made_before := read_json(path / MADE_BY) or {}, dict):
+        raise InputError(f"{path / MADE_BY}: this says nothing of a request; delete {path}, or choose another folder")
+    before, now = flattened(made_before), flattened(made_by)
     differing = [f"{key} was {before.get(key)!r}, and is {x!r}" for key, x in now.items() if before.get(key) != x]
     if differing or before.keys() - now.keys():
         raise InputError(

@@ -1,6 +1,7 @@
 """What is to be expected of a bundle: counts and denoising loss, measured; its model card; and holding it to both."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from experiments.bundle import (
     read_bundle,
     read_expected,
 )
+from experiments.data.loading import from_anywhere
 from experiments.data.splits import ALL
 from experiments.denoising_task import all_examples, open_examples
 from experiments.errors import InputError
@@ -84,7 +86,7 @@ def expectations(bundle: Bundle, *, runs: bool = True) -> dict[str, Any]:
     promises["denoising_loss"] = {
         "value": loss.value, "low": loss.low, "high": loss.high, "n": loss.n, "split": split, "tolerance": _LOSS_TOLERANCE,
     }  # fmt: skip
-    return {**expected, "fingerprint": _loss_fingerprint(bundle, split)}
+    return {**expected, "fingerprint": _loss_fingerprints(bundle, split)[0]}
 
 
 def seeded_prediction(bundle: Bundle) -> float:
@@ -143,7 +145,7 @@ def verify_bundle(path: Path) -> list[Check]:
     if "denoising_loss" in promises:
         check_has_data(path)
         split = promise_split(bundle)
-    is_measured_so = split is None or expected.get("fingerprint") == _loss_fingerprint(bundle, split)
+    is_measured_so = split is None or expected.get("fingerprint") in _loss_fingerprints(bundle, split)
     if expected.get("digest") != bundle.architecture.digest or not is_measured_so:
         raise InputError(
             f"{path / 'expected.json'}: it was written for another architecture or measured in another way; "
@@ -201,9 +203,11 @@ A diffusion UNet, bundled by PocketUNet; {settings.origin}.
 """
 
 
-def _loss_fingerprint(bundle: Bundle, split: str) -> str:
-    settings = bundle.settings
-    return fingerprint(
-        measure="denoising loss at medium noise", n=_LOSS_SAMPLES, split=split, data=settings.data,
+def _loss_fingerprints(bundle: Bundle, split: str) -> tuple[str, str]:
+    """How the loss is measured, and how bundles of before say it: with the path of a folder, which may be moved."""
+    settings, data = bundle.settings, bundle.data
+    measured = functools.partial(
+        fingerprint, measure="denoising loss at medium noise", n=_LOSS_SAMPLES, split=split,
         schedule=settings.schedule, parameterisation=settings.parameterisation,
     )  # fmt: skip
+    return measured(data="files" if Path(from_anywhere(data)).is_absolute() else data), measured(data=data)

@@ -1,6 +1,5 @@
 """Which examples a run is made with: `data.json`. Images that come later move the division of a set, and so every number."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -65,22 +64,33 @@ def check_same_data(run_dir: Path, splits: Mapping[str, Dataset]) -> None:
         InputError: it was begun with others, or the record is damaged.
     """
     path = run_dir / FILE
-    now = DataRecord(splits={name: _record(dataset) for name, dataset in splits.items()})
+    if not path.is_file():
+        now = DataRecord(splits={name: _record(dataset) for name, dataset in splits.items()})
+        write_whole(path, now.model_dump_json(indent=1) + "\n")
+    elif told := other_data(run_dir, splits):
+        raise InputError(f"{told}; its numbers must not mix with new ones: put the data back, or choose another --run-dir")
+
+
+def other_data(run_dir: Path, splits: Mapping[str, Dataset]) -> str | None:
+    """What differs where a run was made with other examples; None where they are the same, or nothing is recorded.
+
+    Raises:
+        InputError: the record is damaged.
+    """
+    path = run_dir / FILE
     before = read_record(path, DataRecord, remedy="delete it if the data are still the same")
     if before is None:
-        write_whole(path, now.model_dump_json(indent=1) + "\n")
-        return
-    for name, split in now.splits.items():
+        return None
+    for name, dataset in splits.items():
+        split = _record(dataset)
         if (old := before.splits.get(name)) != split:
             had = f"{old.num_examples} examples" if old else "no examples"
-            raise InputError(
+            return (
                 f"{path}: this run was made with other data: split {name!r} had {had} and has {split.num_examples}, not all of "
-                "them the same; its numbers must not mix with new ones: put the data back, or choose another --run-dir"
+                "them the same"
             )
+    return None
 
 
 def _record(dataset: Dataset) -> SplitRecord:
-    digest = hashlib.sha256()
-    for index in range(len(dataset)):
-        digest.update(dataset.origin(index).encode() + b"\n")
-    return SplitRecord(num_examples=len(dataset), digest=digest.hexdigest()[:16])
+    return SplitRecord(num_examples=len(dataset), digest=dataset.digest())

@@ -24,9 +24,11 @@ from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.bundle_quality import expectations, model_card, promise_split
 from experiments.choosing import choose
 from experiments.config import SweepConfig, ledger_header, load_config
+from experiments.data.loading import from_anywhere
+from experiments.data_record import open_splits, other_data
 from experiments.denoising_task import DenoisingTask, open_examples
 from experiments.errors import InputError
-from experiments.latency import check_device, measure_latency
+from experiments.latency import measure_latency
 from experiments.ledger_contents import check_header
 from experiments.run_folder import Run, read_run
 from experiments.sampling import grid_drawer
@@ -98,6 +100,9 @@ def hand_off(
     runs = scale == "proxy"
     no_loss = "the data set cannot be read here, so that no loss is promised"
     has_data = runs and _can_open(made.bundle, promise_split, say, no_loss)
+    if has_data and (told := other_data(run.path, open_splits(config))):
+        say(f"{told}: other images are held out now, so that no loss is promised")
+        has_data = False
     with new_folder(out) as folder:
         if made.teacher is not None:
             _write_teacher(folder / TEACHER, made.teacher, has_data=has_data)
@@ -177,7 +182,7 @@ def training_settings(config: SweepConfig, origin: str, *, task: DenoisingTask |
         {
             "origin": origin,
             "scale": dataclasses.asdict(task.scale),
-            "data": config.data,
+            "data": from_anywhere(config.data),
             "seed": config.seed,
             "schedule": task.schedule_name,
             "parameterisation": task.parameterisation_name,
@@ -196,12 +201,11 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Sa
     """
     best_judged = [*(e for level in reversed(run.levels) for e in level.done), *run.ledger.evaluations]
     evaluation = next(e for e in best_judged if e.digest == architecture.digest)
-    latency = None
+    latency = measured_on = None
     if is_timed:
         try:
-            if config.latency.predictor is not None:
-                check_device(config, run.path)
-            latency = measure_latency(config, architecture).to_json()
+            found, measured_on = measure_latency(config, run.path, architecture)
+            latency = found.to_json()
         except (ValueError, OSError) as error:  # of a device that is not here, or does not take the network
             say(f"its latency is not measured: {error}")
     return {
@@ -211,6 +215,7 @@ def _measured(run: Run, config: SweepConfig, architecture: Architecture, say: Sa
             "deploy_scale": config.deploy_scale,
             "device": run.latency_device,
             "measured_latency_ms": latency,
+            "measured_on": measured_on,
         }
     }
 

@@ -32,10 +32,12 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     """Measures and fits, or loads what the run folder holds or `latency.predictor` names; measurements survive a kill.
 
     Raises:
-        InputError: the device is not known or not usable here, or as `known_predictor`.
+        InputError: the device is not known or not usable here, it tells no memory, which objectives or limits ask for, or as
+            `known_predictor`.
     """
     folder = run_dir / "latency"
     if (predictor := known_predictor(config, run_dir)) is not None:
+        check_memory(config, predictor, what="the run folder's predictor")
         if not (folder / RECORD_FILE).is_file():
             predictor.save(folder)
         return predictor
@@ -47,6 +49,7 @@ def fit_predictor(config: SweepConfig, run_dir: Path, progress: Progress) -> Pre
     found = measure_into(folder, device, networks, rounds=config.latency.rounds, profiled=True, progress=progress)
     predictor = fit(found)
     predictor.save(folder)
+    check_memory(config, predictor, what=f"latency.device: {device.name}")
     return predictor
 
 
@@ -86,9 +89,14 @@ def given_predictor(config: SweepConfig) -> Predictor:
         predictor.check_scale(get_scale(config.deploy_scale))
     except (ValueError, OSError) as error:
         raise InputError(f"latency.predictor: {refusal_message(error)}") from None
-    if predictor.memory is None and "peak_memory_bytes" in (*config.objectives, *config.limits):
-        raise InputError(f"latency.predictor: {given} tells no peak_memory_bytes; leave it out of objectives and limits")
+    check_memory(config, predictor, what=f"latency.predictor: {given}")
     return predictor
+
+
+def check_memory(config: SweepConfig, predictor: Predictor, *, what: str) -> None:
+    """Raises InputError where objectives or limits ask for a memory that is not predicted."""
+    if predictor.memory is None and "peak_memory_bytes" in (*config.objectives, *config.limits):
+        raise InputError(f"{what} tells no peak_memory_bytes; leave it out of objectives and limits")
 
 
 def check_measuring(config: SweepConfig, run_dir: Path) -> None:
@@ -107,31 +115,23 @@ def check_measuring(config: SweepConfig, run_dir: Path) -> None:
         raise InputError(f"latency.num_architectures is {num}, and space {config.space!r} has {size}; lower it")
 
 
-def check_device(config: SweepConfig, run_dir: Path) -> None:
-    """Refuses to measure where another device, machine or version was predicted.
+def measure_latency(config: SweepConfig, run_dir: Path, architecture: Architecture) -> tuple[Estimate, dict[str, str]]:
+    """One architecture's latency in milliseconds, measured on the sweep's device at its deploy scale; what it was measured on.
 
     Raises:
-        InputError: it is another, or the sweep's device is not usable here.
-    """
-    of = Predictor.load(run_dir / "latency").fingerprint
-    if differing := first_difference(of, _device(config).fingerprint()):
-        raise InputError(
-            f"the sweep predicted latencies of {of['device']}, and what is here differs ({differing}); measure it there with "
-            "`pocketunet latency measure`"
-        )
-
-
-def measure_latency(config: SweepConfig, architecture: Architecture) -> Estimate:
-    """One architecture's latency in milliseconds, measured on the sweep's device at its deploy scale.
-
-    Raises:
-        InputError: the device is not known or not usable here.
+        InputError: the device is not known or not usable here, or `latency.predictor` is of another one.
     """
     device = _device(config)
+    predictor, here = run_predictor(run_dir), device.fingerprint()
+    if predictor and config.latency.predictor is not None and (differs := first_difference(predictor.fingerprint, here)):
+        raise InputError(
+            f"the sweep predicted latencies of {predictor.fingerprint['device']}, and what is here differs ({differs}); "
+            "measure it there with `pocketunet latency measure`"
+        )
     network = network_of(layer_plan(architecture, get_scale(config.deploy_scale)))
     protocol = TimingProtocol(rounds=config.latency.rounds)
     timing = measure(device, [network], build_network, protocol=protocol, profiled=False).measurements[network.key].timing
-    return Estimate(timing.ms, timing.low, timing.high, timing.n)
+    return Estimate(timing.ms, timing.low, timing.high, timing.n), here
 
 
 def _device(config: SweepConfig) -> Device:

@@ -1,5 +1,6 @@
 """Carries predictors to another device: chooses networks, measures them there, calibrates."""
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def _space_of(sources: Sequence[Predictor]) -> str:
 
 
 def write_models_to_measure(table: Path, networks: Sequence[Network], *, with_models: bool, progress: Progress) -> None:
-    """Writes a table to be filled in, and beside it a .tflite file of each network, in `models/`.
+    """Writes a table to be filled in, and beside it a .tflite file of each network, `models/DIGEST@SCALE.tflite`.
 
     Files that are there are kept, so that the same command goes on after a kill; the table comes last.
 
@@ -70,8 +71,7 @@ def _convert(folder: Path, networks: Sequence[Network], progress: Progress) -> N
     folder.mkdir(parents=True, exist_ok=True)
     with progress.stage("Converting", len(networks)) as stage:
         for network in networks:
-            assert network.architecture is not None
-            model = folder / f"{network.architecture.digest}.tflite"
+            model = folder / f"{network.key}.tflite"
             if model.is_file():
                 stage.advance()
                 continue
@@ -101,6 +101,10 @@ def calibrate_to(
     else:
         chosen = networks_to_calibrate(sources, space_name=space_name, scale_name=scale_name, k=k, seed=seed)
     measured = measure_into(out / _MEASUREMENTS, device, chosen, rounds=rounds, profiled=True, progress=progress)
+    if isinstance(device, CsvDevice):  # a row that was taken out, or corrected to another network, counts no longer
+        rows = {key: x for key, x in measured.measurements.items() if key in device.table.rows}
+        measured = dataclasses.replace(measured, measurements=rows)
+        measured.save(out / _MEASUREMENTS)
     predictor = calibrate(sources, measured)
     predictor.save(out)
     return predictor, measured

@@ -18,7 +18,7 @@ from latency_models.measure import measure
 from latency_models.measurements import RECORDS_FILE, MeasurementSet
 from latency_models.network import Network, network_of
 from latency_models.timing import TimingProtocol
-from search_space import get_scale, get_space, layer_plan
+from search_space import get_scale, get_space, layer_plan, scale_names
 from search_space.spaces import deploy_scale
 
 
@@ -58,19 +58,26 @@ def networks_of_space(space_name: str, *, scale_name: str | None, n: int, num_bl
     return [*blocks, *(network_of(layer_plan(architecture, scale)) for architecture in chosen)]
 
 
-def named_networks(names: Sequence[str], *, scale_name: str | None) -> list[Network]:
-    """Published designs, architecture files or bundles as networks.
+def named_network(name: str, *, scale_name: str | None, known: Sequence[str] = ()) -> Network:
+    """A published design, an architecture file or a bundle as a network.
+
+    Args:
+        name: of the design, or a path.
+        scale_name: where it lives; by default at its own scale.
+        known: scales of a predictor; by default it lives at the first of these where its own is none of them.
 
     Raises:
-        InputError: there is none of that name, or its scale is not known.
+        InputError: there is none of that name, or its scale is not known, or not one that ships: a record names the scale
+            alone.
     """
-    networks = []
-    for name in names:
-        subject = find_subject(name, scale=scale_name)
-        if subject.plan is None:
-            raise InputError(f"{name}: the scale is not known; give --scale")
-        networks.append(network_of(subject.plan))
-    return networks
+    plan = find_subject(name, scale=scale_name).plan
+    if plan is not None and (plan.scale.name not in scale_names() or get_scale(plan.scale.name) != plan.scale):
+        raise InputError(f"{name}: its scale {plan.scale.name!r} is none of those that ship; give --scale")
+    if scale_name is None and known and (plan is None or plan.scale.name not in known):
+        plan = find_subject(name, scale=known[0]).plan
+    if plan is None:
+        raise InputError(f"{name}: the scale is not known; give --scale")
+    return network_of(plan)
 
 
 def measure_into(

@@ -160,7 +160,7 @@ class FeatureDistances:
         """Features of samples, which are clipped to [-1, 1] if they are images.
 
         Raises:
-            UnusableSamplesError: a sample is not finite, or all are the same image.
+            UnusableSamplesError: a sample or its features are not finite, or all are the same image.
             ValueError: they have another shape than the extractor takes.
         """
         bad = np.flatnonzero(~np.isfinite(samples).all(axis=(1, 2, 3)))
@@ -175,7 +175,14 @@ class FeatureDistances:
                 f"all {len(samples)} samples are one image, which have no spread to measure: the network ignores its noise; "
                 "train it longer"
             )
-        return features(self.extractor, samples)
+        found = features(self.extractor, samples)
+        bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+        if len(bad):
+            raise UnusableSamplesError(
+                f"extractor {self.extractor.name!r} has features that are not finite of {len(bad)} of {len(samples)} samples, "
+                f"the first is sample {bad[0]}; train the network longer, or mend the extractor"
+            )
+        return found
 
     def jackknifed(self, samples: np.ndarray, measures: Sequence[str] | None = None) -> dict[str, Jackknifed]:
         """Fréchet distance, kernel distance with a cubic and with a Gaussian kernel, or some of them, by name.

@@ -9,11 +9,11 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from experiments.choosing import choose
 from experiments.config import SweepConfig, evaluation_settings, load_config, with_samples
@@ -85,7 +85,7 @@ class _Statistic(BaseModel):
 class _Kept(BaseModel):
     """What of an architecture's file is read again; what it says beside that is for people."""
 
-    jackknifed: dict[str, _Statistic]
+    jackknifed: Annotated[dict[str, _Statistic], Field(min_length=1)]
 
     def statistics(self) -> dict[str, Jackknifed]:
         """By measure."""

@@ -17,7 +17,7 @@ from experiments.errors import InputError
 from experiments.memory import keep_freed_memory
 from experiments.progress import Progress
 from experiments.supernet_start import load_start
-from experiments.training_curve import SeriesLog, TrainingCurve
+from experiments.training_curve import DivergedError, SeriesLog, TrainingCurve
 from objectives.cost import counted_costs
 from search_space import Architecture, get_scale, get_space
 from supernet import Supernet, training_lowering
@@ -84,7 +84,7 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: 
     """Trains until `supernet.num_steps`, from the last checkpoint on; `supernet/history.json` holds the loss over time.
 
     Raises:
-        InputError: a checkpoint cannot be written, or none of those that there are can be read.
+        InputError: a checkpoint cannot be written, none of those that there are can be read, or the training diverges.
     """
     settings = config.supernet
     with Checkpoints(run_dir / _CHECKPOINTS) as checkpoints:
@@ -97,7 +97,12 @@ def train_supernet(config: SweepConfig, run_dir: Path, progress: Progress, log: 
             progress.stage("Training the supernet", settings.num_steps, done=done) as stage,
         ):
             for step, trained, loss in _steps(config, state, done):
-                if note := curve.add(step, {"loss": loss}):
+                try:
+                    note = curve.add(step, {"loss": loss})
+                except DivergedError as error:
+                    key = f"{run_dir / 'sweep.yaml'}: key 'supernet.learning_rate' is {settings.learning_rate:g}"
+                    raise InputError(f"{key}, and {error}, in another --run-dir") from None
+                if note:
                     stage.advance(0, note=note)
                 stage.advance()
                 if step % save_every == 0 or step == settings.num_steps:

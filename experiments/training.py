@@ -117,10 +117,11 @@ def fit_into(
     Raises:
         InputError: as `resumable_folder` and `fit_phases`; or the data set cannot be read.
     """
+    examples = open_examples(bundle.data, bundle.task.scale, split="train")
+    asked = {**asked, "images": {"number": len(examples), "digest": examples.digest()}}
     if keeps_finished and out.is_dir():
         check_made_by(out, asked)
         return out
-    open_examples(bundle.data, bundle.task.scale, split="train")
     progress = progress or silent_progress()
     about = {"seed": asked["seed"], "out": str(out), "architecture": bundle.architecture.digest}
     given = {key: value for key, value in asked["method"].items() if value is not None}

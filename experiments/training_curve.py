@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.errors import InputError
-from experiments.json_files import read_json
+from experiments.json_files import is_number, read_json
 from experiments.whole_files import naming, write_whole
 
 HISTORY, EVENTS = "history.json", "tensorboard"
@@ -81,8 +81,7 @@ class TrainingCurve:
         self._log = log
         self._events: _Events | None = None
         kept = folder / HISTORY if folder else None
-        found = read_json(kept) if kept else None
-        self.points: list[dict[str, float]] = [point for point in found or [] if point["step"] <= done]
+        self.points = [point for point in (_read_points(kept) if kept else []) if point["step"] <= done]
         self._num_logged = len(self.points)
         if folder:
             self._events = _Events(folder / EVENTS, first_step=done + 1)
@@ -130,9 +129,16 @@ class TrainingCurve:
 
 def log_history(folder: Path, log: SeriesLog) -> int:
     """Logs what a folder's `history.json` holds, where there is one; returns its last step, or 0."""
-    points = read_json(folder / HISTORY) or []
+    points = _read_points(folder / HISTORY)
     _log_points(points, log)
     return points[-1]["step"] if points else 0
+
+
+def _read_points(path: Path) -> list[dict[str, Any]]:
+    points = read_json(path) or []
+    if not isinstance(points, list) or not all(isinstance(x, dict) and is_number(x.get("step")) for x in points):
+        raise InputError(f"{path}: these are no losses of a training, each with its step; delete it, a new curve is begun")
+    return points
 
 
 def _log_points(points: Sequence[Mapping[str, Any]], log: SeriesLog) -> None:

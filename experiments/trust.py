@@ -82,8 +82,9 @@ def measure_trust(
     path.parent.mkdir(exist_ok=True)
     with locked(path, what="record"):
         use_compilation_cache(run_dir)
+        inputs = read_inputs(run_dir)
         distances = trained_distances(config, run_dir, progress)
-        scores = _scores(SupernetEvaluator(read_inputs(run_dir)), qualities, architectures, progress)
+        scores = _scores(SupernetEvaluator(inputs), qualities, architectures, progress)
         drop_programs()
         baselines = _baselines(config, architectures, progress)
         drop_programs()

@@ -61,13 +61,14 @@ _REQUESTS = {"convert": convert, "store_weights": store_weights}
 def serve(requests: TextIO, replies: TextIO) -> None:
     """Answers requests until the other side closes the stream."""
     for line in requests:
-        refusal = None
+        refusal = number = None
         try:
             request = json.loads(line)
             _REQUESTS[request["function"]](**request["arguments"])
         except Exception as error:  # the converter raises its own, undocumented kinds
             refusal = str(error) or type(error).__name__
-        replies.write(json.dumps({"refusal": refusal}) + "\n")
+            number = error.errno if isinstance(error, OSError) else None
+        replies.write(json.dumps({"refusal": refusal, "errno": number}) + "\n")
         replies.flush()
 
 

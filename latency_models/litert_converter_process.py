@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -80,7 +81,10 @@ class ConverterProcess:
                 raise ValueError(f"{who} {self._death(process)} on this network; {_REMEDY}")
             if large:
                 self._end()
-            return json.loads(reply)["refusal"]
+            answer = json.loads(reply)
+            if (number := answer["errno"]) is not None:  # of a full disk, above all
+                raise OSError(number, os.strerror(number), arguments.get("stored", arguments["model"]))
+            return answer["refusal"]
 
     def _end(self) -> None:
         if self._process is not None:

@@ -229,19 +229,22 @@ def first_difference(fingerprint: Mapping[str, str], other: Mapping[str, str]) -
 
 
 def load_all(folders: Sequence[Path]) -> MeasurementSet:
-    """The measurements of several folders together.
+    """The measurements of several folders together, first of those beside which one control ran; of equal ones the last's.
 
     Raises:
       ValueError: A file is damaged, or they come from different devices or versions; the message names the folder.
       FileNotFoundError: There is no such folder.
     """
-    merged = MeasurementSet.load(folders[0])
-    for folder in folders[1:]:
+    by_control, first = dict[str | None, MeasurementSet](), MeasurementSet.load(folders[0])
+    for folder in folders:
+        measured = MeasurementSet.load(folder)
         try:
-            merged = merged.merged(MeasurementSet.load(folder))
+            first.check_fingerprint(measured.fingerprint)
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from None
-    return merged
+        control = measured.control.network.key if measured.control else None
+        by_control[control] = by_control[control].merged(measured) if control in by_control else measured
+    return functools.reduce(MeasurementSet.merged, by_control.values())
 
 
 def _read_control(record: Mapping[str, Any] | None) -> Control | None:

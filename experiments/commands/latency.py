@@ -7,7 +7,9 @@ import click
 
 PREDICTOR = click.argument("predictor", metavar="P", type=click.Path(path_type=Path))
 _DEVICE = click.option("--device", required=True, metavar="DEVICE", help="As `pocketunet latency devices` lists it.")
-_SCALE = click.option("--scale", help="Name of the scale.  [default: where the space's networks are to run]")
+_SCALE = click.option(
+    "--scale", help="Name of the scale.  [default: a network's own, or where the space's networks are to run]"
+)
 _ROUNDS = click.option(
     "--rounds", type=click.IntRange(min=2), default=6, show_default=True, help="Interleaved rounds of timing."
 )
@@ -57,11 +59,12 @@ def latency_anchor(phone: str, *, switch_on: tuple[str, ...], switch_off: tuple[
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def latency_options(phone: str, what: str, *, scale: str | None, as_json: bool) -> None:
     """Compare kernel options on such a phone: fused norms and GELU, fused attention, Winograd."""
-    from experiments.latency_measuring import named_networks
+    from experiments.latency_measuring import named_network
     from experiments.phone_profile_texts import options_json, options_text
-    from latency_models.phone_profiles import FIRST_SCALE
+    from latency_models.phone_profiles import phone_profile
 
-    (network,) = named_networks([what], scale_name=scale or FIRST_SCALE)
+    known = phone_profile(phone).scales
+    network = named_network(what, scale_name=scale, known=known)
     found = options_json(phone, network, name=what)
     click.echo(json.dumps(found) if as_json else options_text(found))
 
@@ -84,12 +87,12 @@ def latency_measure(
     """Run networks and record their latency, kernels and memory; the same command again goes on."""
     if not names and not (space and (n or blocks)):
         raise click.UsageError("say what to measure: --space with --n or --blocks, or --network")
-    from experiments.latency_measuring import measure_into, named_networks, networks_of_space, usable_device
+    from experiments.latency_measuring import measure_into, named_network, networks_of_space, usable_device
     from experiments.latency_texts import measured_text
     from experiments.progress import terminal_progress
 
     where = usable_device(device)
-    networks = named_networks(names, scale_name=scale)
+    networks = [named_network(name, scale_name=scale) for name in names]
     if space:
         networks += networks_of_space(space, scale_name=scale, n=n, num_blocks=blocks, seed=seed)
     with terminal_progress() as progress:
@@ -119,13 +122,13 @@ def latency_fit(measurements: tuple[Path, ...], *, out: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a network.")
 def latency_predict(predictor: Path, what: tuple[str, ...], *, scale: str | None, as_json: bool) -> None:
     """Predict the latency of networks, with its interval, by stage and by kind of kernel."""
-    from experiments.latency_measuring import named_networks
+    from experiments.latency_measuring import named_network
     from experiments.latency_texts import prediction_json, prediction_text
     from latency_models.predictor import Predictor
 
     loaded = Predictor.load(predictor)
     for name in what:
-        (network,) = named_networks([name], scale_name=scale or loaded.scales[0])
+        network = named_network(name, scale_name=scale, known=loaded.scales)
         found = prediction_json(loaded, network, name=name)
         click.echo(json.dumps(found) if as_json else prediction_text(found))
 

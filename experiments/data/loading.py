@@ -80,6 +80,12 @@ def load_dataset(
     return load_folder(path, name=name, split=split, resolution=resolution, channels=channels)
 
 
+def from_anywhere(name: str) -> str:
+    """The name of a data set as it is, that of a folder or file as its whole path: bundles are used from other folders."""
+    path = pathlib.Path(name).expanduser()
+    return str(path.resolve()) if name != DIGITS and name not in _MADE and path.exists() else name
+
+
 def _refuse_keys(name: str, **keys: str | None) -> None:
     for key, value in keys.items():
         if value is not None:

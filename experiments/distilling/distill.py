@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from experiments.bundle import TEACHER, Bundle, open_bundle, read_bundle_with, with_settings
+from experiments.bundle import TEACHER, Bundle, check_has_data, open_bundle, read_bundle_with, with_settings
 from experiments.bundle_folders import refuse_existing
 from experiments.config_fields import Name, Section, Seed
 from experiments.config_reading import Document, KeyPath, read_document, read_text, validated, with_overrides
@@ -171,6 +171,8 @@ def _again(settings: AnySettings, before: Bundle) -> dict[str, Any]:
 def _check_chain(plan: Plan, chain: list[AnySettings], folders: list[Path]) -> None:
     """Opens the bundle of a plan, and every teacher that is there before it begins: refuses what can be before it trains."""
     begun, _ = open_bundle(plan.bundle)
+    if plan.data is None:
+        check_has_data(plan.bundle)
     begun = with_settings(begun, data=plan.data or begun.settings.data)
     for i, settings in enumerate(chain):
         method, student = METHODS[settings.method], _as_student(begun, settings)

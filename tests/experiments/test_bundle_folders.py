@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from experiments import bundle_folders
-from experiments.bundle_folders import WORK, new_folder, resumable_folder
+from experiments.bundle_folders import MADE_BY, WORK, new_folder, resumable_folder
 from experiments.errors import InputError
 from experiments.locks import lock_path, locked
 
@@ -69,6 +69,28 @@ def test_what_a_kill_has_left_of_a_new_folder_is_made_again_unless_it_is_being_m
     with new_folder(tmp_path / "made") as folder:
         (folder / "whole").write_text("2")
     assert {path.name for path in tmp_path.rglob("*")} == {"made", "whole"}
+
+
+def test_what_another_command_has_left_is_no_part_of_a_training(tmp_path):
+    left = tmp_path / "made.partial"
+    left.mkdir()
+    (left / "teacher").write_text("of another")
+    lock_path(left).touch()
+    work(tmp_path / "made", {"weights": "1"})
+    assert {path.name for path in tmp_path.rglob("*")} == {"made", "weights", MADE_BY}
+
+
+def test_a_training_goes_on_where_the_file_of_its_request_was_lost(tmp_path):
+    with pytest.raises(OSError, match="not empty"):
+        work(tmp_path / "made", {f"{WORK}/checkpoint": "1", "taken": "x"})
+    shutil.rmtree(tmp_path / "made")
+    request = tmp_path / "made.partial" / MADE_BY
+    request.write_text("[1]")
+    with pytest.raises(InputError, match="this says nothing of a request"), resumable_folder(tmp_path / "made", {"a": 1}):
+        pass
+    request.unlink()
+    with resumable_folder(tmp_path / "made", {"a": 1}) as folder:
+        assert (folder / WORK / "checkpoint").is_file()
 
 
 def test_where_something_has_taken_the_name_that_is_told_and_the_work_stays(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -103,6 +104,14 @@ def test_unusable_samples_are_named_and_fail_an_evaluation(samples, message):
     outcome = judge(lambda _: distances().measure(samples), get_space("digits-small").smallest())
     assert outcome.objectives == {}
     assert outcome.reason.startswith("UnusableSamplesError: ")
+
+
+def test_features_that_are_not_finite_are_told():
+    whitened = function_extractor(
+        "whitened", lambda p, x: p * flat(1.0, x) / jnp.std(x, axis=(1, 2, 3))[:, None], np.float32(1.0)
+    )
+    with pytest.raises(UnusableSamplesError, match="extractor .whitened. has .* 1 of 50 samples, the first is sample 4"):
+        FeatureDistances.to(DATA, whitened).features_of(changed(SAMPLES, 4, 0.5))
 
 
 def test_samples_of_which_each_is_of_one_colour_have_a_distance():

@@ -168,6 +168,37 @@ def test_a_folder_of_other_data_is_named_from_the_root(handed, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert read_bundle_with(handed[0], "images").settings.data == str(tmp_path / "images")
     assert read_bundle_with(handed[0], "shapes").settings.data == "shapes"
+    given = [load_config("digits-small", [f"data={data}"]) for data in ("images", "digits")]
+    (tmp_path / "digits").mkdir()  # a name that ships is no folder's
+    assert [handoff.training_settings(x, "drawn").data for x in given] == [str(tmp_path / "images"), "digits"]
+
+
+def test_where_other_images_are_held_out_now_no_loss_is_promised(run, tmp_path, capsys):
+    changed = tmp_path / "run"
+    shutil.copytree(run, changed)
+    splits = {name: {"num_examples": 7, "digest": "0" * 16} for name in ("train", "validation")}
+    (changed / "data.json").write_text(json.dumps({"schema_version": 1, "splits": splits}))
+    assert _run("handoff", changed, "--pick", "knee", "--out", tmp_path / "unet") == 0
+    assert "split 'train' had 7 examples and has " in capsys.readouterr().err
+    assert set(read_expected(tmp_path / "unet")["promises"]) == {"parameters", "macs", "prediction"}
+
+
+def test_a_loss_is_promised_of_images_wherever_they_lie(handed, tmp_path, monkeypatch):
+    unet = tmp_path / "unet"
+    for number in range(60):
+        folder = tmp_path / "images" / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 4 * number).save(folder / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    bundle = read_bundle_with(handed[0], "images")
+    write_bundle(unet, bundle, expected=expectations(bundle), card="")
+    (tmp_path / "images").rename(tmp_path / "moved")
+    training = unet / "training.yaml"
+    training.write_text(training.read_text().replace(str(tmp_path / "images"), "moved"))
+    assert "moved" in training.read_text()
+    assert all(check.is_kept for check in verify_bundle(unet))
+    shutil.rmtree(tmp_path / "moved" / "0")
+    assert not all(check.is_kept for check in verify_bundle(unet))
 
 
 def test_the_prediction_tells_other_weights_even_where_the_digest_is_theirs(handed, tmp_path, capsys):

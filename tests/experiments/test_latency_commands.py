@@ -9,14 +9,17 @@ import pytest
 from experiments_fixtures.run_folders import make_run
 from known_machines import measured_on, other_machine, random_networks, tiled_machine, true_ms
 
+from experiments import latency_calibrating
 from experiments.cli import main
-from experiments.latency_calibrating import networks_to_calibrate
+from experiments.latency_calibrating import networks_to_calibrate, write_models_to_measure
+from experiments.progress import silent_progress
 from latency_models.csv_device import read_table
 from latency_models.fitting import fit
+from latency_models.litert_file import MODEL_FILE
 from latency_models.measurements import MeasurementSet
 from latency_models.network import network_of
 from latency_models.predictor import Predictor
-from search_space import Architecture, get_scale, layer_plan
+from search_space import Architecture, get_scale, get_space, layer_plan
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -85,6 +88,24 @@ def test_template_filled_in_elsewhere_calibrates(capsys, fitted, tmp_path):
     code, _, err = run(capsys, "template", str(fitted / "P"), *arguments)
     assert code == 2
     assert "this file exists" in err
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("\n".join(table.read_text().splitlines()[:-1]))  # a row is taken out
+    code, out, _ = run(capsys, "calibrate", str(fitted / "P"), "--device", f"csv:{fewer}", "--out", str(tmp_path / "Q"))
+    assert code == 0, out
+    assert MeasurementSet.load(tmp_path / "Q" / "measurements").measurements.keys() == {n.key for n in networks[:-1]}
+
+
+def test_models_of_one_architecture_at_two_scales_are_two_files(tmp_path, monkeypatch):
+    class Converter:
+        def convert(self, network, build, folder):
+            (folder / MODEL_FILE).write_text(network.scale.name)
+
+    monkeypatch.setattr(latency_calibrating, "litert_converter", Converter)
+    smallest = get_space("digits").smallest()
+    for name in ("digits-proxy", "digits-deploy"):
+        network = network_of(layer_plan(smallest, get_scale(name)))
+        write_models_to_measure(tmp_path / f"{name}.csv", [network], with_models=True, progress=silent_progress())
+        assert (tmp_path / "models" / f"{smallest.digest}@{name}.tflite").read_text() == name
 
 
 def test_the_space_to_choose_from_is_that_of_the_scale_unless_there_is_none(fitted):

@@ -1,14 +1,17 @@
 """What is measured anew and what is kept, and what is refused before anything is trained."""
 
 import dataclasses
+import json
 
 import pytest
+import yaml
 from known_machines import measured_on, random_networks, tiled_machine
 
+from experiments import latency
 from experiments.config import load_config
 from experiments.errors import InputError
-from experiments.latency import check_device, check_measuring, fit_predictor
-from experiments.latency_measuring import measure_into
+from experiments.latency import check_measuring, fit_predictor, measure_latency
+from experiments.latency_measuring import measure_into, named_network
 from experiments.locks import locked
 from experiments.progress import silent_progress
 from experiments.run_folder import Run
@@ -17,6 +20,7 @@ from latency_models.device import get_device
 from latency_models.measurements import RECORDS_FILE, MeasurementSet
 from latency_models.phone_profiles import phone_profile
 from latency_models.predictor import Predictor
+from search_space import get_scale, get_space
 
 TABLE = "# device: phone\n# runtime: made up\narchitecture,scale,ms\nsd15,sd15,{ms}\nbk-sdm-base,sd15,300\n"
 
@@ -114,11 +118,52 @@ def test_a_predictor_that_does_not_serve_is_refused(tmp_path, phone, overrides, 
         check_measuring(load_config("digits-small", filled), tmp_path / "run")
 
 
-def test_no_latency_is_measured_in_the_place_of_another_devices(tmp_path, phone):
+def test_no_latency_is_measured_in_the_place_of_another_devices(tmp_path, phone, monkeypatch):
     config = load_config("digits-small", [f"latency.predictor={phone}", "latency.device=xla-cpu"])
     fit_predictor(config, tmp_path, silent_progress())
+    smallest = get_space("digits-small").smallest()
     with pytest.raises(InputError, match=r"latencies of Galaxy S24 .* \(device is 'Galaxy S24 .*' and 'xla-cpu'\); measure"):
-        check_device(config, tmp_path)
+        measure_latency(config, tmp_path, smallest)
+    monkeypatch.setattr(latency, "measure", lambda _, networks, *__, **___: measured_on(tiled_machine, networks))
     own = dataclasses.replace(Predictor.load(phone), fingerprint=get_device("xla-cpu").fingerprint())
     own.save(tmp_path / "own" / "latency")
-    check_device(config, tmp_path / "own")
+    found, measured_on_it = measure_latency(config, tmp_path / "own", smallest)
+    assert found.value > 0
+    assert measured_on_it == own.fingerprint
+    other = load_config("digits-small", ["latency.device=xla-cpu"])  # it fitted its own, and says where it measures now
+    assert measure_latency(other, tmp_path, smallest)[1]["device"] == "xla-cpu"
+
+
+def test_a_memory_that_the_runs_own_predictor_does_not_tell_is_refused(tmp_path, phone):
+    Predictor.load(phone).save(tmp_path / "latency")
+    config = load_config("digits-small", ["objectives=[denoising_loss, peak_memory_bytes]"])
+    with pytest.raises(InputError, match="the run folder's predictor tells no peak_memory_bytes; leave it out"):
+        fit_predictor(config, tmp_path, silent_progress())
+
+
+def bundle_at(folder, scale):
+    folder.mkdir()
+    (folder / "architecture.json").write_text(json.dumps(get_space("digits").smallest().to_json()))
+    (folder / "training.yaml").write_text(yaml.safe_dump({"scale": dataclasses.asdict(scale)}))
+    return str(folder)
+
+
+def test_a_bundle_is_taken_at_its_own_scale_where_that_is_known(tmp_path):
+    proxy, deploy = map(get_scale, ("digits-proxy", "digits-deploy"))
+    bundle = bundle_at(tmp_path / "unet", proxy)
+    for known, scale in (((), proxy), (("digits-deploy", "digits-proxy"), proxy), (("digits-deploy", "sd15"), deploy)):
+        assert named_network(bundle, scale_name=None, known=known).scale == scale
+    assert named_network(bundle, scale_name="digits-deploy").scale == deploy
+    bare = tmp_path / "architecture.json"
+    bare.write_text((tmp_path / "unet" / "architecture.json").read_text())
+    assert named_network(str(bare), scale_name=None, known=("digits-deploy",)).scale == deploy
+    with pytest.raises(InputError, match="the scale is not known; give --scale"):
+        named_network(str(bare), scale_name=None)
+
+
+@pytest.mark.parametrize("changes", [{"name": "imported"}, {"resolution": 16}])
+def test_a_scale_that_no_record_could_name_is_refused(tmp_path, changes):
+    bundle = bundle_at(tmp_path / "unet", dataclasses.replace(get_scale("digits-proxy"), **changes))
+    with pytest.raises(InputError, match=r"unet: its scale '\S+' is none of those that ship; give --scale"):
+        named_network(bundle, scale_name=None, known=("digits-deploy",))
+    assert named_network(bundle, scale_name="digits-deploy").scale == get_scale("digits-deploy")

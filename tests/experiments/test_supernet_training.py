@@ -51,6 +51,13 @@ def is_trained(run_dir):
     return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.allclose(x + NUM_STEPS, y), fresh, trained)))
 
 
+def test_a_training_that_diverges_names_the_key_to_change(begun, tmp_path, monkeypatch):
+    monkeypatch.setattr(supernet_training, "_steps", lambda config, state, done: iter([(1, state, jnp.float32("nan"))]))
+    told = r"sweep\.yaml: key 'supernet\.learning_rate' is [\d.]+, and training diverged: .*; lower .*, in another --run-dir"
+    with pytest.raises(InputError, match=told):
+        train_supernet(CONFIG, tmp_path, silent_progress())
+
+
 def test_it_is_trained_once_and_loaded(begun, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no finished supernet; run the sweep again to train it"):
         load_supernet(CONFIG, tmp_path)

@@ -82,10 +82,16 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path):
             curve.add(2, {"loss": float("nan")})
 
 
-def test_a_damaged_history_is_told(tmp_path):
-    (tmp_path / HISTORY).write_text("[{")
-    with pytest.raises(InputError, match="this is no JSON file"):
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("[{", "this is no JSON file"), ('{"a": 1}', "these are no losses"), ('[{"loss": 1}]', "these are no losses")],
+)
+def test_a_damaged_history_is_told(tmp_path, text, told):
+    (tmp_path / HISTORY).write_text(text)
+    with pytest.raises(InputError, match=told):
         TrainingCurve(tmp_path, num_steps=4)
+    with pytest.raises(InputError, match=told):
+        log_history(tmp_path, lambda *_: None)
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ for line in sys.stdin:
     time.sleep(0.02)
     with open(json.loads(line)["arguments"]["model"], "w") as file:
         file.write(str(os.getpid()))
-    print(json.dumps({"refusal": None}), flush=True)
+    print(json.dumps({"refusal": None, "errno": None}), flush=True)
 """
 
 
@@ -158,6 +158,14 @@ def test_a_crash_of_the_converter_is_a_refusal_and_the_next_request_is_served(mo
         converter.convert(module, tmp_path / "model", input_names=["input0"])
     with pytest.raises(ValueError, match=r"cannot store this network's weights as int8: .*dtype=float32"):
         converter.store_weights(module, tmp_path / "model", dtype="int8")
+    converter.close()
+
+
+def test_a_full_disk_is_no_refusal_of_the_network(monkeypatch, tmp_path, module):
+    pretend(monkeypatch, tmp_path, NUMBER.replace('{"refusal": None, "errno": None}', '{"refusal": "full", "errno": 28}'))
+    converter = ConverterProcess()
+    with pytest.raises(OSError, match="No space left on device: .*model"):
+        converter.convert(module, tmp_path / "model", input_names=["input0"])
     converter.close()
 
 

@@ -108,6 +108,17 @@ def test_folders_with_one_control_are_brought_to_one_level(tmp_path):
     assert all(apart.measurements[key] == m for key, m in other.measurements.items())
 
 
+def test_folders_with_one_control_come_to_one_level_whatever_folder_is_first(tmp_path):
+    thirds = [measured_on(tiled_machine, random_networks(9)[i : i + 3], profiled=True) for i in (0, 3, 6)]
+    first = dataclasses.replace(thirds[0], control=Control(random_networks(2)[1], (7.0,)))
+    one, other = (under_control(x._scaled(slower), 5.0 * slower) for x, slower in zip(thirds[1:], (1.0, 2.0), strict=True))
+    for name, measured in zip("abc", (first, one, other), strict=True):
+        measured.save(tmp_path / name)
+    found = load_all([tmp_path / name for name in "abc"])
+    levels = [found.measurements[key].timing.ms / m.timing.ms for x in thirds[1:] for key, m in x.measurements.items()]
+    np.testing.assert_allclose(levels, 1.25)  # the quartile of the control's 5 and 10 ms
+
+
 def test_profiles_are_those_of_the_records_whatever_lay_there(tmp_path):
     one = measured_on(tiled_machine, random_networks(3), profiled=True)
     under_control(one, 5.0).save(tmp_path)

@@ -192,6 +192,13 @@ def test_a_plan_whose_last_method_cannot_be_done_is_refused_before_anything_is_m
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_without_data_is_refused(bundle, tmp_path):
+    write_bundle(bundle, with_settings(BUNDLE, data=None), expected={}, card="")
+    with pytest.raises(InputError, match=r"training\.yaml"):
+        distill_plan(plan_file(tmp_path, bundle=str(bundle), out=str(tmp_path / "out"), chain=[{"method": "adversarial"}]))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_plan_is_held_to_its_own_data(bundle, tmp_path):
     images = write_latents(tmp_path / "images.npz", np.zeros((30, 8, 8, 1), np.float32))
     chain = [{"method": "ufogen"}, {"method": "adversarial"}]
