@@ -127,6 +127,15 @@ _SCALES = {
             "shapes32-proxy", 32, 3, 3, 4, context_length=6, context_width=32, time_features=32, time_width=32, vocabulary=27,
             norm_group_size=4, head_width=4, prompt_layers=2,
         ),
+        # Pictures whose captions are of any words: a token a byte, and so many that most captions fit.
+        Scale(
+            "captions16-proxy", 16, 3, 3, 4, context_length=96, context_width=32, time_features=32, time_width=32,
+            vocabulary=257, norm_group_size=4, head_width=4, prompt_layers=2,
+        ),
+        Scale(
+            "captions32-proxy", 32, 3, 3, 4, context_length=96, context_width=32, time_features=32, time_width=32,
+            vocabulary=257, norm_group_size=4, head_width=4, prompt_layers=2,
+        ),
         # Stable Diffusion 1.5 at 512x512 images. Widths of its whole family are multiples of 64 channels.
         Scale(
             "sd15", 64, 4, 4, 64, context_length=77, context_width=768, time_features=320, time_width=1280, norm_groups=32,

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffusion import per_sample, uniform_times
 from experiments.data import write_latents
-from experiments.denoising_task import DenoisingTask, open_examples
+from experiments.denoising_task import DenoisingTask, all_examples, open_examples
 from experiments.errors import InputError
 from search_space import get_scale
 
@@ -61,6 +61,10 @@ def test_captions_want_a_token_for_every_byte(tmp_path):
         (tmp_path / f"{number}.txt").write_text("a digit")
     with pytest.raises(InputError, match="needs a vocabulary of 257 tokens"):
         open_examples(str(tmp_path), SCALE, split="train")
+    scale = get_scale("captions16-proxy")
+    images, prompts = all_examples(open_examples(str(tmp_path), scale, split="train"), scale)
+    assert images.shape[1:] == (16, 16, 3)
+    assert [prompts[0][:8].tolist(), prompts.shape[1]] == [[byte + 1 for byte in b"a digit"] + [0], 96]
 
 
 def test_encoded_contexts_pass_as_they_are():
