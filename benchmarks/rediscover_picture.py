@@ -54,7 +54,7 @@ def _fronts(found: Found, axes: Axes) -> None:
         axes.plot(*_values([found.winners[FIRST][1]]), "o", color=WINNER_COLOURS[FIRST], markeredgecolor="black", label=FIRST)
     _along_latency(axes)
     axes.set_ylabel(f"denoising loss at {found.config.proxy_scale}, supernet's weights")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, ncols=2)
 
 
 def _along_latency(axes: Axes) -> None:
