@@ -122,12 +122,14 @@ def measure_latency(config: SweepConfig, run_dir: Path, architecture: Architectu
         InputError: the device is not known or not usable here, or `latency.predictor` is of another one.
     """
     device = _device(config)
-    predictor, here = run_predictor(run_dir), device.fingerprint()
-    if predictor and config.latency.predictor is not None and (differs := first_difference(predictor.fingerprint, here)):
-        raise InputError(
-            f"the sweep predicted latencies of {predictor.fingerprint['device']}, and what is here differs ({differs}); "
-            "measure it there with `pocketunet latency measure`"
-        )
+    here = device.fingerprint()
+    if config.latency.predictor is not None:
+        of = Predictor.load(run_dir / "latency").fingerprint
+        if differs := first_difference(of, here):
+            raise InputError(
+                f"the sweep predicted latencies of {of['device']}, and what is here differs ({differs}); measure it there with "
+                "`pocketunet latency measure`"
+            )
     network = network_of(layer_plan(architecture, get_scale(config.deploy_scale)))
     protocol = TimingProtocol(rounds=config.latency.rounds)
     timing = measure(device, [network], build_network, protocol=protocol, profiled=False).measurements[network.key].timing

@@ -235,9 +235,10 @@ def load_all(folders: Sequence[Path]) -> MeasurementSet:
       ValueError: A file is damaged, or they come from different devices or versions; the message names the folder.
       FileNotFoundError: There is no such folder.
     """
-    by_control, first = dict[str | None, MeasurementSet](), MeasurementSet.load(folders[0])
+    by_control, first = dict[str | None, MeasurementSet](), None
     for folder in folders:
         measured = MeasurementSet.load(folder)
+        first = first or measured
         try:
             first.check_fingerprint(measured.fingerprint)
         except ValueError as error:

@@ -63,8 +63,7 @@ def latency_options(phone: str, what: str, *, scale: str | None, as_json: bool) 
     from experiments.phone_profile_texts import options_json, options_text
     from latency_models.phone_profiles import phone_profile
 
-    known = phone_profile(phone).scales
-    network = named_network(what, scale_name=scale, known=known)
+    network = named_network(what, scale_name=scale, known=phone_profile(phone).scales)
     found = options_json(phone, network, name=what)
     click.echo(json.dumps(found) if as_json else options_text(found))
 
