@@ -199,7 +199,7 @@ def _rates(config: SweepConfig, supernet: Supernet) -> Callable[[int, Paths], fl
         if number <= settings.warmup_steps:
             return 1.0
         found = log_macs([space.decode(genotype) for genotype in chosen.genotypes[: chosen.num_paths]])
-        complexity = (np.mean(found) - low) / (high - low)
+        complexity = (np.mean(found) - low) / (high - low) if high > low else 0.5
         return np.asarray(decay(number - 1)).item() ** (spread * (1 - 2 * complexity))
 
     return rate

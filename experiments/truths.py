@@ -123,11 +123,13 @@ def measure_truths(
         fresh = fresh_parameters(config, architecture, seed)
         return train(fresh, architecture, itertools.islice(examples, num_steps), seed=seed, on_step=on_step)
 
-    if num_left := sum(not _file(kept, x, seed).is_file() for x in architectures for seed in seeds):
+    num_left = sum(not _file(kept, x, seed).is_file() for x in architectures for seed in seeds)
+    if num_left:
         seconds = _seconds_a_step(lambda num_steps: trained(architectures[len(architectures) // 2], seeds[0], num_steps))
         budget = duration(num_left * schedule.num_steps * seconds)
         progress.say(f"{num_left} trainings of {schedule.num_steps} steps: about {budget} of CPU")
-    with progress.stage("Training alone", truths.size * schedule.num_steps) as stage:
+    num_done = (truths.size - num_left) * schedule.num_steps
+    with progress.stage("Training alone", truths.size * schedule.num_steps, done=num_done) as stage:
         for column, row in np.ndindex(truths.T.shape):  # all with one seed first
             architecture, seed = architectures[row], seeds[column]
             path = _file(kept, architecture, seed)
@@ -135,8 +137,6 @@ def measure_truths(
                 parameters = trained(architecture, seed, schedule.num_steps, stage.advance)
                 samples = draw(parameters, jnp.asarray(supernet.route(architecture)))
                 write_whole(path, f"{json.dumps(_truth(samples, distances).to_json())}\n")
-            else:
-                stage.advance(schedule.num_steps)
             truths[row, column] = _read_truth(path)
             stage.advance(0, note=f"{architecture.digest} with seed {seed}: {TRUTH} {truths[row, column]:.4g}")
     return name, truths

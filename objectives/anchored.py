@@ -52,7 +52,11 @@ class AnchoredScore:
         return Estimate(middle, low, high, len(self.proxies))
 
     def left_out(self) -> Float[np.ndarray, " anchors"]:
-        """What each anchor is told to be by a score fitted on all the others."""
+        """What each anchor is told to be by a score fitted on all the others.
+
+        Raises:
+            ValueError: the others are fewer than a score needs.
+        """
         keep = ~np.eye(len(self.proxies), dtype=bool)
         told = [
             dataclasses.replace(self, proxies=self.proxies[row], truths=self.truths[row])(own).value

@@ -222,7 +222,10 @@ class SearchSpace:
             rate = max(rate, least)
 
     def crossover(self, one: Architecture, other: Architecture, rng: np.random.Generator) -> Architecture:
-        """A child that takes each gene from either parent with equal chance, repaired to the skip rule."""
+        """A child that takes each gene from either parent with equal chance, repaired to the skip rule.
+
+        A gene without effect in a parent has its default there, as `encode` has it.
+        """
         a, b = self.encode(one), self.encode(other)
         return self.decode(self.repair(np.where(rng.random(len(a)) < 0.5, a, b)))
 

@@ -117,7 +117,8 @@ def _handing_on(spec: Spec, fresh: Parameters) -> Parameters:
         return _zeros(fresh, "project_out/dense")
     assert isinstance(spec, ResidualSpec)
     assert spec.in_channels == spec.out_channels, "a block that changes the width has its counterpart in the teacher"
-    found = _zeros(fresh, "conv2")
+    # Of a separable convolution the last factor alone: with both of them zero, nothing in the block would ever have a gradient.
+    found = _zeros(fresh, "conv2/pointwise" if spec.convolution == "separable" else "conv2")
     if spec.skip_channels:
         found |= _zeros(fresh, "shortcut")
         found["shortcut/kernel"] = jnp.eye(spec.in_channels + spec.skip_channels, spec.out_channels)

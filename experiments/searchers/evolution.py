@@ -85,8 +85,9 @@ class EvolutionProposer(Proposer):
             self._strangers.append(evaluation)
 
     def _next_generation(self) -> None:
-        genotypes = [*self._generation.values(), *(self._space.encode(x.architecture) for x in self._strangers)]
-        evaluations = [*(self._outcomes[digest] for digest in self._generation), *self._strangers]
+        strangers = sorted(self._strangers, key=lambda x: (x.index, x.digest))  # whenever each of them became one
+        genotypes = [*self._generation.values(), *(self._space.encode(x.architecture) for x in strangers)]
+        evaluations = [*(self._outcomes[digest] for digest in self._generation), *strangers]
         algorithm = self._algorithm
         has_population = bool(self._generation) or algorithm.is_initialized  # a few strangers are none to begin with
         if genotypes and (has_population or len(genotypes) >= self._population_size):

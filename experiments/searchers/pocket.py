@@ -127,12 +127,15 @@ class PocketProposer(Proposer):
         return np.zeros(len(candidates)) + violations(costs, self._problem.limits)
 
     def _improvements(self, candidates: Sequence[Architecture]) -> Float[np.ndarray, " candidates"]:
-        """Expected hypervolume improvement of each candidate, objectives scaled to the extent of the front."""
+        """Expected hypervolume improvement of each candidate, objectives scaled to the extent of the front.
+
+        Where all of the front has the same value of an objective, to that of everything known.
+        """
         means, deviations = self._predicted([*candidates, *self._out.values()])
         known = np.vstack([*self._values, means[len(candidates) :]])
         front = known[non_dominated_ranks(known) == 0]
-        low, span = front.min(axis=0), np.ptp(front, axis=0)
-        span = np.where(span > 0, span, 1.0)
+        low, span, whole = front.min(axis=0), np.ptp(front, axis=0), np.ptp(known, axis=0)
+        span = np.where(span > 0, span, np.where(whole > 0, whole, 1.0))
         boxes = free_boxes((front - low) / span, reference=np.full(len(span), 1 + _MARGIN))
         return boxes.expected_improvement((means[: len(candidates)] - low) / span, deviations[: len(candidates)] / span)
 

@@ -1,5 +1,6 @@
 """The search that knows costs beforehand: what it promises beyond the contract of every search."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.records import Asked
 from experiments.searchers import get_searcher, replay
 from experiments.searchers.described import DescribedArchitectures
 from experiments.searchers.gaussian_process import GaussianProcess
+from objectives import Estimate
 
 SPACE = small_space()
 COSTS = functools.partial(columns, space=SPACE)
@@ -61,6 +63,17 @@ def test_without_known_costs_every_objective_is_modelled(monkeypatch):
     predicted.clear()
     run(fresh(), 8)
     assert len(set(map(id, predicted))) == 1
+
+
+def test_where_one_design_is_best_in_everything_others_still_promise_something():
+    """The model is asked, whatever the units: a promise of nothing from all of them would leave the choice to chance."""
+    searcher = fresh(costs=lambda drawn: {"macs": 1e9 * COSTS(drawn)["macs"]})
+    for index in range(8):
+        architecture = searcher.ask()
+        cost = point(architecture, SPACE)[1]
+        found = {"denoising_loss": Estimate(1 + cost, n=4), "macs": Estimate.exact(1e9 * cost)}
+        searcher.tell(dataclasses.replace(evaluation(index, architecture, space=SPACE), objectives=found))
+    assert searcher._proposer._improvements([SPACE.sample(np.random.default_rng(i)) for i in range(20)]).max() > 0
 
 
 def test_a_replay_makes_no_model_and_goes_on_alike(monkeypatch):

@@ -256,6 +256,25 @@ def test_a_generation_waits_for_its_last_outcome():
     assert searcher.ask() is not None
 
 
+@pytest.mark.parametrize("in_vain", [False, True])
+def test_an_ask_in_vain_changes_nothing(in_vain, monkeypatch):
+    *_, last = fresh("nsga2", population=4).suggest(4)
+    searcher, told = fresh("nsga2", population=4), []
+    algorithm = searcher._proposer._algorithm
+    monkeypatch.setattr(algorithm, "tell", lambda *, infills: told.append([SPACE.decode(x) for x in infills.get("X")]))
+    searcher.reserve(last)
+    out = [Asked(index, searcher.ask()) for index in range(3)]
+    others = Asked(3, last), Asked(4, architectures(1, seed=9, space=SPACE)[0])
+    for ask in out[:2]:
+        searcher.tell(outcome(ask))
+    if in_vain:
+        assert searcher.ask() is None
+    for ask in (*others, out[2]):
+        searcher.tell(outcome(ask))
+    searcher.ask()
+    assert told == [[ask.architecture for ask in (*out, *others)]]
+
+
 @EVERY
 def test_the_global_generators_do_not_matter(name):
     found = []

@@ -9,6 +9,7 @@ import pytest
 
 from search_space import Architecture, Level, Scale, SearchSpace, Stage, get_scale, layer_plan
 from search_space.block_map import block_map
+from search_space.narrowing import narrowed
 from search_space.space import LevelChoices, StageChoices
 from supernet import MATMUL, Supernet, UNet, extract, load_unet, unet_parameters
 from supernet.initializer import abstract_initializer, random_initializer
@@ -78,6 +79,19 @@ def test_the_largest_subnet_computes_what_the_teacher_computes(name, shared):
     expected, found = teacher(*_inputs(scale)), largest(*_inputs(scale))
     assert float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected)) < 1e-5
     assert sorted(source for source in feeding.values() if source) == sorted(block.name for block in teacher.plan.blocks)
+
+
+def test_a_separable_block_that_hands_on_still_learns():
+    space = narrowed(SPACE, {"down*.convolution": ["separable"], "up*.convolution": ["separable"]}, name="separable")
+    stages = Stage(1, "separable"), Stage(2, "separable")
+    teacher = _taught(Architecture((Level(4, *stages), Level(6, *stages))), SCALE)
+    supernet = Supernet(space, SCALE, MATMUL)
+    parameters = jax.tree.map(np.array, supernet.initial_parameters(1))
+    assert start_from_teacher(supernet, parameters, teacher.plan, unet_parameters(teacher))["down0.1.residual"] is None
+    found = unet_parameters(extract(supernet, jax.tree.map(jnp.asarray, parameters), space.largest()))
+    first, last = (found[f"blocks/down0_1_residual/conv2/{factor}"] for factor in ("depthwise", "pointwise/kernel"))
+    assert not last.any()
+    assert first.any(), "with both zero, neither would ever have a gradient"
 
 
 def test_up_blocks_take_the_teachers_blocks_with_the_same_skips():
