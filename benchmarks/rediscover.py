@@ -24,7 +24,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from judged_losses import judge, not_judged, read_lines
+from judged_losses import asked_of, judge, not_judged, read_lines
 from kept import keeping, put_back
 from record import RESULTS
 from rediscover_found import (
@@ -109,14 +109,14 @@ class Size:
 
 SCALES = {
     "cores": Size(
-        (), "shapes16-narrow", 100, 800, {"num": 16, "num_seeds": 2, "num_steps": 1000, "num_samples": 1000}, 5,
+        (), "shapes16-narrow", 100, 800, {"num": 16, "num_seeds": 1, "num_steps": 1000, "num_samples": 1000}, 5,
         (400, 40), (400, 100, 50, 100),
     ),
     "gpu": Size(
         ("proxy_scale=shapes32-proxy", "supernet.num_steps=40000", "supernet.batch_size=128", "trials=5000",
          "quality.loss_samples=216", "search.gpus_per_worker=0.4"),
         "shapes16-proxy", 500, 4000, {"num": 48, "num_seeds": 3, "num_steps": 5000, "num_samples": 5000}, 5,
-        (9000, 300), (9000, 5000, 2000, 4000),
+        (2000, 300), (9000, 5000, 2000, 4000),
     ),
     # Every stage in minutes, with results that mean nothing.
     "check": Size(
@@ -166,21 +166,21 @@ class Experiment:
         """Trains the supernet, rounds its weights, and fits the predictor; every stage that needs them begins so.
 
         Raises:
-            InputError: a supernet here has other weights than those that are kept, or these were trained with other settings.
+            InputError: a supernet here has other weights than those that are kept, or these were trained, or the base was
+                begun, with other settings.
         """
         config, folder, kept = self.config("base"), self.folder / "base", self.folder / WEIGHTS
         if not kept.is_file():
-            if judged := [run for run in ("published", "search-0") if (self.folder / run / LEDGER).is_file()]:
+            runs = (run for run in ("published", "search-0") if (self.folder / run / LEDGER).is_file())
+            if judged := [*runs, *(path.name for path in self.folder.glob("*.jsonl"))]:
                 raise InputError(
                     f"{kept}: not there, and it has judged what is in {judged[0]}; copy it again, or delete {self.folder}"
                 )
             trained = self.config("trained")
             self.supernet(trained)
             write_weights(kept, load_supernet(trained, self.folder / "trained"))
-        trained_by = self.folder / "trained" / "sweep.yaml"
-        changed = changed_settings(load_config(trained_by), config) if trained_by.is_file() else {}
-        if told := [words for key, words in changed.items() if key in TRAINED_BY]:
-            raise InputError(f"{kept}: trained with other settings ({'; '.join(told)}); set them back, or use another --folder")
+        check_settings(self.config("trained"), TRAINED_BY)
+        check_settings(config)
         weights = read_weights(kept, first_state(config).average)
         try:
             found = load_supernet(config, folder)
@@ -284,7 +284,7 @@ class Experiment:
     def judge(self, designs: Sequence[Architecture], file: str, *, fresh: int = 0, updates: int = 0) -> None:
         """Adds losses by the base's supernet, of designs that have none there yet, as `judge` of `judged_losses.py` does."""
         path = self.folder / file
-        if missing := not_judged(designs, path):
+        if missing := not_judged(designs, path, asked_of(self.config("base"), fresh=fresh, updates=updates)):
             self.base()
             judge(read_inputs(self.folder / "base"), missing, path, progress=self.progress, fresh=fresh, updates=updates)
 
@@ -298,7 +298,7 @@ class Experiment:
         designs = stratified(base, self.size.num_ranked, stream=0x5CA1E)
         self.judge(designs, ranked_at(base.proxy_scale))
         path = self.folder / ranked_at(other.proxy_scale)
-        if missing := not_judged(designs, path):
+        if missing := not_judged(designs, path, asked_of(other)):
             self.supernet(other)
             judge(read_inputs(self.folder / "other"), missing, path, progress=self.progress, only_whole=True)
 
@@ -339,10 +339,23 @@ STAGES = ("base", "published", "search", "snapfusion", "band", "ablation", "tune
 STAGES += ("timed", "winner", "scales", "trust", "table")
 
 
+def check_settings(config: SweepConfig, keys: Sequence[str] | None = None) -> None:
+    """Refuses a run that was begun with other settings, if it was begun; `keys` are those that count, by default all."""
+    path = Path(config.run_dir) / "sweep.yaml"
+    changed = changed_settings(load_config(path), config) if path.is_file() else {}
+    if told := [words for key, words in changed.items() if keys is None or key in keys]:
+        raise InputError(f"{path}: begun with other settings ({'; '.join(told)}); set them back, or use another --folder")
+
+
 @contextlib.contextmanager
 def begun(config: SweepConfig) -> Iterator[None]:
-    """Makes the folder of a run that does not search, and locks it while the block runs."""
+    """Makes the folder of a run that does not search, and locks it while the block runs.
+
+    Raises:
+        InputError: it was begun with other settings, or another process has it.
+    """
     folder = Path(config.run_dir)
+    check_settings(config)
     folder.mkdir(parents=True, exist_ok=True)
     with Ledger.open(folder / LEDGER, header=ledger_header(config)):
         write_whole(folder / "sweep.yaml", resolved_yaml(config))

@@ -17,7 +17,7 @@ from experiments.evaluation import Evaluation, evaluated
 from experiments.front import spread
 from experiments.latency import Costs
 from experiments.rediscovery.enrichment import Enrichment, enrichments, random_designs
-from experiments.rediscovery.position import Position, position
+from experiments.rediscovery.position import Position, lost_to_the_best, position
 from experiments.rediscovery.traits import TRAITS, crossed_finest, has_transformer
 from experiments.run_folder import Run, read_run
 from latency_models.measurements import MeasurementSet
@@ -224,6 +224,16 @@ class Found:
             InputError: as `losses`.
         """
         return position(self.judged_again(outcome), self._members, quality=QUALITY, cost=COST, lost=self.loss_lost)
+
+    def lost_to_fronts(self, outcome: Evaluation) -> Estimate | None:
+        """A design's loss less that of the best of all seeds' fronts that is no slower; None where all are.
+
+        Raises:
+            InputError: as `losses`.
+        """
+        cost = outcome.objectives[COST.name].value
+        no_slower = [self.losses(x) for _, x in self.contenders if x.objectives[COST.name].value <= cost]
+        return lost_to_the_best(self.losses(outcome), np.stack(no_slower)) if no_slower else None
 
     def phone_front(self, run: Run) -> tuple[Architecture, ...]:
         """The best of all that a search judged, if they ran on the phone."""

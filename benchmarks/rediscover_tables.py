@@ -34,7 +34,7 @@ from experiments.front import front_of
 from experiments.json_files import read_json
 from experiments.rediscovery.counterparts import ratio
 from experiments.rediscovery.enrichment import Enrichment, enrichments
-from experiments.rediscovery.position import hypervolumes
+from experiments.rediscovery.position import halves, hypervolumes, middle
 from experiments.rediscovery.traits import TRAITS, transformers
 from experiments.run_folder import read_run
 from experiments.trust import tau_at_equal_macs
@@ -50,7 +50,6 @@ LEAST_RANKED = 6  # designs, for a rank correlation
 NUM_LEVELS = 3  # of MobileDiffusion's UNet
 EARLY = 200  # evaluations, at which fronts are compared, too
 LATENCIES = (300, 700, 1000)  # ms, within which each seed's best loss is told
-NUM_HALVES = 400  # ways to part the samples
 
 
 def write_table(found: Found, folder: Path) -> Path:
@@ -168,11 +167,10 @@ def standing(found: Found) -> dict[str, Any]:
         placed = found.placed(outcome)
         numbers |= of_design(found, name, outcome)
         numbers[f"{name}_is_dominated"] = exact(int(placed.is_dominated), "1", n=num_members)
-        numbers[f"{name}_is_dominated_surely"] = exact(int(placed.is_dominated_surely), "1", n=num_members)
         if placed.cost_ratio is not None:
             numbers[f"{name}_latency_over_the_quickest_as_good"] = estimated(placed.cost_ratio, "1")
-        if placed.quality_lost is not None:
-            numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(placed.quality_lost, "1")
+        if (lost := found.lost_to_fronts(outcome)) is not None:
+            numbers[f"{name}_loss_over_the_best_as_quick"] = estimated(lost, "1")
     numbers["a_design_is_as_good_as_sd15"] = exact(int(FIRST in found.winners), "1", n=num_members)
     for winner, (_, best) in found.winners.items():
         numbers |= of_design(found, winner, found.judged_again(best))
@@ -211,17 +209,12 @@ def trained_on(found: Found) -> dict[str, Any]:
 
 def chosen_by_halves(found: Found) -> dict[str, Any]:
     """The loss of Stable Diffusion 1.5 less the first winner's where one half of the samples chooses and the other judges."""
-    known, rng = found.losses(found.published[COMPARED[0]]), np.random.default_rng(0)
-    differences = list[float]()
-    for _ in range(NUM_HALVES):
-        choosing, judging = np.array_split(rng.permutation(len(known)), 2)
+    known, differences = found.losses(found.published[COMPARED[0]]), list[float]()
+    for choosing in halves(len(known)).astype(bool):
         if chosen := found.first_winner(choosing):
-            differences.append(float((known - found.losses(chosen[1]))[judging].mean()))
-    if not differences:
-        return {}
-    low, value, high = np.quantile(differences, (0.025, 0.5, 0.975)).tolist()
+            differences.append(float((known - found.losses(chosen[1]))[~choosing].mean()))
     title = f"{COMPARED[0]}_less_{FIRST}_{QUALITY.name}, chosen by one half of the samples and judged by the other"
-    return {title: {"value": value, "unit": "1", "n": len(differences), "low": low, "high": high}}
+    return {title: estimated(middle(np.array(differences)), "1")} if differences else {}
 
 
 def full_width(found: Found) -> dict[str, Any]:
@@ -310,7 +303,8 @@ def ablation(found: Found) -> dict[str, Any]:
         ):
             numbers[f"given {name}: {title}"] = {**estimated(estimate, "ratio"), **extremes(each)}
         given = [evaluated(pair[1], {COST.name: float(ms)}) for pair, ms in zip(pairs, after, strict=True)]
-        behind = [found.placed(x).is_dominated_surely for x in given]
+        lost = [found.lost_to_fronts(x) for x in given]
+        behind = [of is not None and of.low is not None and of.low > 0 for of in lost]
         numbers[f"given {name}: surely behind the fronts"] = exact(sum(behind), "designs", n=len(behind))
         numbers[f"given {name}: latency before"] = {**exact(float(np.median(before)), "ms", n=len(rows)), **extremes(before)}
     return numbers
@@ -346,11 +340,15 @@ def trust(record: TrustRecord | None) -> dict[str, Any]:
 
 
 def trained(record: dict[str, Any]) -> dict[str, Any]:
-    """The winner and published designs, as many as there are yet, after the same training."""
+    """The winner and published designs, as many as there are yet, after the same training.
+
+    Distances and agreements are comparable where one classifier has judged; None is one that was not kept.
+    """
     numbers = dict[str, Any]()
     for name, row in record.items():
         for steps, qualities in row["quality"].items():
             numbers |= {f"{name}_{steps}_{key}": single(value) for key, value in qualities.items()}
+            numbers[f"{name}_{steps}_frechet_classifier"]["classifier"] = row["judged_by"]
         numbers[f"{name}_exported"] = exact(row["exported_bytes"], "bytes", n=1)
     return numbers
 

@@ -107,7 +107,8 @@ class Contest:
             )
             num_bytes = sum(path.stat().st_size for path in exported.glob("*.tflite"))
             design = self.picks[name][1].architecture.to_json()
-            rows[name] = {"design": design, "quality": quality, "exported_bytes": num_bytes}
+            judged_by = judge.distances["classifier"].extractor.digest
+            rows[name] = {"design": design, "quality": quality, "exported_bytes": num_bytes, "judged_by": judged_by}
             write_whole(self.found.folder / TRAINED, json.dumps(rows))
 
     @functools.cached_property

@@ -12,6 +12,8 @@ from experiments.searchers.minimized import minimized_values
 from objectives import Estimate, Objective
 from objectives.front import hypervolume
 
+_NUM_HALVES = 400
+
 
 @dataclasses.dataclass(frozen=True)
 class Position:
@@ -19,17 +21,12 @@ class Position:
 
     Attributes:
         is_dominated: whether a design of the front is as good in quality and cost, and better in one.
-        is_dominated_surely: whether one that costs no more is better in quality beyond the interval of their difference.
         cost_ratio: the design's cost, as a multiple of the cheapest on the front that is as good; None where none is. The
             interval is from the cheapest that is surely better to the cheapest that is not surely worse.
-        quality_lost: its quality less that of the best on the front that costs no more, above 0 where the design is worse,
-            with the interval of the difference; None where none is so cheap.
     """
 
     is_dominated: bool
-    is_dominated_surely: bool
     cost_ratio: Estimate | None
-    quality_lost: Estimate | None
 
 
 def position(
@@ -54,13 +51,38 @@ def position(
     as_good = min((c for q, c, _ in values if q <= own_quality), default=None)
     surely = min((c for *_, c, of in values if of.low is not None and of.low > 0), default=None)
     perhaps = min((c for *_, c, of in values if of.high is None or of.high >= 0), default=None)
-    as_cheap = [(q, of) for q, c, of in values if c <= own_cost]
     return Position(
         any(q <= own_quality and c <= own_cost and (q, c) != (own_quality, own_cost) for q, c, _ in values),
-        surely is not None and surely <= own_cost,
         None if as_good is None else _ratio(own_cost, as_good, surely, perhaps),
-        min(as_cheap, key=lambda pair: pair[0])[1] if as_cheap else None,
     )
+
+
+def halves(num_samples: int) -> Float[np.ndarray, "halvings samples"]:
+    """Ways to part samples at random: 1 of those that choose a design, 0 of those that judge it. The same at every call."""
+    rng = np.random.default_rng(0)
+    first = np.arange(num_samples) < num_samples // 2
+    return np.stack([rng.permutation(first) for _ in range(_NUM_HALVES)]).astype(np.float64)
+
+
+def middle(values: Float[np.ndarray, " halvings"]) -> Estimate:
+    """The median over halvings, and what 95 % of them lie within."""
+    low, value, high = np.quantile(values, (0.025, 0.5, 0.975)).tolist()
+    return Estimate(value, low, high, len(values))
+
+
+def lost_to_the_best(losses: Float[np.ndarray, " samples"], others: Float[np.ndarray, "designs samples"]) -> Estimate:
+    """A design's loss less that of the best of others, where one half of the samples chooses the best and the other judges it.
+
+    By the samples that chose it, the best of many would look better than it is.
+
+    Args:
+        losses: of the design, on each sample.
+        others: at least one, on the same samples.
+    """
+    choosing = halves(len(losses))
+    best = np.argmin(choosing @ others.T, axis=1)  # the halves are of one size
+    judging = 1 - choosing
+    return middle(np.sum(judging * (losses - others[best]), axis=1) / judging.sum(axis=1))
 
 
 def _ratio(cost: float, as_good: float, surely: float | None, perhaps: float | None) -> Estimate:

@@ -86,6 +86,8 @@ def test_weights_of_other_settings_are_refused(rediscover, tmp_path):
     (tmp_path / rediscover.WEIGHTS).touch()
     with rediscover.begun(small.config("trained")), pytest.raises(InputError, match=r"other settings \(supernet: .*--folder"):
         large.base()
+    with pytest.raises(InputError, match=r"trained/sweep\.yaml: begun with other settings \(.*supernet: "):
+        rediscover.begun(large.config("trained")).__enter__()
 
 
 def test_a_finished_search_of_other_settings_is_refused(rediscover, tmp_path, monkeypatch):
@@ -145,15 +147,18 @@ def test_a_design_is_judged_once(rediscover, tmp_path, monkeypatch, only_whole):
 
     monkeypatch.setattr(judged_losses, "SupernetEvaluator", Evaluator)
     monkeypatch.setattr(judged_losses, "tuning_batches", lambda config: [config.quality.fine_tune_steps])
+    monkeypatch.setattr(judged_losses, "evaluation_settings", lambda config: vars(config.quality))
     space, rng = get_space("mobile-sd"), np.random.default_rng(0)
     designs = [space.sample(rng) for _ in range(4)]
     asked = {"progress": silent_progress(), "fresh": 2, "updates": 7, "only_whole": only_whole}
-    path = tmp_path / "found.jsonl"
+    path, settings = tmp_path / "found.jsonl", judged_losses.asked_of(config, fresh=2, updates=7)
     with pytest.raises(KeyboardInterrupt):
         judged_losses.judge(Inputs(config), designs, path, **asked)
     assert len(judged_losses.read_rows(path)) == (0 if only_whole else 2)
-    judged_losses.judge(Inputs(config), judged_losses.not_judged([*designs, designs[0]], path), path, **asked)
-    assert judged_losses.not_judged(designs, path) == []
+    judged_losses.judge(Inputs(config), judged_losses.not_judged([*designs, designs[0]], path, settings), path, **asked)
+    assert judged_losses.not_judged(designs, path, settings) == []
+    with pytest.raises(InputError, match=r"found\.jsonl: judged with other settings; set them back, or delete it"):
+        judged_losses.not_judged(designs, path, judged_losses.asked_of(config, fresh=2, updates=8))
     again = (0, 1, 2) if only_whole else (2,)
     assert judged == [designs[i].digest for i in (0, 1, 2, *again, 3)]
     rows = judged_losses.read_rows(path)
