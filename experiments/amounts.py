@@ -20,6 +20,15 @@ def amount(value: float, unit: str) -> str:
     return f"{digits.rstrip('.')} {unit}".strip()
 
 
+def brief(value: float) -> str:
+    """A number by two digits, never by a power of ten.
+
+    >>> brief(0.5432), brief(283.4)
+    ('0.54', '280')
+    """
+    return f"{float(f'{value:.2g}'):,.15g}"
+
+
 def text_table(rows: Sequence[Sequence[str]], *, num_left: int = 1) -> str:
     """Rows of equal length in aligned columns, the first few of them to the left and the rest to the right.
 

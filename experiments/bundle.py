@@ -190,7 +190,7 @@ def read_bundle(path: Path, *, as_written: bool = True) -> Bundle:
     """
     bundle, stored = open_bundle(path)
     if as_written:
-        _check_weights(path)
+        check_weights(path)
     for name, tensor in stored.items():
         part, _, rest = name.partition("/")
         bundle.parameters[part][rest] = jnp.asarray(tensor.read(), jnp.float32)
@@ -270,7 +270,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_weights(path: Path) -> None:
+def check_weights(path: Path) -> None:
     """Raises InputError where weights are not those that `expected.json` has the digest of; older bundles have none."""
     expected = _read_expected(path)
     written = expected.get(WEIGHTS_DIGEST) if isinstance(expected, dict) else None

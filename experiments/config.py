@@ -23,6 +23,7 @@ from experiments.config_sections import (
     StartSection,
     SupernetSection,
 )
+from experiments.errors import InputError
 from experiments.limit_sentences import limits_of
 from experiments.limits import check_limits
 from experiments.records import Rung
@@ -207,6 +208,11 @@ def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Swee
     elif Path(name).is_file():
         text, source = read_text(Path(name)), name
     else:
+        if (Path(name).parent / "ledger.jsonl").is_file():
+            raise FileNotFoundError(f"{name}: this file of a run folder is gone; put it back from a copy of the folder")
+        if (Path(name) / "sweep.yaml").is_file():
+            again = f"pocketunet sweep {name}/sweep.yaml --run-dir {name}"
+            raise InputError(f"{name}: this is a run folder; go on with it by `{again}`")
         raise FileNotFoundError(
             f"{name}: there is no such file, and no such sweep ships; those that do are {', '.join(builtin_names())}"
         )

@@ -50,11 +50,10 @@ def read_folder(path: Path) -> DiffusersFolder:
         raise pickle_refusal([path], target=WEIGHTS, then=_THEN)
     if not path.is_dir():
         raise NotADirectoryError(f"{path}: there is no such folder; give the one that holds {CONFIG} and its safetensors")
-    files = _weight_files(path)
     if not (path / CONFIG).is_file():
         inside = f"; give {path / 'unet'}" if (path / "unet" / CONFIG).is_file() else ""
         raise InputError(f"{path / CONFIG} is missing: it says which architecture the weights are of{inside}")
-    if not files:
+    if not (files := _weight_files(path)):
         raise InputError(f"{path}: there is no safetensors file in it; put {WEIGHTS} beside {CONFIG}")
     return DiffusersFolder(path, _json_object(path / CONFIG), _tensors(files))
 

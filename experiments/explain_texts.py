@@ -42,14 +42,17 @@ def difference_text(estimate: Estimate, objective: Objective) -> str:
     """A difference with its sign, and its interval where it has one.
 
     >>> difference_text(Estimate(-3.1, low=-3.5, high=-2.7), get_objective("latency_ms"))
-    '-3.10 ms [-3.5, -2.7]'
+    '-3.10 ms [-3.50 ms, -2.70 ms]'
     """
-    text = f"{'+' * (estimate.value >= 0)}{amount(estimate.value, objective.unit)}"
+
+    def signed(value: float) -> str:
+        return f"{'+' * (value >= 0)}{amount(value, objective.unit)}"
+
     if not estimate.half_width:
-        return text
+        return signed(estimate.value)
     assert estimate.low is not None
     assert estimate.high is not None
-    return f"{text} [{estimate.low:+.3g}, {estimate.high:+.3g}]"
+    return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
 def _changes(found: Explanation) -> str:

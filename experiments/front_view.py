@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.amounts import amount
+from experiments.amounts import amount, brief
 from experiments.choosing import told_apart
 from experiments.evaluation import Evaluation
 from experiments.limits import violation
@@ -92,7 +92,8 @@ def rung_lines(run: Run) -> list[str]:
         lines.append(f"rung      {level.name}: {stands}")
     if (saved := saved_share(run.levels)) is not None:
         spent = duration(sum(level.contents.seconds for level in run.levels))
-        lines.append(f"saved     {100 * saved:.0f} % of the time of judging all as the last rung does; all took {spent}")
+        share = f"{max(0.0, 100 * saved):.0f} %"
+        lines.append(f"saved     {share} of the time of judging all as the last rung does; all took {spent}")
     return lines
 
 
@@ -141,7 +142,7 @@ def interval(estimate: Estimate, objective: Objective) -> str:
     """
     text = amount(estimate.value, objective.unit)
     if estimate.half_width and estimate.value:
-        return f"{text} ±{100 * estimate.half_width / abs(estimate.value):.2g}%"
+        return f"{text} ±{brief(100 * estimate.half_width / abs(estimate.value))}%"
     return text
 
 

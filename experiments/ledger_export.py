@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,10 @@ def _write_parquet(contents: LedgerContents, space: SearchSpace, path: Path) -> 
 
 
 def _write_optuna(contents: LedgerContents, space: SearchSpace, path: Path) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    study_of(contents, space, name=path.stem, storage=f"sqlite:///{partial}")
-    os.replace(partial, path)
+    with tempfile.TemporaryDirectory() as folder:  # SQLite's own errors are no OSError
+        made = Path(folder) / "study.db"
+        study_of(contents, space, name=path.stem, storage=f"sqlite:///{made}")
+        write_whole(path, made.read_bytes())
 
 
 _FORMS: Mapping[str, Callable[[LedgerContents, SearchSpace, Path], None]] = {

@@ -6,6 +6,7 @@ The run folder holds what each stage made: `features/`, `supernet/`, `latency/`,
 
 import contextlib
 import functools
+import itertools
 import shutil
 import sys
 from collections.abc import Mapping
@@ -68,7 +69,7 @@ def run_sweep(config: SweepConfig, progress: Progress, *, address: str | None = 
     run_dir = Path(config.run_dir)
     config, splits = _with_device(config, run_dir), open_splits(config)
     _check(config, splits)
-    start = starting_points(config)
+    start = starting_points(config, splits)
     if not any(stage.name == "latency" for stage in start.stages):
         check_measuring(config, run_dir)
     if address is not None:
@@ -197,15 +198,16 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) ->
     from experiments.trackers.bundle_log import log_bundle
     from experiments.trackers.sweep_log import winner_log
 
-    run, winner = read_run(run_dir), run_dir / "winner"
+    run, winner, samples = read_run(run_dir), run_dir / "winner", run_dir / "samples.png"
     if run.knee is None:
         progress.say("the front is empty: there is no winner to hand off")
         return
     if not _is_handed_off(config, run, winner):
         progress.say(f"handing off {run.knee.digest}, the knee of the front")
-        shutil.rmtree(winner, ignore_errors=True)
+        _clear(winner, progress)
+        samples.unlink(missing_ok=True)
         hand_off(run_dir, run.knee.digest, winner)
-    distilled, samples, log = winner / "distilled", run_dir / "samples.png", winner_log(log, run.knee.digest)
+    distilled, log = winner / "distilled", winner_log(log, run.knee.digest)
     if not (distilled / EXPECTED).is_file():
         samples.unlink(missing_ok=True)
         settings = KnowledgeSettings(method="knowledge")
@@ -213,6 +215,18 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) ->
     log_bundle(distilled, log)
     if not samples.is_file():
         sample_bundle(distilled, samples, 60, seed=config.seed)
+
+
+def _clear(winner: Path, progress: Progress) -> None:
+    """Removes an earlier winner; puts it aside where folders lie in it that no sweep has made: trainings, exports."""
+    own = {"distilled", "distilled.partial"}
+    made_of_it = [x for folder in (winner, winner / "distilled") if folder.is_dir() for x in folder.iterdir() if x.is_dir()]
+    if others := sorted(path.name for path in made_of_it if path.name not in own):
+        aside = next(path for n in itertools.count(1) if not (path := winner.with_name(f"winner-{n}")).exists())
+        winner.rename(aside)
+        progress.say(f"the earlier winner is kept as {aside}, since it holds {', '.join(others)}")
+    else:
+        shutil.rmtree(winner, ignore_errors=True)
 
 
 def _is_handed_off(config: SweepConfig, run: Run, winner: Path) -> bool:

@@ -61,7 +61,15 @@ def report_data(run: Run) -> dict[str, Any]:
         "genes": gene_columns(architectures),
         "scale": {"resolution": scale.resolution, "base_width": scale.base_width} if scale else None,
         "stages": stage_columns(architectures, scale) if scale else None,
-        "published": {rows[x.name]: {"name": x.name, "title": x.title, "source": x.source} for x in designs},
+        "published": {
+            rows[x.name]: {
+                "name": x.name,
+                "title": x.title,
+                "source": x.source,
+                "is_judged": x.architecture.digest in run.known,
+            }
+            for x in designs
+        },
         "front": front,
         "knee": row_of[run.knee.digest] if run.knee else None,
         "probability": member_probabilities(run),

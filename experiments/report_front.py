@@ -39,9 +39,10 @@ def front_sections(run: Run, data: dict[str, Any]) -> Iterable[str]:
 def _figure(run: Run, data: dict[str, Any]) -> str:
     judged = "evaluated" if run.judged.rung is None else f"judged by {run.judged.name}"
     words = (
-        f"Every architecture that was {judged}; the line joins the best in the two objectives that you choose. Bars are 95 % "
-        "intervals. Point at a design for its numbers, click to open it; by keyboard, arrow keys go from one to the next and "
-        "Enter opens. Infeasible ones break a limit; their quality was not measured."
+        f"Every architecture that was {judged}; the line joins the best in the two objectives that you choose. Bars are "
+        "intervals: of 95 %, of what a latency predictor tells 90 %. Point at a design for its numbers, click to open it; by "
+        "keyboard, arrow keys go from one to the next and Enter opens. Infeasible ones break a limit; their quality was not "
+        "measured."
     )
     failed = data["kinds"].count("failed")
     if failed:

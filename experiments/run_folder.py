@@ -24,7 +24,7 @@ from objectives import Estimate, Objective, get_objective
 from objectives.front import knee
 
 # Of the keys that are read of a run which is only looked at.
-_KINDS = {"trials": int, "budget": str, "search": dict, "distill": dict}
+_KINDS = {"trials": int, "budget": str, "search": dict, "distill": dict, "supernet": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _settings(path: Path) -> dict[str, Any]:
         return {}
     try:
         settings = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, a mapping inside itself
         raise InputError(f"{path}: this is no YAML file ({error}); take it from a copy of the run folder") from None
     if not isinstance(settings, dict):
         raise InputError(f"{path}: a sweep must be a mapping of keys, got {type(settings).__name__}")

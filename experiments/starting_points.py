@@ -8,9 +8,12 @@ import dataclasses
 import filecmp
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.config import SweepConfig, changed_settings, judged_at, ledger_header, load_config
+from experiments.data import Dataset
+from experiments.data_record import other_data
 from experiments.errors import InputError
 from experiments.evaluation import Evaluation
 from experiments.run_folder import Run, read_run
@@ -56,17 +59,22 @@ class StartingPoints:
 
 
 def _holds(folder: Path, stage: Path) -> bool:
-    """Whether a folder has every file of another; it may have more, as anchors are added."""
+    """Whether two folders have files in common, and these are the same: both gain more, anchors and validations."""
     files = [str(path.relative_to(stage)) for path in stage.rglob("*") if path.is_file() and path.suffix != ".lock"]
-    return filecmp.cmpfiles(folder, stage, files, shallow=False)[0] == files
+    both = [file for file in files if (folder / file).is_file()]
+    return bool(both) and filecmp.cmpfiles(folder, stage, both, shallow=False)[0] == both
 
 
-def starting_points(config: SweepConfig) -> StartingPoints:
+def starting_points(config: SweepConfig, splits: Mapping[str, Dataset]) -> StartingPoints:
     """Reads what `start_from` names.
+
+    Args:
+        config: the sweep.
+        splits: of its data set, as they are now.
 
     Raises:
         InputError: a design or a run is not there, an architecture is outside the space, or outcomes were measured in another
-            way; the message names the key.
+            way, or with other examples; the message names the key.
     """
     start, space = config.start_from, get_space(config.space)
     named = {name: _design(name) for name in start.designs}
@@ -84,11 +92,11 @@ def starting_points(config: SweepConfig) -> StartingPoints:
     if start.ledger is not None and start.stages is not None:
         raise InputError("start_from: ledger and stages are both given; a ledger comes with its stages, leave them out")
     if start.stages is not None:
-        return StartingPoints(designs, stages=_stages(_run("stages", start.stages), config, "stages"))
+        return StartingPoints(designs, stages=_stages(_run("stages", start.stages), config, splits, "stages"))
     if start.ledger is None:
         return StartingPoints(designs)
     earlier = _run("ledger", start.ledger)
-    stages = _stages(earlier, config, "ledger")
+    stages = _stages(earlier, config, splits, "ledger")
     outcomes = tuple(outcome for outcome in earlier.with_status("done") if space.contains(outcome.architecture))
     return StartingPoints(designs, outcomes, stages if outcomes else ())
 
@@ -118,12 +126,17 @@ def _run(key: str, folder: str) -> Run:
         ) from None
 
 
-def _stages(earlier: Run, config: SweepConfig, key: str) -> tuple[Path, ...]:
+def _stages(earlier: Run, config: SweepConfig, splits: Mapping[str, Dataset], key: str) -> tuple[Path, ...]:
     """The folders that decide numbers, of a run whose numbers are measured as this sweep's are.
 
     Where no numbers are taken over, a run will do that only judged otherwise, without its anchors, or was for another device,
     without its predictor, or has no classifier.
     """
+    if told := other_data(earlier.path, splits):
+        raise InputError(
+            f"start_from.{key}: {told}; its numbers and weights must not mix with new ones: put the data back, or take its "
+            "designs alone with start_from.front"
+        )
     path, before, taken, changed = earlier.path / "sweep.yaml", config, _STAGES, set[str]()
     if earlier.ledger.header.get("fingerprint") != ledger_header(config)["fingerprint"]:
         changed = {"no sweep.yaml there says which"}

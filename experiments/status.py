@@ -1,24 +1,27 @@
 """Where a run stands: what is finished, what is under way, and the command that goes on from there."""
 
+import itertools
 import math
 import shlex
 import statistics
 from typing import Any
 
+from experiments.amounts import brief
 from experiments.config_fields import seconds_of
 from experiments.front_view import rung_lines, summary
 from experiments.locks import writer_of
 from experiments.progress import duration
 from experiments.run_folder import Run
 from experiments.rungs import rungs_json, saved_share
+from experiments.training_curve import last_step
 from search_space import get_space
 
 
 def status_json(run: Run) -> dict[str, Any]:
     """Counts, goal, writer, stages and how the front has moved, for `json.dumps`."""
     volume = run.summary["hypervolume"]
-    history, indices = (volume["history"], volume["index"]) if volume else ([], [])
-    moved = [index for index, before, now in zip(indices, [0.0, *history], history, strict=False) if now > before]
+    history = volume["history"] if volume else []
+    moved = [n for n, before, now in zip(itertools.count(1), [0.0, *history], history, strict=False) if now > before]
     seconds = [evaluation.seconds for evaluation in run.with_status("done") if math.isfinite(evaluation.seconds)]
     search = run.settings.get("search") or {}
     workers = 1 if search.get("executor") == "local" else search.get("num_workers") or 1
@@ -42,7 +45,7 @@ def status_json(run: Run) -> dict[str, Any]:
         "workers": workers,
         "rungs": rungs_json(run.levels),
         "saved": saved_share(run.levels),
-        "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()},
+        "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()} | {"supernet": _is_trained(run)},
     }
 
 
@@ -58,7 +61,7 @@ def status_text(run: Run) -> str:
         moved = found["front_moved_last_at"]
         lines.append(f"front     hypervolume {found['hypervolume']:.3f}, moved last at evaluation {moved}")
     if found["median_seconds"] is not None:
-        lines.append(f"time      {found['median_seconds']:.2g} s an evaluation, {found['workers']} at a time")
+        lines.append(f"time      {brief(found['median_seconds'])} s an evaluation, {found['workers']} at a time")
     lines += rung_lines(run)
     finished = [name for name, is_there in found["stages"].items() if is_there]
     lines.append(f"finished  {', '.join(finished) or 'nothing yet'}")
@@ -67,13 +70,19 @@ def status_text(run: Run) -> str:
 
 
 _STAGES = {
-    "supernet": "supernet/history.json",
+    "supernet": "supernet",
     "predictor": "latency/predictor.json",
     "front": "front.json",
     "winner": "winner/distilled",
     "samples": "samples.png",
     "report": "report.html",
 }
+
+
+def _is_trained(run: Run) -> bool:
+    """Whether the last step of the supernet's training is in its history, which is written now and then before it, too."""
+    wanted = (run.settings.get("supernet") or {}).get("num_steps") or 1
+    return last_step(run.path / "supernet") >= wanted
 
 
 def _next(run: Run, found: dict[str, Any]) -> str:
@@ -84,7 +93,9 @@ def _next(run: Run, found: dict[str, Any]) -> str:
     is_short = not found["trials"] or found["ended"] < min(found["trials"], left)
     has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
     has_winner = run.knee is not None and (run.settings.get("distill") or {}).get("at_end") is not False
-    is_unfinished = (has_winner and not found["stages"]["samples"]) or any(rung["num_left"] for rung in found["rungs"])
+    is_unfinished = (has_winner and (run.has_outdated_winner or not found["stages"]["samples"])) or any(
+        rung["num_left"] for rung in found["rungs"]
+    )
     if is_unfinished or ((found["trials"] or found["budget"]) and is_short and has_time):
         return f"`pocketunet sweep {folder}/sweep.yaml --run-dir {folder}` goes on"
     return f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further"

@@ -129,8 +129,13 @@ class TrainingCurve:
 
 def log_history(folder: Path, log: SeriesLog) -> int:
     """Logs what a folder's `history.json` holds, where there is one; returns its last step, or 0."""
+    _log_points(_read_points(folder / HISTORY), log)
+    return last_step(folder)
+
+
+def last_step(folder: Path) -> int:
+    """The last step in a folder's `history.json`; 0 where there is none."""
     points = _read_points(folder / HISTORY)
-    _log_points(points, log)
     return points[-1]["step"] if points else 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.bundle import WEIGHTS as BUNDLE_WEIGHTS
-from experiments.bundle import Bundle, TrainingSettings, open_bundle, write_description
+from experiments.bundle import Bundle, TrainingSettings, check_weights, open_bundle, write_description
 from experiments.bundle_folders import new_folder, refuse_existing
 from experiments.bundle_quality import expectations, model_card
 from experiments.diffusers_folder import CONFIG, WEIGHTS, DiffusersFolder, read_folder, read_parameterisation
@@ -94,9 +94,11 @@ def write_diffusers(path: Path, folder: Path, *, dtype: str | None = None) -> tu
         The names of the files.
 
     Raises:
-        InputError: diffusers cannot express the architecture; the message names the stages and fields.
+        InputError: diffusers cannot express the architecture (the message names the stages and fields), or the weights were
+            changed.
     """
     bundle, stored = open_bundle(path)
+    check_weights(path)
     _, metadata = read_header(path / BUNDLE_WEIGHTS)
     has_linear_projections = metadata.get(_LINEAR_PROJECTIONS) == "true"
     try:

@@ -65,11 +65,11 @@ function openDetails(row) {
     ),
     element("p", {}, [sentence(`${kindText(row)}${chance}`), data.reasons[row], source && `Built as ${source} says.`].filter(Boolean).join(" ")),
     element("div", { className: "drawn", tabIndex: 0 }, drawUNet(row)), drawingKey(),
-    headed("numbers", ["objective", "value", "95 % interval", "n"], objectiveRows(row)),
+    headed("numbers", ["objective", "value", "interval", "n"], objectiveRows(row)),
     pairs.length ? element("p", { className: "key" }, `P(front) of two objectives alone: ${pairs.join("; ")}.`) : "",
     headed("stages", heads, stageRows(row)),
     samplesOf(row) || "",
-    data.kinds[row] === "published" ? element("p", { className: "key" }, "The run has not evaluated it, so there is nothing to hand over.") : commandOf(row),
+    data.kinds[row] === "published" && !data.published[row].is_judged ? element("p", { className: "key" }, "The run has not evaluated it, so there is nothing to hand over.") : commandOf(row),
     element("p", { className: "key" }, `digest ${data.digests[row]}${data.kinds[row] === "done" ? `, measured the way of fingerprint ${data.fingerprint}` : ""}`),
     data.kinds[row] === "failed" ? "" : compareButton(row),
   );

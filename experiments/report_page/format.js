@@ -27,9 +27,9 @@ function estimate(name, row) {
 
 function kindText(row) {
   const kind = data.kinds[row];
-  const names = { done: "dominated", published: "published, not evaluated here" };
-  const told = row === data.knee ? "the knee of the front" : onFront.has(row) ? "on the front" : names[kind] || kind;
   const design = data.published[row];
+  const names = { done: "dominated", published: `published, ${design && design.is_judged ? "judged by the search alone" : "not evaluated here"}` };
+  const told = row === data.knee ? "the knee of the front" : onFront.has(row) ? "on the front" : names[kind] || kind;
   return design && kind !== "published" ? `${told}, published as ${design.title}` : told;
 }
 

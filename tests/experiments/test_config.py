@@ -163,6 +163,16 @@ def test_a_missing_file_is_told_with_what_ships(tmp_path):
         load_config(tmp_path / "nothing.yaml")
 
 
+def test_a_run_folder_in_the_place_of_its_file_is_told_so(tmp_path):
+    (tmp_path / "ledger.jsonl").touch()
+    with pytest.raises(FileNotFoundError, match=r"sweep\.yaml: this file of a run folder is gone; put it back from a copy"):
+        load_config(tmp_path / "sweep.yaml")
+    (tmp_path / "sweep.yaml").write_text(GOOD)
+    again = rf"`pocketunet sweep {tmp_path}/sweep\.yaml --run-dir {tmp_path}`"
+    with pytest.raises(InputError, match=rf"{tmp_path}: this is a run folder; go on with it by {again}"):
+        load_config(tmp_path)
+
+
 def test_how_one_searches_does_not_change_how_numbers_are_measured():
     config = load_config("digits")
     assert ledger_header(config) == ledger_header(load_config("digits", ["trials=9", "run_dir=elsewhere"]))

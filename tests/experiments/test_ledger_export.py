@@ -77,6 +77,15 @@ def test_a_folder_that_is_not_there_is_named(folder, tmp_path, capsys, form):
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "optuna"])
+def test_a_file_that_cannot_be_written_is_one_message(folder, capsys, form):
+    with pytest.raises(SystemExit, match="2"):
+        main(["ledger", "export", str(folder), "--format", form, "--out", "/proc/export"])
+    error = capsys.readouterr().err
+    assert error.startswith("pocketunet: ")
+    assert "/proc/export" in error
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "optuna"])
 def test_a_file_that_exists_is_not_overwritten(folder, tmp_path, capsys, form):
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(SystemExit, match="2"):

@@ -15,7 +15,7 @@ from parity.seeded_weights import seeded_inception_tensor
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from experiments import cli, explaining, feasibility, quality_measuring, sample_features
+from experiments import cli, explaining, feasibility, pipeline, quality_measuring, sample_features
 from experiments.bundle import read_bundle
 from experiments.bundle_quality import expectations, model_card
 from experiments.config import evaluation_settings, load_config, resolved_yaml, with_samples
@@ -53,6 +53,15 @@ def quick_checks():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feasibility, "_NUM_SAMPLES", 20)
         yield
+
+
+def test_what_was_made_of_an_earlier_winner_is_kept(tmp_path):
+    winner = tmp_path / "winner"
+    for made, kept in (("distilled", []), ("distilled/exported", ["winner-1"]), ("trained", ["winner-1", "winner-2"])):
+        (winner / made).mkdir(parents=True)
+        pipeline._clear(winner, silent_progress())
+        assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    assert (tmp_path / "winner-1" / "distilled" / "exported").is_dir()
 
 
 @pytest.fixture(scope="module")

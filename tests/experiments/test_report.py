@@ -156,6 +156,20 @@ def test_published_designs_of_the_space_are_counted_and_not_judged(tmp_path):
     assert page.count("<td>not evaluated</td>") == 2 * len(design_names())
 
 
+def test_a_published_design_that_the_search_alone_has_judged_can_be_handed_over(tmp_path):
+    path = make_run(tmp_path / "run", space="mobile-sd", deploy_scale="sd15")
+    design = get_design("sd15")
+    with reopened(path) as ledger:
+        index, worst = ledger.next_index, read_run(path).judged.done[0]
+        ledger.asked(index, design.architecture)
+        slow = {name: dataclasses.replace(x, value=100 * x.value, low=None, high=None) for name, x in worst.objectives.items()}
+        given = {"index": index, "digest": design.architecture.digest, "architecture": design.architecture}
+        ledger.record(dataclasses.replace(worst, **given, objectives=slow))
+    add_rung(path)
+    published = {x["name"]: x["is_judged"] for x in report_data(read_run(path))["published"].values()}
+    assert [name for name, is_judged in published.items() if is_judged] == ["sd15"]
+
+
 def test_what_was_found_of_a_published_design_that_is_not_on_the_front_is_shown(tmp_path):
     path = make_run(tmp_path / "run", num_done=2, num_failed=0, num_infeasible=0, space="mobile-sd", deploy_scale="sd15")
     design = get_design("sd15")

@@ -8,6 +8,7 @@ import pytest
 from toy_problem import OBJECTIVES, architectures, evaluation, point, quality, small_space, swept
 
 from experiments.config import SweepConfig, ledger_header, load_config, resolved_yaml
+from experiments.data_record import check_same_data
 from experiments.errors import InputError
 from experiments.ledger import Ledger
 from experiments.ledger_contents import read_ledger
@@ -140,18 +141,18 @@ def test_a_front_and_designs_of_files_are_read(tmp_path, earlier):
     run = read_run(earlier)
     own = architectures(1, seed=5, space=get_space("digits-small"))[0]
     (tmp_path / "own.json").write_text(json.dumps(own.to_json()))
-    found = starting_points(config(tmp_path, designs=[str(tmp_path / "own.json")], front=str(earlier)))
+    found = starting_points(config(tmp_path, designs=[str(tmp_path / "own.json")], front=str(earlier)), {})
     assert found.designs == (own, *(member.architecture for member in run.front))
     assert found.outcomes == found.stages == ()
 
 
 def test_a_published_design_starts_a_space_that_holds_it(tmp_path):
     settings = load_config("mobile-digits", ["space=mobile-sd", "start_from.designs=[sd15, md-lite]"])
-    assert starting_points(settings).designs == (get_design("sd15").architecture, get_design("md-lite").architecture)
+    assert starting_points(settings, {}).designs == (get_design("sd15").architecture, get_design("md-lite").architecture)
 
 
 def test_a_ledger_comes_with_the_stages_that_its_numbers_rest_on(tmp_path, earlier):
-    found = starting_points(config(tmp_path, ledger=str(earlier)))
+    found = starting_points(config(tmp_path, ledger=str(earlier)), {})
     assert [outcome.index for outcome in found.outcomes] == [0, 1, 2]
     new = tmp_path / "new"
     new.mkdir()
@@ -165,30 +166,54 @@ def test_outcomes_are_not_taken_over_beside_a_supernet_of_the_runs_own(tmp_path,
     new = tmp_path / "new"
     (new / "supernet").mkdir(parents=True)
     (new / "supernet" / "weights").write_text("another")
-    found = starting_points(config(tmp_path, ledger=str(earlier)))
+    found = starting_points(config(tmp_path, ledger=str(earlier)), {})
     with pytest.raises(InputError, match=r"start_from\.ledger: .*new/supernet is not that of .*earlier, whose outcomes"):
         found.take_stages(new)
-    starting_points(config(tmp_path, stages=str(earlier))).take_stages(new)
+    starting_points(config(tmp_path, stages=str(earlier)), {}).take_stages(new)
     assert (new / "supernet" / "weights").read_text() == "another"  # without outcomes, what a run has is its own
     assert (new / "latency" / "weights").read_text() == "latency"
+
+
+def test_what_an_earlier_run_has_gained_since_does_not_matter(tmp_path, earlier):
+    new = tmp_path / "new"
+    new.mkdir()
+    starting_points(config(tmp_path, ledger=str(earlier)), {}).take_stages(new)
+    (earlier / "latency" / "validation-x").mkdir()
+    (earlier / "latency" / "validation-x" / "found.json").write_text("{}")
+    starting_points(config(tmp_path, ledger=str(earlier)), {}).take_stages(new)
+    assert not (new / "latency" / "validation-x").exists()
+
+
+@pytest.mark.parametrize("key", ["ledger", "stages"])
+def test_numbers_of_other_images_are_not_taken_over(tmp_path, earlier, key):
+    class Split(list):
+        def digest(self):
+            return f"{self}"
+
+    check_same_data(earlier, {"train": Split([1, 2])})
+    splits = {"train": Split([1, 2, 3])}
+    told = rf"start_from\.{key}: .*earlier/data\.json: .* had 2 examples and has 3.*start_from\.front"
+    with pytest.raises(InputError, match=told):
+        starting_points(config(tmp_path, **{key: str(earlier)}), splits)
+    starting_points(config(tmp_path, front=str(earlier)), splits)
 
 
 def test_a_run_that_lacks_what_decided_its_numbers_is_refused(tmp_path, earlier):
     """A new supernet would measure what comes, and the old one has measured what is there."""
     shutil.rmtree(earlier / "supernet")
     with pytest.raises(InputError, match=r"start_from\.ledger: .*earlier has no supernet folder, which decided its numbers"):
-        starting_points(config(tmp_path, ledger=str(earlier)))
+        starting_points(config(tmp_path, ledger=str(earlier)), {})
 
 
 def test_numbers_that_a_classifier_gave_want_the_classifier(tmp_path, earlier):
     judged = config(tmp_path, ledger=str(earlier)).model_copy(update={"objectives": ("frechet_classifier", "latency_ms")})
     shutil.rmtree(earlier / "features", ignore_errors=True)
     with pytest.raises(InputError, match="earlier has no features folder, which decided its numbers"):
-        starting_points(judged)
+        starting_points(judged, {})
 
 
 def test_stages_come_without_what_was_found_with_them(tmp_path, earlier):
-    found = starting_points(config(tmp_path, stages=str(earlier)))
+    found = starting_points(config(tmp_path, stages=str(earlier)), {})
     assert found.outcomes == found.designs == ()
     assert [stage.name for stage in found.stages] == ["supernet", "latency"]
 
@@ -198,10 +223,10 @@ def test_stages_are_taken_where_designs_will_be_judged_otherwise_but_for_the_anc
     (earlier / "features").mkdir()
     judged = ["objectives=[predicted_frechet, latency_ms]", "anchors={num: 8}", "quality.num_samples=333"]
     stages, ledger = (f"start_from.{key}={json.dumps(str(earlier))}" for key in ("stages", "ledger"))
-    found = starting_points(load_config("digits-small", [*judged, stages]))
+    found = starting_points(load_config("digits-small", [*judged, stages]), {})
     assert [stage.name for stage in found.stages] == ["features", "supernet", "latency"]
     with pytest.raises(InputError, match=r"start_from.ledger: .* measured in another way \(anchors, quality\)"):
-        starting_points(load_config("digits-small", [*judged, ledger]))
+        starting_points(load_config("digits-small", [*judged, ledger]), {})
 
 
 def test_stages_are_taken_for_another_device_but_for_the_predictor(tmp_path, earlier):
@@ -209,15 +234,15 @@ def test_stages_are_taken_for_another_device_but_for_the_predictor(tmp_path, ear
     of_phone = f"latency.predictor={tmp_path / 'P'}"
     stages, ledger = (f"start_from.{key}={json.dumps(str(earlier))}" for key in ("stages", "ledger"))
     for other in (of_phone, "latency.rounds=7"):
-        found = starting_points(load_config("digits-small", [other, stages]))
+        found = starting_points(load_config("digits-small", [other, stages]), {})
         assert [stage.name for stage in found.stages] == ["supernet"]
         with pytest.raises(InputError, match=r"start_from.ledger: .* measured in another way \(latency\)"):
-            starting_points(load_config("digits-small", [other, ledger]))
+            starting_points(load_config("digits-small", [other, ledger]), {})
     of_image = "latency.image={num_steps: 8, guidance_factor: 2, encoder_ms: 4, decoder_ms: 92}"
-    found = starting_points(load_config("digits-small", [of_image, stages]))
+    found = starting_points(load_config("digits-small", [of_image, stages]), {})
     assert [stage.name for stage in found.stages] == ["supernet", "latency"]
     (earlier / "latency" / "predictor.json").write_bytes((tmp_path / "P" / "predictor.json").read_bytes())
-    found = starting_points(load_config("digits-small", [of_phone, stages]))
+    found = starting_points(load_config("digits-small", [of_phone, stages]), {})
     assert [stage.name for stage in found.stages] == ["supernet", "latency"]
 
 
@@ -240,14 +265,14 @@ def test_refusals(tmp_path, start, told):
     Ledger.open(tmp_path / "empty" / "ledger.jsonl", header=ledger_header(config(tmp_path))).close()
     filled = json.loads(json.dumps(start).replace("{tmp}", str(tmp_path)))
     with pytest.raises(InputError, match=told):
-        starting_points(config(tmp_path, **filled))
+        starting_points(config(tmp_path, **filled), {})
 
 
 @pytest.mark.parametrize("key", ["ledger", "stages"])
 def test_numbers_that_were_measured_in_another_way_are_refused_by_key(tmp_path, earlier, key):
     settings = load_config("digits-small", ["supernet.learning_rate=0.5", f"start_from.{key}={earlier}"])
     with pytest.raises(InputError, match=r"measured in another way \(supernet\).*start_from.front takes its designs alone"):
-        starting_points(settings)
+        starting_points(settings, {})
 
 
 def test_status_tells_apart_what_was_taken_over(tmp_path):

@@ -41,6 +41,29 @@ def test_a_finished_run_can_be_looked_at_or_extended(folder):
     assert text.endswith(f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further")
 
 
+def test_a_supernet_is_finished_with_its_last_step(folder):
+    settings = yaml.safe_load((folder / "sweep.yaml").read_text())
+    (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, "supernet": {"num_steps": 200}}))
+    (folder / "supernet").mkdir()
+    for step, is_finished in ((50, False), (200, True)):
+        (folder / "supernet" / "history.json").write_text(json.dumps([{"step": step, "loss": 0.1}]))
+        assert status_json(read_run(folder))["stages"]["supernet"] == is_finished
+
+
+def test_a_winner_of_an_earlier_front_is_to_be_made_anew(folder):
+    (folder / "samples.png").touch()
+    (folder / "winner").mkdir()
+    (folder / "winner" / "expected.json").write_text(json.dumps({"digest": "of another design"}))
+    run = with_goal(folder, 26)
+    assert run.has_outdated_winner
+    assert status_text(run).endswith("goes on")
+
+
+def test_seconds_are_never_told_by_a_power_of_ten(folder, monkeypatch):
+    monkeypatch.setattr("experiments.status.statistics.median", lambda seconds: 283.4)
+    assert "280 s an evaluation" in status_text(read_run(folder))
+
+
 def test_a_space_whose_rest_breaks_the_limits_is_searched_to_its_end(folder, monkeypatch):
     (folder / "samples.png").touch()
     monkeypatch.setattr("experiments.status._size", lambda run: 26 + 3)  # ended, and infeasible
@@ -58,6 +81,12 @@ def test_a_damaged_sweep_file_is_refused_by_its_key(folder, key, value):
     settings = yaml.safe_load((folder / "sweep.yaml").read_text())
     (folder / "sweep.yaml").write_text(yaml.safe_dump({**settings, key: value}))
     with pytest.raises(InputError, match=rf"sweep\.yaml: key '{key}' cannot be .*; take the file from a copy"):
+        read_run(folder)
+
+
+def test_a_sweep_file_that_yaml_cannot_read_is_refused(folder):
+    (folder / "sweep.yaml").write_text("a: 2020-13-45")
+    with pytest.raises(InputError, match=r"sweep\.yaml: this is no YAML file \(.*; take it from a copy"):
         read_run(folder)
 
 
@@ -103,7 +132,7 @@ def test_who_writes_is_told_as_long_as_they_do(folder):
 def test_the_front_moved_last_where_the_hypervolume_last_grew(folder):
     found = status_json(read_run(folder))
     volume = read_run(folder).summary["hypervolume"]
-    position = volume["index"].index(found["front_moved_last_at"])
+    position = found["front_moved_last_at"] - 1  # of the evaluations that are done
     assert volume["history"][position] == volume["history"][-1] == found["hypervolume"]
     assert position == 0 or volume["history"][position - 1] < volume["history"][position]
 

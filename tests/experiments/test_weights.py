@@ -321,6 +321,24 @@ def test_a_bad_folder_is_one_message_exit_code_2_and_nothing_written(unet, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_the_folder_of_a_whole_pipeline_names_its_unet(unet, capsys):
+    root = unet.parent
+    for name in ("v1-5-pruned.safetensors", "v1-5-pruned-emaonly.safetensors"):
+        save_file({"x": np.zeros(1, np.float32)}, root / name)
+    assert _run("weights", "import", root, "--out", root.parent / "bundle") == 2
+    assert f"config.json is missing: it says which architecture the weights are of; give {unet}" in capsys.readouterr().err
+
+
+def test_weights_that_were_changed_are_not_exported(bundle, tmp_path, capsys):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    data = bytearray((copy / "weights.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "weights.safetensors").write_bytes(data)
+    assert _run("weights", "export", copy, "--format", "diffusers", "--out", tmp_path / "unet") == 2
+    assert "it is not the file that the bundle was written with" in capsys.readouterr().err
+    assert not (tmp_path / "unet").exists()
+
+
 def test_a_pickle_is_not_opened(unet, tmp_path, capsys):
     class Harm:
         def __reduce__(self):
