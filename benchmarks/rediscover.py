@@ -54,6 +54,7 @@ from experiments.evaluator import read_inputs
 from experiments.front import spread
 from experiments.ledger import Ledger
 from experiments.ledger_contents import check_header
+from experiments.memory import share_one_arena
 from experiments.pipeline import run_sweep
 from experiments.progress import Progress, terminal_progress
 from experiments.provenance import record_session
@@ -382,6 +383,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     """Runs stages."""
+    share_one_arena()
     given = arguments()
     is_kept = given.scale == "cores" and given.folder is None
     folder = given.folder or Path("runs") / ("rediscover" if is_kept else f"rediscover-{given.scale}")

@@ -18,6 +18,7 @@ from experiments.commands.run import dashboard, explain, front, report, status, 
 from experiments.commands.supernet import supernet
 from experiments.commands.weights import weights
 from experiments.errors import is_refusal, refusal_message
+from experiments.memory import share_one_arena
 
 
 class _InOrder(click.Group):
@@ -47,6 +48,7 @@ for _command in _COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 the command's answer is no, 2 bad input, 130 interrupted."""
+    share_one_arena()
     sys.exit(_run(arguments))
 
 

@@ -39,6 +39,7 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same in a worker
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MALLOC_ARENA_MAX": "1",  # as `share_one_arena`: a worker has threads before any code of ours
 }
 
 
@@ -111,7 +112,7 @@ def _code(folder: Path) -> dict[str, Any]:
     for name in _PACKAGES:
         (place,) = importlib.import_module(name).__path__
         shutil.copytree(place, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return {"working_dir": str(folder), "env_vars": {"JAX_COMPILATION_CACHE_DIR": "compiled"}}
+    return {"working_dir": str(folder), "env_vars": {"JAX_COMPILATION_CACHE_DIR": "compiled", "MALLOC_ARENA_MAX": "1"}}
 
 
 def _connect(address: str | None, settings: dict[str, Any]) -> None:

@@ -26,6 +26,31 @@ print(faults() - begun)
 """
 
 
+# As often a block that is too large for a thread's own arena, in a thread that began before memory is kept.
+FAULTS_OF_A_THREAD = """
+import queue, resource, sys, threading
+import numpy as np
+from experiments.memory import keep_freed_memory, share_one_arena
+def work():
+    begun, kept = bytearray(1000), orders.get()
+    def faults():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(16 * 2**20)
+    before = faults()
+    for _ in range(20):
+        np.ones(16 * 2**20)
+    print(faults() - before)
+if sys.argv[1] == "shared":
+    share_one_arena()
+orders = queue.Queue()
+thread = threading.Thread(target=work)
+thread.start()
+keep_freed_memory()
+orders.put(None)
+thread.join()
+"""
+
+
 @pytest.fixture
 def cache_folder(tmp_path, monkeypatch):
     """Where the programs of a run would be kept, with the setting put back afterwards."""
@@ -68,8 +93,8 @@ def test_where_no_name_can_be_kept_it_is_another_each_time(cache_folder, tmp_pat
     assert len(os.path.relpath(cache_folder(), tmp_path / "run" / "compiled")) == 16
 
 
-def faults(how):
-    done = subprocess.run([sys.executable, "-c", FAULTS, how], check=True, stdout=subprocess.PIPE, text=True)
+def faults(how, code=FAULTS):
+    done = subprocess.run([sys.executable, "-c", code, how], check=True, stdout=subprocess.PIPE, text=True)
     return int(done.stdout)
 
 
@@ -77,3 +102,9 @@ def faults(how):
 def test_what_is_freed_is_used_again():
     assert faults("kept") < 100
     assert faults("returned") > 20 * 16  # of huge pages, 32 a block; of small ones, 16,384
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_a_thread_that_began_before_uses_it_again_where_all_share_one_arena():
+    assert faults("shared", FAULTS_OF_A_THREAD) < 100
+    assert faults("of its own", FAULTS_OF_A_THREAD) > 20 * 32
