@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import math
 import re
+import shlex
 import string
 from collections.abc import Sequence
 
@@ -128,7 +129,7 @@ def _by_digest(run: Run, pick: str) -> Evaluation:
     raise InputError(
         f"{pick}: no architecture of {run.path} has a digest that begins so"
         f"{f'; the nearest are {nearest}' if nearest else ''}; "
-        f"give {GRAMMAR}; `pocketunet front {run.path}` lists digests"
+        f"give {GRAMMAR}; `pocketunet front {shlex.quote(str(run.path))}` lists digests"
     )
 
 

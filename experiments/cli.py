@@ -61,9 +61,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was finished is on disk, and the same command goes on from there", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); a second failure at the interpreter's exit is noise.
-        sys.stderr.close()
+    except SystemExit:  # click's, where the reader of our output has gone (`| head`)
         return 0
     except (ValueError, OSError) as error:
         if not is_refusal(error):

@@ -7,6 +7,7 @@ file and the line.
 import dataclasses
 import json
 import math
+import shlex
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -151,10 +152,12 @@ def parse_ledger(path: Path, data: bytes, *, on_damage: OnDamage | None = None) 
 
     def damage(number: int, what: str) -> None:
         if on_damage is None:
-            raise InputError(
-                f"{path}:{number}: the line is damaged: {what}; copy the file, then move the line out with "
-                f"`pocketunet ledger check {path} --quarantine`"
+            remedy = (
+                f"copy the file, then move the line out with `pocketunet ledger check {shlex.quote(str(path))} --quarantine`"
             )
+            if number == 1:
+                remedy = "it says how the numbers were measured: take it from a copy of the file"
+            raise InputError(f"{path}:{number}: the line is damaged: {what}; {remedy}")
         on_damage(number, what)
 
     lines, torn = _whole_lines(data)

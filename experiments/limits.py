@@ -10,11 +10,12 @@ from objectives import Estimate, get_objective
 
 def broken_limits(costs: Mapping[str, Estimate], limits: Mapping[str, float]) -> list[str]:
     """A sentence per limit that the costs break, such as `latency_ms is 51.3 ms, the limit is 40`."""
-    return [
-        f"{name} is {costs[name].value:.4g} {get_objective(name).unit}, the limit is {bound:.4g}"
-        for name, bound in limits.items()
-        if costs[name].value > bound
-    ]
+    broken = []
+    for name, bound in limits.items():
+        if (value := costs[name].value) > bound:
+            digits = 4 if f"{value:.4g}" != f"{bound:.4g}" else 17
+            broken.append(f"{name} is {value:.{digits}g} {get_objective(name).unit}, the limit is {bound:.{digits}g}")
+    return broken
 
 
 def violation(costs: Mapping[str, Estimate], limits: Mapping[str, float]) -> float:

@@ -1,5 +1,6 @@
 """What a run knows of how far to trust its ranking: `trust/trust.json`, read and told; `experiments.trust` measures it."""
 
+import shlex
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -81,7 +82,7 @@ def read_trust(run: Run) -> TrustRecord | None:
     Raises:
         InputError: the file is no such record.
     """
-    remedy = f"delete it, `pocketunet quality trust {run.path}` writes it again"
+    remedy = f"delete it, `pocketunet quality trust {shlex.quote(str(run.path))}` writes it again"
     found = read_record(run.path / FILE, TrustRecord, remedy=remedy)
     return found if found and found.search_fingerprint == run.ledger.header.get("fingerprint") else None
 
@@ -91,7 +92,8 @@ def ranking_notes(run: Run) -> list[tuple[str, str]]:
     if all(objective.is_cost for objective in run.objectives):
         return []
     if (record := read_trust(run)) is None:
-        return [("note", f"Nobody has looked how well the search ranks; this does: pocketunet quality trust {run.path}")]
+        measure = f"pocketunet quality trust {shlex.quote(str(run.path))}"
+        return [("note", f"Nobody has looked how well the search ranks; this does: {measure}")]
     return [("note", trust_summary(record)), *(("warning", f"{text[0].upper()}{text[1:]}.") for text in trust_warnings(record))]
 
 

@@ -1,6 +1,7 @@
 """The commands about latency: measure networks, fit a predictor, ask it, carry it to another device, hold it to a run."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -86,6 +87,8 @@ def latency_measure(
     """Run networks and record their latency, kernels and memory; the same command again goes on."""
     if not names and not (space and (n or blocks)):
         raise click.UsageError("say what to measure: --space with --n or --blocks, or --network")
+    if (n or blocks) and not space:
+        raise click.UsageError("--n and --blocks are of a search space: say which with --space")
     from experiments.latency_measuring import measure_into, named_network, networks_of_space, usable_device
     from experiments.latency_texts import measured_text
     from experiments.progress import terminal_progress
@@ -188,7 +191,7 @@ def latency_template(
         write_models_to_measure(out, networks, with_models=models, progress=progress)
     click.echo(
         f"{out}: fill in the lines above the heading and the column ms, then: pocketunet latency calibrate "
-        f"{' '.join(map(str, predictors))} --device csv:{out} --out Q"
+        f"{shlex.join(map(str, predictors))} --device {shlex.quote(f'csv:{out}')} --out Q"
     )
 
 

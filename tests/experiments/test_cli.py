@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import click
 import pytest
@@ -151,3 +153,12 @@ def test_a_disk_that_cannot_be_written_is_one_message(monkeypatch, tmp_path, cap
         f"pocketunet: {tmp_path / 'ledger.jsonl'}: {os.strerror(code).lower()}; what was finished is kept: once it can be "
         "written, the same command goes on from there\n"
     )
+
+
+def test_a_reader_that_goes_is_no_failure():
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "experiments.cli", "describe", "sd15", "--json"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
