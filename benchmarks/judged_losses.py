@@ -40,8 +40,8 @@ def not_judged(designs: Iterable[Architecture], path: Path, asked: SweepConfig) 
     Raises:
         InputError: what is there was judged with other settings.
     """
-    known = read_rows(path)
-    if any(row["judged_by"] != fingerprint(**evaluation_settings(asked)) for row in known.values()):
+    known, judged_by = read_rows(path), fingerprint(**evaluation_settings(asked))
+    if any(row["judged_by"] != judged_by for row in known.values()):
         raise InputError(f"{path}: judged with other settings; set them back, or delete it, and the stage judges all anew")
     return [x for x in {x.digest: x for x in designs}.values() if x.digest not in known]
 

@@ -208,7 +208,7 @@ def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Swee
     elif Path(name).is_file():
         text, source = read_text(Path(name)), name
     else:
-        if (Path(name).parent / "ledger.jsonl").is_file():
+        if Path(name).name == "sweep.yaml" and (Path(name).parent / "ledger.jsonl").is_file():
             raise FileNotFoundError(f"{name}: this file of a run folder is gone; put it back from a copy of the folder")
         if (Path(name) / "sweep.yaml").is_file():
             again = f"pocketunet sweep {name}/sweep.yaml --run-dir {name}"

@@ -218,10 +218,14 @@ def _winner(config: SweepConfig, run_dir: Path, progress: Progress, log: Log) ->
 
 
 def _clear(winner: Path, progress: Progress) -> None:
-    """Removes an earlier winner; puts it aside where folders lie in it that no sweep has made: trainings, exports."""
-    own = {"distilled", "distilled.partial"}
-    made_of_it = [x for folder in (winner, winner / "distilled") if folder.is_dir() for x in folder.iterdir() if x.is_dir()]
-    if others := sorted(path.name for path in made_of_it if path.name not in own):
+    """Removes an earlier winner; puts it aside where bundles, trainings or exports lie in it that no sweep has made."""
+    from experiments.bundle import EXPECTED
+    from experiments.bundle_folders import MADE_BY
+    from experiments.exports.export import RECORD
+
+    own = {winner, winner / "distilled", winner / "distilled.partial"}
+    made_of_it = {file.parent for mark in (EXPECTED, MADE_BY, RECORD) for file in winner.rglob(mark)}
+    if others := sorted(path.name for path in made_of_it - own):
         aside = next(path for n in itertools.count(1) if not (path := winner.with_name(f"winner-{n}")).exists())
         winner.rename(aside)
         progress.say(f"the earlier winner is kept as {aside}, since it holds {', '.join(others)}")

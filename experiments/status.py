@@ -45,7 +45,7 @@ def status_json(run: Run) -> dict[str, Any]:
         "workers": workers,
         "rungs": rungs_json(run.levels),
         "saved": saved_share(run.levels),
-        "stages": {name: (run.path / path).exists() for name, path in _STAGES.items()} | {"supernet": _is_trained(run)},
+        "stages": {"supernet": _is_trained(run)} | {name: (run.path / path).exists() for name, path in _STAGES.items()},
     }
 
 
@@ -70,7 +70,6 @@ def status_text(run: Run) -> str:
 
 
 _STAGES = {
-    "supernet": "supernet",
     "predictor": "latency/predictor.json",
     "front": "front.json",
     "winner": "winner/distilled",
@@ -93,9 +92,8 @@ def _next(run: Run, found: dict[str, Any]) -> str:
     is_short = not found["trials"] or found["ended"] < min(found["trials"], left)
     has_time = not found["budget"] or found["seconds"] < seconds_of(found["budget"])
     has_winner = run.knee is not None and (run.settings.get("distill") or {}).get("at_end") is not False
-    is_unfinished = (has_winner and (run.has_outdated_winner or not found["stages"]["samples"])) or any(
-        rung["num_left"] for rung in found["rungs"]
-    )
+    is_handed_off = found["stages"]["samples"] and not run.has_outdated_winner
+    is_unfinished = (has_winner and not is_handed_off) or any(rung["num_left"] for rung in found["rungs"])
     if is_unfinished or ((found["trials"] or found["budget"]) and is_short and has_time):
         return f"`pocketunet sweep {folder}/sweep.yaml --run-dir {folder}` goes on"
     return f"`pocketunet front {folder}`; `pocketunet sweep extend {folder} trials=N` searches further"

@@ -9,46 +9,27 @@ import pytest
 
 from experiments.memory import use_compilation_cache
 
-# A block of 64 MB, twice what glibc ever keeps by default, written to and freed twenty times.
+# A block of so many doubles, written to and freed twenty times, by a thread where one is begun; what comes first is told.
 FAULTS = """
-import resource, sys
-import numpy as np
-from experiments.memory import keep_freed_memory
-if sys.argv[1] == "kept":
-    keep_freed_memory()
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(8 * 2**20)
-begun = faults()
-for _ in range(20):
-    np.ones(8 * 2**20)
-print(faults() - begun)
-"""
-
-
-# As often a block that is too large for a thread's own arena, in a thread that began before memory is kept.
-FAULTS_OF_A_THREAD = """
 import queue, resource, sys, threading
 import numpy as np
 from experiments.memory import keep_freed_memory, share_one_arena
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def work():
-    begun, kept = bytearray(1000), orders.get()
-    def faults():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(16 * 2**20)
+    begun, num = bytearray(1000), orders.get()
+    np.ones(num)
     before = faults()
     for _ in range(20):
-        np.ones(16 * 2**20)
+        np.ones(num)
     print(faults() - before)
-if sys.argv[1] == "shared":
-    share_one_arena()
-orders = queue.Queue()
-thread = threading.Thread(target=work)
-thread.start()
-keep_freed_memory()
-orders.put(None)
-thread.join()
+orders, thread = queue.Queue(), threading.Thread(target=work)
+for step in sys.argv[2:]:
+    {"share": share_one_arena, "begin": thread.start, "keep": keep_freed_memory}[step]()
+orders.put(int(sys.argv[1]))
+thread.join() if "begin" in sys.argv else work()
 """
+MB_64, MB_128 = 8 * 2**20, 16 * 2**20  # twice what glibc ever keeps by default; more than a thread's own arena holds
 
 
 @pytest.fixture
@@ -93,18 +74,18 @@ def test_where_no_name_can_be_kept_it_is_another_each_time(cache_folder, tmp_pat
     assert len(os.path.relpath(cache_folder(), tmp_path / "run" / "compiled")) == 16
 
 
-def faults(how, code=FAULTS):
-    done = subprocess.run([sys.executable, "-c", code, how], check=True, stdout=subprocess.PIPE, text=True)
+def faults(num, *steps):
+    done = subprocess.run([sys.executable, "-c", FAULTS, str(num), *steps], check=True, stdout=subprocess.PIPE, text=True)
     return int(done.stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_what_is_freed_is_used_again():
-    assert faults("kept") < 100
-    assert faults("returned") > 20 * 16  # of huge pages, 32 a block; of small ones, 16,384
+    assert faults(MB_64, "keep") < 100
+    assert faults(MB_64) > 20 * 16  # of huge pages, 32 a block; of small ones, 16,384
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_a_thread_that_began_before_uses_it_again_where_all_share_one_arena():
-    assert faults("shared", FAULTS_OF_A_THREAD) < 100
-    assert faults("of its own", FAULTS_OF_A_THREAD) > 20 * 32
+    assert faults(MB_128, "share", "begin", "keep") < 100
+    assert faults(MB_128, "begin", "keep") > 20 * 32

@@ -57,8 +57,11 @@ def quick_checks():
 
 def test_what_was_made_of_an_earlier_winner_is_kept(tmp_path):
     winner = tmp_path / "winner"
+    marks = {"distilled": "expected.json", "distilled/exported": "export.json", "trained": "made_by.json"}
     for made, kept in (("distilled", []), ("distilled/exported", ["winner-1"]), ("trained", ["winner-1", "winner-2"])):
         (winner / made).mkdir(parents=True)
+        (winner / made / marks[made]).touch()
+        (winner / "tensorboard").mkdir()  # a training's own
         pipeline._clear(winner, silent_progress())
         assert sorted(path.name for path in tmp_path.iterdir()) == kept
     assert (tmp_path / "winner-1" / "distilled" / "exported").is_dir()
